@@ -1,0 +1,1 @@
+"""PhotonDB: the library that all services share; nothing in it listens on a socket."""
