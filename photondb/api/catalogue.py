@@ -1,0 +1,135 @@
+"""The catalogue: which databases, tables and indexes exist. Immutable snapshots, replaced as a whole on a change."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Durability = Literal["hard", "soft"]
+
+
+class IndexInfo(msgspec.Struct, frozen=True):
+    """A secondary index.
+
+    `id` is part of the index entries' keys and never used again within its table. `function` is the wire term
+    (a FUNC) that maps a document to what it is indexed by; `ready` says that the background build has finished.
+    """
+
+    id: int
+    name: str
+    function: list[Any]
+    multi: bool = False
+    geo: bool = False
+    ready: bool = False
+
+
+class TableInfo(msgspec.Struct, frozen=True):
+    """A table. `id` prefixes its keys in the store and on the bus; `uuid` is the id that users see."""
+
+    id: int
+    uuid: str
+    name: str
+    database: str
+    primary_key: str = "id"
+    durability: Durability = "hard"
+    indexes: tuple[IndexInfo, ...] = ()
+    write_hook: list[Any] | None = None
+
+    def index(self, name: str) -> IndexInfo | None:
+        """The index of that name, or None."""
+        for index in self.indexes:
+            if index.name == name:
+                return index
+        return None
+
+
+class DatabaseInfo(msgspec.Struct, frozen=True):
+    """A database. `uuid` is the id that users see."""
+
+    uuid: str
+    name: str
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """All databases by name, and all tables by (database name, table name). `version` grows with each change."""
+
+    version: int
+    databases: dict[str, DatabaseInfo]
+    tables: dict[tuple[str, str], TableInfo]
+
+    def tables_of(self, database: str) -> list[TableInfo]:
+        """The tables of a database, sorted by name."""
+        return [self.tables[key] for key in sorted(self.tables) if key[0] == database]
+
+
+class CreateDatabase(msgspec.Struct, frozen=True, tag=True):
+    name: str
+
+
+class DropDatabase(msgspec.Struct, frozen=True, tag=True):
+    name: str
+
+
+class RenameDatabase(msgspec.Struct, frozen=True, tag=True):
+    name: str
+    new_name: str
+
+
+class CreateTable(msgspec.Struct, frozen=True, tag=True):
+    database: str
+    name: str
+    primary_key: str = "id"
+    durability: Durability = "hard"
+
+
+class DropTable(msgspec.Struct, frozen=True, tag=True):
+    database: str
+    name: str
+
+
+class AlterTable(msgspec.Struct, frozen=True, tag=True):
+    """Change what a table's config holds; None leaves a field as it is. `write_hook` [] removes the hook."""
+
+    database: str
+    name: str
+    new_name: str | None = None
+    durability: Durability | None = None
+    write_hook: list[Any] | None = None
+
+
+class CreateIndex(msgspec.Struct, frozen=True, tag=True):
+    database: str
+    table: str
+    name: str
+    function: list[Any]
+    multi: bool = False
+    geo: bool = False
+
+
+class DropIndex(msgspec.Struct, frozen=True, tag=True):
+    database: str
+    table: str
+    name: str
+
+
+class RenameIndex(msgspec.Struct, frozen=True, tag=True):
+    database: str
+    table: str
+    name: str
+    new_name: str
+    overwrite: bool = False
+
+
+CatalogueChange = (
+    CreateDatabase
+    | DropDatabase
+    | RenameDatabase
+    | CreateTable
+    | DropTable
+    | AlterTable
+    | CreateIndex
+    | DropIndex
+    | RenameIndex
+)
+"""Storage carries these out one at a time. Errors are ReqlError of kind OP_FAILED with RethinkDB's texts."""

@@ -1,0 +1,30 @@
+"""What accompanies every call between services."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+
+class CallContext(msgspec.Struct, frozen=True, gc=False):
+    """Who asks, until when, and under which trace.
+
+    `deadline` is a reading of `time.monotonic()` in seconds; it crosses the wire as the milliseconds that remain,
+    because clocks of two machines differ. `user` is the identity that `auth` vouched for.
+    """
+
+    traceparent: str = ""
+    deadline: float | None = None
+    request_id: str = ""
+    user: str = "admin"
+
+    def remaining_ms(self) -> int | None:
+        """Milliseconds until the deadline (0 when it has passed), or None without one."""
+        if self.deadline is None:
+            return None
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+INTERNAL = CallContext()
+"""The context of work that a service does on its own account."""

@@ -1,0 +1,62 @@
+"""The interface of `query`: it takes the queries of many client connections in batches and answers each of them.
+
+A gateway opens one channel and sends over it whatever arrived in one turn of its loop. `submit` returns the answers
+that were ready at once; the others come to the gateway's sink when they are done, so that a batch never waits for its
+slowest query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from photondb.api.context import CallContext
+
+RequestKind = Literal["query", "end_session"]
+
+
+class Request(msgspec.Struct, gc=False):
+    """A query frame of a client connection.
+
+    `session` is the gateway's number for the connection, `token` the client's for the query, `payload` the frame's
+    JSON ([type, term, options]) as it arrived. `end_session` tells that the connection is gone: its cursors are freed
+    and its running queries cancelled; it has no answer.
+    """
+
+    session: int
+    token: int
+    payload: bytes
+    context: CallContext
+    kind: RequestKind = "query"
+
+
+class Answer(msgspec.Struct, gc=False):
+    """The response JSON for the query `token` of `session`, without the frame around it."""
+
+    session: int
+    token: int
+    payload: bytes
+
+
+class AnswerSink(Protocol):
+    """Where a channel's later answers go. A sink that is slow to return slows the channel down."""
+
+    async def deliver(self, answers: Sequence[Answer]) -> None: ...
+
+
+class QueryChannel(Protocol):
+    """One gateway's stream of queries."""
+
+    async def submit(self, requests: Sequence[Request]) -> list[Answer]:
+        """Take the queries and return the answers that are ready at once."""
+        ...
+
+    async def close(self) -> None:
+        """End all sessions of this channel. Dropping the channel does the same."""
+        ...
+
+
+class QueryApi(Protocol):
+    async def open(self, context: CallContext, sink: AnswerSink) -> QueryChannel: ...

@@ -1,0 +1,194 @@
+"""The interface of `storage`: documents, indexes, the commit path and the change log of one node.
+
+Reads and writes name a table by its catalogue id and a document by its encoded primary key (`photondb.datum.keys`).
+A table id that no longer exists raises `TableGone`: the caller looks at the catalogue again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from photondb.api.catalogue import Catalogue, CatalogueChange, Durability
+from photondb.api.context import CallContext
+
+if TYPE_CHECKING:
+    from photondb.reql.function import Func
+    from photondb.reql.pipeline import Aggregate, Chunk, Step
+
+CATALOGUE_SUBJECT = "photondb.catalogue"
+"""Where storage announces a new catalogue; the payload is its version in decimal."""
+
+CHANGES_SUBJECT = "photondb.changes.{table_uuid}.{shard}"
+"""Where storage announces a commit's records; the payload is a `ChangeBatch` of schemas/events.capnp."""
+
+
+class TableGone(Exception):
+    """The table was dropped after the caller looked at the catalogue."""
+
+
+class Write(msgspec.Struct):
+    """One write statement: the same operation on some documents, each atomic by itself.
+
+    `keys` (encoded) for update, replace and delete; `documents` (validated, with primary key) for insert.
+    `function` maps the old document to a patch (update) or to the new document (replace). `conflict` is what an
+    insert does when the key exists: a word, or a function of (id, old, new).
+    """
+
+    table: int
+    kind: Literal["insert", "update", "replace", "delete"]
+    keys: Sequence[bytes] = ()
+    documents: Sequence[dict[str, Any]] = ()
+    function: Func | None = None
+    conflict: Func | Literal["error", "replace", "update"] = "error"
+    durability: Durability | None = None
+    return_changes: bool | Literal["always"] = False
+    ignore_write_hook: bool = False
+
+
+class WriteSummary(msgspec.Struct):
+    """What a write did, as RethinkDB counts it. `changes` are JSON objects {new_val, old_val}, in order."""
+
+    deleted: int = 0
+    errors: int = 0
+    inserted: int = 0
+    replaced: int = 0
+    skipped: int = 0
+    unchanged: int = 0
+    first_error: str | None = None
+    changes: list[bytes] | None = None
+    warnings: tuple[str, ...] = ()
+    generated_keys: list[Any] | None = None
+
+
+class KeyRange(msgspec.Struct, frozen=True, gc=False):
+    """Encoded keys from `low` (inclusive) to `high` (exclusive), without any table or index prefix.
+
+    `repeat` is how often each row is returned: `get_all("a", "a")` gives every match twice.
+    """
+
+    low: bytes = b""
+    high: bytes = b"\xff"
+    repeat: int = 1
+
+
+class Scan(msgspec.Struct):
+    """An ordered read: ranges of the primary key or of an index, with the part of the query that was pushed down.
+
+    The view is one point in time for the whole scan. Rows go through `steps` in order; `limit` stops after that many
+    results. With an `aggregate` the reply has one partial aggregate instead of rows. `chunk_rows` and `chunk_bytes`
+    bound each chunk, `first_chunk_rows` the first one.
+    """
+
+    table: int
+    index: int | None = None
+    ranges: Sequence[KeyRange] = (KeyRange(),)
+    descending: bool = False
+    steps: Sequence[Step] = ()
+    aggregate: Aggregate | None = None
+    limit: int | None = None
+    chunk_rows: int = 1000
+    chunk_bytes: int = 1_000_000
+    first_chunk_rows: int | None = None
+
+
+class ScanCursor(Protocol):
+    """The rest of a scan. It holds a view of the store open until `close` (or until it is dropped)."""
+
+    async def next(self) -> tuple[Chunk, bool]:
+        """The next chunk, and whether it was the last one (which closes the cursor)."""
+        ...
+
+    async def close(self) -> None:
+        """Free the view. Closing twice is allowed."""
+        ...
+
+
+class ScanReply(msgspec.Struct):
+    """The first chunk (or the partial aggregate), and the cursor for the rest: None when there is no more."""
+
+    chunk: Chunk | None = None
+    partial: Any = None
+    cursor: ScanCursor | None = None
+
+
+class IndexStatus(msgspec.Struct, frozen=True):
+    """How far an index is built: `progress` from 0 to 1, 1 when `ready`."""
+
+    name: str
+    ready: bool
+    progress: float
+
+
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
+    """One committed change of one document. `time_us` is microseconds since 1970. None is an absent document."""
+
+    sequence: int
+    time_us: int
+    key: bytes
+    old: bytes | None
+    new: bytes | None
+
+
+class LogGap(Exception):
+    """The change log no longer holds what was asked for; `oldest` is the first sequence that it has."""
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__(f"the change log starts at sequence {oldest}")
+        self.oldest = oldest
+
+
+class TableStats(msgspec.Struct, frozen=True):
+    """Estimates for planning and status pages."""
+
+    rows: int
+    bytes: int
+
+
+class StorageApi(Protocol):
+    """One storage node. Every method may raise ReqlError; nothing else, save TableGone and LogGap, leaves it."""
+
+    async def catalogue(self, context: CallContext) -> Catalogue:
+        """The catalogue as of now."""
+        ...
+
+    async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
+        """Carry out a change durably and return the catalogue after it."""
+        ...
+
+    async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        """The documents (wire JSON) at (table id, encoded primary key), None where there is none. One multi-get."""
+        ...
+
+    async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
+        """Carry out the statements in order, as one commit, answered when all are as durable as they ask.
+
+        A statement that fails as a whole (TableGone, ReqlError) gives its exception in its place.
+        """
+        ...
+
+    async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
+        """Begin a scan."""
+        ...
+
+    async def sync(self, context: CallContext, table: int) -> None:
+        """Return when every write acknowledged so far is on disk."""
+        ...
+
+    async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
+        """The state of the table's indexes, by name."""
+        ...
+
+    async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
+        """Up to `limit` records with a sequence greater than `after`, in order. Raises LogGap when trimmed away."""
+        ...
+
+    async def log_position(self, context: CallContext, table: int) -> list[int]:
+        """The sequence of the last record of each shard (0 when there is none)."""
+        ...
+
+    async def table_stats(self, context: CallContext, table: int) -> TableStats:
+        """Estimated row count and size."""
+        ...
