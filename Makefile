@@ -1,0 +1,67 @@
+# Two commands are all that a newcomer needs: `make serve` and `make test`. Both set up what they need in .venv first.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The interpreter that makes the virtual environment: `make serve PYTHON=/path/to/python` (or the variable PYTHON)
+# overrides the search for one that is new enough.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$python; break; fi; done)
+ARGS ?=
+PYTEST_ARGS ?=
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Hashes and exact versions, but nothing of the machine that made the file.
+PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --strip-extras --generate-hashes \
+	--allow-unsafe --all-build-deps --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint format types unit polyglot lock clean
+
+help: ## List the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
+
+serve: $(VENV)/.installed-runtime ## Start the database in the foreground; ARGS="--processes" and so on are passed on
+	@exec $(BIN)/photondb serve $(ARGS)
+
+test: lint types unit ## Lint, check types, run the whole test suite
+
+lint: $(VENV)/.installed-dev ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev ## Put the code into the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev ## Check types
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-dev ## Run the tests; PYTEST_ARGS="tests/bus -k wildcard" chooses some
+	$(BIN)/pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+
+polyglot: $(VENV)/.installed-dev ## Run RethinkDB's language tests against a fresh server; PROCESSES=1 for --processes
+	$(BIN)/python -m tests.compat.polyglot $(if $(PROCESSES),--processes)
+
+lock: $(VENV)/.installed-dev ## Bring the pinned dependencies up to date with pyproject.toml
+	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
+	$(PIP_COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean: ## Remove the virtual environment and caches, but never the data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+
+# The package itself is installed without its dependencies (the lock file named them all) and with the locked build
+# tool instead of whichever is newest today.
+$(VENV)/.installed-runtime: requirements.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP_INSTALL) --require-hashes -r requirements.lock
+	$(PIP_INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	$(PIP_INSTALL) --require-hashes -r requirements-dev.lock
+	$(PIP_INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@ $(VENV)/.installed-runtime
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "PhotonDB needs Python 3.11 or newer; say where it is: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "PhotonDB needs Python 3.11 or newer, and $(PYTHON) is not" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
