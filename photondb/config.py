@@ -1,0 +1,271 @@
+"""What the suite is told from outside: command-line flags and environment variables, checked once at the start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["text", "json"]
+
+
+class StartupError(Exception):
+    """The suite or a service cannot start for a reason that its operator can mend.
+
+    The message is one line that names the cause and the remedy. It is shown as it is, without a traceback.
+    """
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be set. A port of 0 means any free one; a path or address of None means that it is not set.
+
+    A service's address is where it serves the others, `unix:/path` or `tcp:host:port`.
+    """
+
+    data_dir: Path = Path("data")
+    bind: str = "127.0.0.1"
+    driver_port: int = 28015
+    http_port: int = 8080
+    nats_url: str | None = None
+    processes: bool = False
+    query_address: str | None = None
+    storage_address: str | None = None
+    auth_address: str | None = None
+    changefeed_address: str | None = None
+    rpc_tls_cert: Path | None = None
+    rpc_tls_key: Path | None = None
+    rpc_tls_ca: Path | None = None
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "text"
+
+    @classmethod
+    def load(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Settings:
+        """Settings from `flags` (by field name), else from the environment, else the defaults.
+
+        An empty environment variable counts as unset, because compose files and unit files make those easily.
+        Raises StartupError naming the flag or variable that is wrong.
+        """
+        values: dict[str, Any] = {}
+        for option in OPTIONS:
+            if option.field in flags:
+                source, text = option.flag or option.field, flags[option.field]
+            elif environ.get(option.variable):
+                source, text = option.variable, environ[option.variable]
+            else:
+                continue
+            try:
+                values[option.field] = option.parse(text)
+            except ValueError:
+                raise StartupError(f"{source} must be {option.expected}, not {text!r}") from None
+        settings = cls(**values)
+        settings._check_combinations()
+        return settings
+
+    def _check_combinations(self) -> None:
+        if self.driver_port == self.http_port != 0:
+            raise StartupError(
+                f"--driver-port and --http-port are both {self.http_port}: choose another for one of them"
+            )
+        if (self.rpc_tls_cert is None) != (self.rpc_tls_key is None):
+            raise StartupError("PHOTONDB_RPC_TLS_CERT and PHOTONDB_RPC_TLS_KEY go together: set both or neither")
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables from which `load` makes these settings again, for a child process."""
+        environment = {}
+        for option in OPTIONS:
+            value = getattr(self, option.field)
+            if value is not None:
+                environment[option.variable] = str(int(value)) if isinstance(value, bool) else str(value)
+        return environment
+
+    def address_of(self, service: str) -> str:
+        """Where the service `query`, `storage`, `auth` or `changefeed` serves the others."""
+        return getattr(self, f"{service}_address") or DEFAULT_ADDRESSES[service]
+
+    def with_addresses(self, addresses: Mapping[str, str]) -> Settings:
+        """These settings with the addresses of services that were not set filled in from `addresses`, by service."""
+        missing: dict[str, Any] = {f"{service}_address": address for service, address in addresses.items()}
+        return replace(self, **{field: value for field, value in missing.items() if getattr(self, field) is None})
+
+
+DEFAULT_ADDRESSES: Mapping[str, str] = {
+    "query": "tcp:127.0.0.1:28101",
+    "storage": "tcp:127.0.0.1:28102",
+    "auth": "tcp:127.0.0.1:28103",
+    "changefeed": "tcp:127.0.0.1:28104",
+}
+"""Where services that were started alone find each other when nothing says otherwise."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting as the user meets it. `flag` is None where only the environment variable exists."""
+
+    field: str
+    variable: str
+    parse: Callable[[str], Any]
+    expected: str
+    help: str
+    flag: str | None = None
+    metavar: str | None = None
+
+
+def _text(text: str) -> str:
+    if not text or any(character.isspace() for character in text):
+        raise ValueError
+    return text
+
+
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise ValueError
+    return Path(text)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 65535:
+        raise ValueError
+    return int(text)
+
+
+def _boolean(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    try:
+        return words[text.lower()]
+    except KeyError:
+        raise ValueError from None
+
+
+def _nats_url(text: str) -> str:
+    for server in text.split(","):
+        parts = urlsplit(server.strip())
+        if parts.scheme not in ("nats", "tls") or not parts.hostname or parts.port == 0:
+            raise ValueError
+    return text
+
+
+def _address(text: str) -> str:
+    kind, _, rest = text.partition(":")
+    if kind == "unix" and rest.startswith("/"):
+        return text
+    host, colon, port = rest.rpartition(":")
+    if kind == "tcp" and colon and host and _port(port):
+        return text
+    raise ValueError
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    return parse
+
+
+_PORT = "a port number from 0 (any free port) to 65535"
+_ADDRESS = "unix:/path or tcp:host:port"
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "data_dir",
+        "PHOTONDB_DATA_DIR",
+        _path,
+        "the path of a directory",
+        "directory that holds the data; it is made if it does not exist",
+        "--data-dir",
+        "DIR",
+    ),
+    Option(
+        "bind",
+        "PHOTONDB_BIND",
+        _text,
+        "a host name or IP address",
+        "address to listen on for clients; 0.0.0.0 for all",
+        "--bind",
+        "ADDRESS",
+    ),
+    Option("driver_port", "PHOTONDB_DRIVER_PORT", _port, _PORT, "port for drivers", "--driver-port", "PORT"),
+    Option("http_port", "PHOTONDB_HTTP_PORT", _port, _PORT, "port for HTTP", "--http-port", "PORT"),
+    Option(
+        "nats_url",
+        "PHOTONDB_NATS_URL",
+        _nats_url,
+        "a URL such as nats://127.0.0.1:4222",
+        "NATS server that carries the change events; without it one process needs none, "
+        "and --processes starts one of its own",
+        "--nats-url",
+        "URL",
+    ),
+    Option(
+        "processes",
+        "PHOTONDB_PROCESSES",
+        _boolean,
+        "1 or 0",
+        "run each service as a process of its own",
+        "--processes",
+    ),
+    Option(
+        "log_level",
+        "PHOTONDB_LOG_LEVEL",
+        _one_of("debug", "info", "warning", "error"),
+        "debug, info, warning or error",
+        "least severe messages to log",
+        "--log-level",
+        "LEVEL",
+    ),
+    Option(
+        "log_format",
+        "PHOTONDB_LOG_FORMAT",
+        _one_of("text", "json"),
+        "text or json",
+        "text for people, json (one object per line) for machines",
+        "--log-format",
+        "FORMAT",
+    ),
+    *(
+        Option(
+            f"{service}_address",
+            f"PHOTONDB_{service.upper()}_ADDRESS",
+            _address,
+            _ADDRESS,
+            f"where the {service} service serves the others",
+        )
+        for service in DEFAULT_ADDRESSES
+    ),
+    Option(
+        "rpc_tls_cert",
+        "PHOTONDB_RPC_TLS_CERT",
+        _path,
+        "the path of a PEM file",
+        "certificate chain that a service shows the others on tcp: addresses",
+    ),
+    Option(
+        "rpc_tls_key",
+        "PHOTONDB_RPC_TLS_KEY",
+        _path,
+        "the path of a PEM file",
+        "private key of that certificate",
+    ),
+    Option(
+        "rpc_tls_ca",
+        "PHOTONDB_RPC_TLS_CA",
+        _path,
+        "the path of a PEM file",
+        "authority that must have signed the certificates of the other services",
+    ),
+)
+"""Every setting, in the order in which help texts list them."""
+
+
+def default_of(option: Option) -> str | None:
+    """The default as a help text shows it; None where there is none."""
+    value = next(field.default for field in fields(Settings) if field.name == option.field)
+    if isinstance(value, bool) or value is None:
+        return None
+    return f"./{value}" if isinstance(value, Path) else str(value)
