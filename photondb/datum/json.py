@@ -1,0 +1,74 @@
+"""JSON in and out.
+
+What clients send goes through `loads` (numbers in canonical form) and, where it will be kept, `validate`.  What
+`dumps` wrote is canonical already and is read back with `loads_stored`, which is orjson alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from photondb.datum.text import print_compact, print_datum, truncated_print
+from photondb.datum.types import MAX_SAFE_INTEGER, Datum, normalise_number
+from photondb.datum.validation import NESTING_LIMIT, validate
+
+__all__ = [
+    "NESTING_LIMIT",
+    "dumps",
+    "loads",
+    "loads_stored",
+    "print_compact",
+    "print_datum",
+    "truncated_print",
+    "validate",
+]
+
+loads_stored: Callable[[bytes], Datum] = orjson.loads
+"""Read JSON that `dumps` wrote: nothing is left to normalise."""
+
+
+def loads(raw: bytes | str) -> Datum:
+    """Read JSON from outside, with integral numbers as int up to 2**53 and all others as float.
+
+    Raises ValueError (orjson.JSONDecodeError) for what is not JSON, not UTF-8 or nested more than 1024 deep.
+    """
+    value = orjson.loads(raw)
+    kind = type(value)
+    if kind is dict or kind is list:
+        _normalise_numbers(value)
+        return value
+    return normalise_number(value) if kind is int or kind is float else value
+
+
+def dumps(value: Datum) -> bytes:
+    """Write a value whose numbers are in canonical form as compact JSON.
+
+    A lone surrogate, which UTF-8 cannot express, becomes U+FFFD.  Raises DatumError for an `Extreme`.
+    """
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # Rare: nested deeper than orjson writes (254), a lone surrogate, or an Extreme, which print_compact refuses.
+        return print_compact(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def _normalise_numbers(container: dict[str, Any] | list[Any]) -> None:
+    """Bring the numbers in `container` into canonical form, in place (iteratively: JSON nests deeper than Python)."""
+    containers = [container]
+    items: Iterable[tuple[Any, Any]]
+    while containers:
+        current: Any = containers.pop()
+        items = current.items() if type(current) is dict else enumerate(current)
+        for place, value in items:
+            kind = type(value)
+            if kind is int:
+                if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+                    current[place] = float(value)
+            elif kind is float:
+                if value.is_integer():
+                    current[place] = normalise_number(value)
+            elif kind is dict or kind is list:
+                containers.append(value)
