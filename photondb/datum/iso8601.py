@@ -131,15 +131,17 @@ class _Scanner:
         start = self.at
         self.at += count
         found = self.text[start : self.at]
+        if len(found) == count and found.isascii() and found.isdecimal():
+            return found
         for character in found:
             if not "0" <= character <= "9":
                 raise DatumError(f"Invalid date string `{self.text}` (got `{character}` but expected a digit).")
-        if len(found) < count:
-            raise DatumError(
-                f"Invalid time zone string `{self.text}`. Valid time zones are `+hh:mm`, `-hh:mm`, `+hhmm`, `-hhmm`, "
-                "`+hh`, `-hh` and `Z`."
-            )
-        return found
+        if count == 0:
+            return ""
+        raise DatumError(
+            f"Invalid time zone string `{self.text}`. Valid time zones are `+hh:mm`, `-hh:mm`, `+hhmm`, `-hhmm`, "
+            "`+hh`, `-hh` and `Z`."
+        )
 
     def skip(self, character: str) -> bool:
         """Step over `character` if it is the next one."""

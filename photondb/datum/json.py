@@ -1,7 +1,8 @@
 """JSON in and out.
 
-What clients send goes through `loads` (numbers in canonical form) and, where it will be kept, `validate`.  What
-`dumps` wrote is canonical already and is read back with `loads_stored`, which is orjson alone.
+`loads` reads JSON from anywhere and brings its numbers into canonical form.  Two cheaper ways: what `dumps` wrote is
+canonical already, and `loads_stored`, which is orjson alone, is enough; and what goes through `validate` anyway, which
+also normalises, can be read with `loads_stored`, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import orjson
 
 from photondb.datum.text import print_compact, print_datum, truncated_print
-from photondb.datum.types import MAX_SAFE_INTEGER, Datum, normalise_number
+from photondb.datum.types import LONG_ARRAY, MAX_SAFE_INTEGER, Datum, has_canonical_numbers, normalise_number
 from photondb.datum.validation import NESTING_LIMIT, validate
 
 __all__ = [
@@ -27,7 +28,9 @@ __all__ = [
 ]
 
 loads_stored: Callable[[bytes], Datum] = orjson.loads
-"""Read JSON that `dumps` wrote: nothing is left to normalise."""
+"""Read JSON that `dumps` wrote, or that `validate` will see: nothing is normalised here."""
+
+_PLAIN_TYPES = frozenset((str, bool, type(None)))
 
 
 def loads(raw: bytes | str) -> Datum:
@@ -61,9 +64,18 @@ def _normalise_numbers(container: dict[str, Any] | list[Any]) -> None:
     items: Iterable[tuple[Any, Any]]
     while containers:
         current: Any = containers.pop()
-        items = current.items() if type(current) is dict else enumerate(current)
+        if type(current) is dict:
+            items = current.items()
+        else:
+            if len(current) >= LONG_ARRAY:
+                kinds = set(map(type, current))
+                if kinds <= _PLAIN_TYPES or has_canonical_numbers(current, kinds):
+                    continue
+            items = enumerate(current)
         for place, value in items:
             kind = type(value)
+            if kind is str:
+                continue
             if kind is int:
                 if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
                     current[place] = float(value)

@@ -54,18 +54,20 @@ def compare(left: Datum, right: Datum) -> int:
 
 def equal(left: Datum, right: Datum) -> bool:
     """Whether two values are the same in ReQL: true is not 1, and a time is the same in every zone."""
+    if left is right:
+        return True
     kind, other = type(left), type(right)
+    if kind in _SCALARS and kind is other:
+        return bool(left == right)
     if kind is not other:
         return kind in _NUMBERS and other in _NUMBERS and bool(left == right)
     if kind is dict:
         if REQL_TYPE in left or REQL_TYPE in right:
             return sort_key(left) == sort_key(right)
-        if left.keys() != right.keys():
-            return False
-        return all(equal(value, right[name]) for name, value in left.items())
+        return left.keys() == right.keys() and all(map(equal, left.values(), map(right.__getitem__, left)))
     if kind is list:
         return len(left) == len(right) and all(map(equal, left, right))
-    return bool(left == right)
+    return False  # null equals itself, and each Extreme, which `is` has found
 
 
 def _object_key(value: dict[str, Datum]) -> SortKey:

@@ -7,7 +7,6 @@ between 1400 and 10000 have parts, and only those up to the year 9999 an ISO 860
 from __future__ import annotations
 
 from datetime import date as Date
-from functools import lru_cache
 from math import copysign, floor
 from typing import Any, NamedTuple
 
@@ -34,6 +33,11 @@ __all__ = [
 
 Time = dict[str, Any]
 
+_OFFSETS = {f"+{minutes // 60:02}:{minutes % 60:02}": minutes * 60 for minutes in range(14 * 60 + 1)} | {
+    f"-{minutes // 60:02}:{minutes % 60:02}": minutes * -60 for minutes in range(1, 12 * 60 + 1)
+}
+"""Seconds ahead of UTC of the offsets that exist, by their canonical names."""
+
 _DAY_SECONDS = 86_400
 _MIN_YEAR, _MAX_YEAR = 1400, 10_000
 # Python's calendar ends with the year 9999.  The Gregorian calendar repeats, days of the week too, every 400 years of
@@ -42,6 +46,8 @@ _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097
 _EPOCH_ORDINAL = Date(1970, 1, 1).toordinal()
 _FIRST_DAY = Date(_MIN_YEAR - _CYCLE_YEARS, 1, 1).toordinal() + _CYCLE_DAYS - _EPOCH_ORDINAL
 _LAST_DAY = Date(_MAX_YEAR - _CYCLE_YEARS, 12, 31).toordinal() + _CYCLE_DAYS - _EPOCH_ORDINAL
+_FAR_SECONDS = 1e12
+"""Beyond all years that have parts, and still exact in milliseconds."""
 _YEAR_OUT_OF_RANGE = f"Error in time logic: Year is out of valid range: {_MIN_YEAR}..{_MAX_YEAR}."
 
 
@@ -69,8 +75,9 @@ def make_time(epoch_time: int | float, timezone: str) -> Time:
 
     Raises DatumError for a `timezone` that is not one, or an `epoch_time` that is not finite.
     """
-    time = {REQL_TYPE: "TIME", "epoch_time": normalise_number(epoch_time), "timezone": timezone}
-    sanitise_time(time)
+    time = {REQL_TYPE: "TIME", "epoch_time": _to_milliseconds(epoch_time), "timezone": timezone}
+    if timezone not in _OFFSETS:
+        sanitise_time(time)
     return time
 
 
@@ -81,10 +88,8 @@ def from_parts(year: int, month: int, day: int, hours: int, minutes: int, second
     """
     days = _days_since_epoch(IsoDate(year, month, day))
     timezone = canonical_timezone(timezone)
-    whole = int(seconds)
-    microseconds = _round_half_away(seconds * 1e6 - whole * 1e6)
-    local = days * _DAY_SECONDS + hours * 3600 + minutes * 60 + whole
-    return make_time(local - _offset_seconds(timezone) + microseconds / 1e6, timezone)
+    minutes += hours * 60
+    return make_time(days * _DAY_SECONDS + minutes * 60 + seconds - _offset_seconds(timezone), timezone)
 
 
 def parse_iso8601(text: str, default_timezone: str = "") -> Time:
@@ -205,6 +210,8 @@ def sanitise_time(time: dict[str, Datum]) -> None:
 def _local(time: Time) -> tuple[int, int]:
     """Days since 1970 began, and milliseconds since that day began, in the time's own zone."""
     epoch_time = time["epoch_time"]
+    if not -_FAR_SECONDS < epoch_time < _FAR_SECONDS:
+        raise DatumError(_YEAR_OUT_OF_RANGE)
     milliseconds = epoch_time * 1000 if type(epoch_time) is int else _round_half_away(epoch_time * 1000)
     days, milliseconds = divmod(milliseconds + _offset_seconds(time["timezone"]) * 1000, _DAY_SECONDS * 1000)
     if not _FIRST_DAY <= days <= _LAST_DAY:
@@ -244,17 +251,15 @@ def _days_since_epoch(when: IsoDate) -> int:
     return day.toordinal() + _CYCLE_DAYS - _EPOCH_ORDINAL
 
 
-@lru_cache(maxsize=1024)
 def _offset_seconds(timezone: str) -> int:
     """How far clocks in a canonical `timezone` are ahead of UTC.
 
     A time may carry any offset, but only offsets that exist, -12:00 to +14:00, can be computed with.
     """
-    sign = -1 if timezone[0] == "-" else 1
-    hours, minutes = int(timezone[1:3]), int(timezone[4:6])
-    offset = sign * (hours * 3600 + minutes * 60)
-    if not -12 * 3600 <= offset <= 14 * 3600:
-        raise DatumError(f"Error in time logic: Offset out of range: {'-' * (sign < 0)}{hours:02}:{minutes:02}:00.")
+    offset = _OFFSETS.get(timezone)
+    if offset is None:
+        sign = "" if timezone[0] == "+" else "-"
+        raise DatumError(f"Error in time logic: Offset out of range: {sign}{timezone[1:]}:00.")
     return offset
 
 
@@ -266,7 +271,7 @@ def _seconds(milliseconds: int) -> int | float:
 def _to_milliseconds(seconds: int | float) -> int | float:
     """`seconds` rounded to milliseconds, half away from zero.  Raises DatumError if that is not finite."""
     if type(seconds) is int:
-        return seconds
+        return normalise_number(seconds)
     scaled = seconds * 1000.0
     if abs(scaled) < 2.0**52:  # beyond, every double is integral
         scaled = float(_round_half_away(scaled))

@@ -10,12 +10,14 @@ from photondb.datum.extreme import MAXVAL, MINVAL, Extreme
 from photondb.datum.text import exact_number_text, truncated_print
 
 __all__ = [
+    "LONG_ARRAY",
     "MAXVAL",
     "MAX_SAFE_INTEGER",
     "MINVAL",
     "REQL_TYPE",
     "Datum",
     "Extreme",
+    "has_canonical_numbers",
     "is_pseudotype",
     "normalise_number",
     "reql_type",
@@ -34,6 +36,12 @@ REQL_TYPE = "$reql_type$"
 
 MAX_SAFE_INTEGER = 2**53
 """Numbers are doubles: up to this magnitude every integer is one, and integral numbers are kept as ``int``."""
+
+LONG_ARRAY = 8
+"""From this length on, looking at the set of an array's types is faster than looking at each element."""
+
+_INTEGERS = {int}
+_FLOATS = {float}
 
 _TYPE_NAMES: dict[type, str] = {
     type(None): "NULL",
@@ -99,6 +107,19 @@ def normalise_number(number: int | float) -> int | float:
     if not isfinite(number):
         raise DatumError(f"Non-finite number: {exact_number_text(number)}")
     return number
+
+
+def has_canonical_numbers(array: list[Datum], kinds: set[type]) -> bool:
+    """Whether `array` holds nothing but ints, or nothing but floats, that `normalise_number` would not change.
+
+    `kinds` are the types of its elements.  No Python loop is involved, so that long arrays, such as vectors, are cheap;
+    False may also mean that it takes a closer look.
+    """
+    if kinds == _INTEGERS:
+        return min(array) >= -MAX_SAFE_INTEGER and max(array) <= MAX_SAFE_INTEGER
+    if kinds == _FLOATS:  # a sum is finite only if all of its terms are
+        return isfinite(sum(array)) and not any(map(float.is_integer, array))
+    return False
 
 
 def truthy(value: Datum) -> bool:

@@ -9,12 +9,23 @@ from photondb.datum.binary import sanitise_binary
 from photondb.datum.errors import DatumError, type_error
 from photondb.datum.text import print_datum
 from photondb.datum.time import sanitise_time
-from photondb.datum.types import MAX_SAFE_INTEGER, REQL_TYPE, Datum, normalise_number, reql_type, type_name
+from photondb.datum.types import (
+    LONG_ARRAY,
+    MAX_SAFE_INTEGER,
+    REQL_TYPE,
+    Datum,
+    has_canonical_numbers,
+    normalise_number,
+    reql_type,
+    type_name,
+)
 
 __all__ = ["NESTING_LIMIT", "validate"]
 
 NESTING_LIMIT = 250
 """How many containers deep a value may be.  orjson writes 254 levels, and a reply wraps a value in a few."""
+
+_STRINGS = {str}
 
 
 def validate(value: Datum, *, nesting_limit: int = NESTING_LIMIT, literals: bool = False) -> Datum:
@@ -73,6 +84,13 @@ def _validate_fields(fields: dict[str, Any], inner: list[Any]) -> None:
 
 def _validate_elements(elements: list[Any], inner: list[Any]) -> None:
     """Check `elements`, and append to `inner` what must be looked into."""
+    if len(elements) >= LONG_ARRAY:
+        kinds = set(map(type, elements))
+        if kinds == _STRINGS:
+            if "".join(elements).isascii():
+                return
+        elif has_canonical_numbers(elements, kinds):
+            return
     for index, value in enumerate(elements):
         kind = type(value)
         if kind is dict or kind is list:
