@@ -2,6 +2,7 @@
 
 Code logs with the standard library, `logging.getLogger(__name__).info("listening", extra={"port": port})`, and what
 stands in `extra` becomes fields of the line. The message itself stays constant, so that lines can be grouped by it.
+The standard library refuses fields named like its own, such as `name`, `process`, `module` or `args`.
 """
 
 from __future__ import annotations
