@@ -49,7 +49,8 @@ def loads(raw: bytes | str) -> Datum:
 def dumps(value: Datum) -> bytes:
     """Write a value whose numbers are in canonical form as compact JSON.
 
-    A lone surrogate, which UTF-8 cannot express, becomes U+FFFD.  Raises DatumError for an `Extreme`.
+    A lone surrogate, which UTF-8 cannot express, becomes U+FFFD.  Raises DatumError for an `Extreme`, and for what is
+    nested so deeply that Python cannot follow.
     """
     try:
         return orjson.dumps(value)
@@ -78,7 +79,7 @@ def _normalise_numbers(container: dict[str, Any] | list[Any]) -> None:
                 continue
             if kind is int:
                 if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-                    current[place] = float(value)
+                    current[place] = normalise_number(value)
             elif kind is float:
                 if value.is_integer():
                     current[place] = normalise_number(value)

@@ -184,7 +184,7 @@ def decode_key(key: bytes) -> Datum:
     """The value that `key` encodes; a time comes back in UTC.  Raises ValueError for bytes that are not a key."""
     try:
         value, end = _decode(key, 0)
-    except IndexError:
+    except (IndexError, ValueError, DatumError):
         raise ValueError(f"not a key: {key!r}") from None
     if end != len(key):
         raise ValueError(f"bytes after the key: {key!r}")

@@ -23,21 +23,17 @@ _ESCAPES = str.maketrans({chr(code): f"\\u{code:04X}" for code in range(32)} | _
 def print_datum(value: Any) -> str:
     """`value` as error messages quote it: indented with tabs, a tab after each colon.
 
-    Raises DatumError for an `Extreme`, which JSON cannot express.
+    Raises DatumError for an `Extreme`, which JSON cannot express, and for what is nested too deeply.
     """
-    parts: list[str] = []
-    _write(value, parts, "\n")
-    return "".join(parts)
+    return _print(value, "\n")
 
 
 def print_compact(value: Any) -> str:
     """`value` on one line without spaces, as ``coerce_to("string")`` and ``to_json_string`` give it.
 
-    Raises DatumError for an `Extreme`, which JSON cannot express.
+    Raises DatumError for an `Extreme`, which JSON cannot express, and for what is nested too deeply.
     """
-    parts: list[str] = []
-    _write(value, parts, None)
-    return "".join(parts)
+    return _print(value, None)
 
 
 def truncated_print(value: Any) -> str:
@@ -52,6 +48,15 @@ def truncated_print(value: Any) -> str:
 def exact_number_text(number: float) -> str:
     """`number` with up to 20 significant digits, as messages about numbers quote it (``%.20g``)."""
     return "%.20g" % number  # noqa: UP031 - str.format has no way to drop the trailing zeros like this
+
+
+def _print(value: Any, line: str | None) -> str:
+    parts: list[str] = []
+    try:
+        _write(value, parts, line)
+    except RecursionError:
+        raise DatumError("Value is nested too deeply to be printed.", "resource") from None
+    return "".join(parts)
 
 
 def _write(value: Any, parts: list[str], line: str | None) -> None:

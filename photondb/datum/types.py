@@ -96,7 +96,7 @@ def normalise_number(number: int | float) -> int | float:
         if -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER:
             return number
         try:
-            return float(number)
+            number = float(number)  # 2**53 + 1 is rounded to 2**53, which is kept as an int
         except OverflowError:
             raise DatumError(f"Non-finite number: {'inf' if number > 0 else '-inf'}") from None
     if -MAX_SAFE_INTEGER <= number <= MAX_SAFE_INTEGER:
@@ -116,7 +116,7 @@ def has_canonical_numbers(array: list[Datum], kinds: set[type]) -> bool:
     False may also mean that it takes a closer look.
     """
     if kinds == _INTEGERS:
-        return min(array) >= -MAX_SAFE_INTEGER and max(array) <= MAX_SAFE_INTEGER
+        return bool(min(array) >= -MAX_SAFE_INTEGER and max(array) <= MAX_SAFE_INTEGER)
     if kinds == _FLOATS:  # a sum is finite only if all of its terms are
         return isfinite(sum(array)) and not any(map(float.is_integer, array))
     return False
