@@ -25,7 +25,8 @@ class IndexInfo(msgspec.Struct, frozen=True):
 
 
 class TableInfo(msgspec.Struct, frozen=True):
-    """A table. `id` prefixes its keys in the store and on the bus; `uuid` is the id that users see."""
+    """A table. `id` prefixes its keys in the store; `uuid` is the id that users see and that names it on the
+    bus; `database` is the name of its database."""
 
     id: int
     uuid: str

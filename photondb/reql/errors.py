@@ -69,6 +69,13 @@ class ClientError(ReqlError):
         super().__init__(ErrorKind.LOGIC, message, ())
 
 
+class EmptyUserError(ReqlError):
+    """`r.error()` without a message: inside `default` it stands for the error that was caught."""
+
+    def __init__(self) -> None:
+        super().__init__(ErrorKind.USER, "Empty ERROR term outside a default block.")
+
+
 def logic_error(message: str) -> ReqlError:
     """The query asks for something that makes no sense."""
     return ReqlError(ErrorKind.LOGIC, message)

@@ -1,0 +1,410 @@
+"""Aggregates: what a stream of rows is folded into, in storage as far as possible and merged in `query`.
+
+An `Aggregate` says what to do and can travel; its `start()` gives the accumulator that does it. Accumulators of
+several scans are merged through their partial results, which are JSON values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from photondb.datum.order import SortKey, sort_key
+from photondb.datum.types import normalise_number
+from photondb.reql.errors import ErrorKind, ReqlError, non_existence_error
+from photondb.reql.function import Func
+from photondb.reql.steps import Fields, evaluate_present
+from photondb.reql.values import wrong_datum
+
+
+class Accumulator(Protocol):
+    """The state of an aggregate while rows come in."""
+
+    def feed(self, rows: Sequence[Any]) -> None: ...
+
+    def partial(self) -> Any:
+        """The state as a JSON value."""
+        ...
+
+    def merge(self, partial: Any) -> None:
+        """Add the state that another accumulator of the same aggregate had."""
+        ...
+
+    def result(self) -> Any:
+        """The aggregate's value; raises where there is none (the average of nothing)."""
+        ...
+
+    @property
+    def empty(self) -> bool:
+        """Whether no row has counted, so that a group of such rows is left out."""
+        ...
+
+
+class Aggregate(Protocol):
+    """What a stream is folded into."""
+
+    @property
+    def fields(self) -> Fields | None:
+        """The top-level fields of a row that it looks at; None when it may look at all."""
+        ...
+
+    @property
+    def pushable(self) -> bool: ...
+
+    def start(self) -> Accumulator: ...
+
+    def to_wire(self) -> dict[str, Any]: ...
+
+
+class Count:
+    """The number of rows."""
+
+    fields: Fields | None = frozenset()
+    pushable = True
+
+    def start(self) -> Accumulator:
+        return _Counting()
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"count": True}
+
+
+class _Counting:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def feed(self, rows: Sequence[Any]) -> None:
+        self.count += len(rows)
+
+    def partial(self) -> int:
+        return self.count
+
+    def merge(self, partial: int) -> None:
+        self.count += partial
+
+    def result(self) -> int:
+        return self.count
+
+    @property
+    def empty(self) -> bool:
+        return self.count == 0
+
+
+class _OfFunction:
+    """An aggregate over what a function gives for each row (over the rows themselves without one)."""
+
+    name = ""
+    fields: Fields | None
+
+    def __init__(self, func: Func | None = None) -> None:
+        self.func = func
+
+    @property
+    def pushable(self) -> bool:
+        return self.func is None or self.func.pushable
+
+    def to_wire(self) -> dict[str, Any]:
+        return {self.name: None if self.func is None else self.func.to_wire()}
+
+
+class Sum(_OfFunction):
+    """The sum of numbers; rows without the value are left out."""
+
+    name = "sum"
+
+    def __init__(self, func: Func | None = None) -> None:
+        super().__init__(func)
+        self.fields = None if func is None else func.fields
+
+    def start(self) -> Accumulator:
+        return _Summing(self.func)
+
+
+class Avg(_OfFunction):
+    """The mean of numbers; rows without the value are left out."""
+
+    name = "avg"
+
+    def __init__(self, func: Func | None = None) -> None:
+        super().__init__(func)
+        self.fields = None if func is None else func.fields
+
+    def start(self) -> Accumulator:
+        return _Averaging(self.func)
+
+
+class _Summing:
+    def __init__(self, func: Func | None) -> None:
+        self.func = func
+        self.total: int | float = 0
+        self.count = 0
+
+    def feed(self, rows: Sequence[Any]) -> None:
+        values = rows if self.func is None else [value for _, value in evaluate_present(self.func, rows)]
+        total, count = self.total, self.count
+        for value in values:
+            if type(value) is float or type(value) is int:
+                total += value
+                count += 1
+            elif value is not None:  # null counts as missing
+                raise wrong_datum("NUMBER", value)
+        self.total, self.count = total, count
+
+    def partial(self) -> list[int | float]:
+        return [self.total, self.count]
+
+    def merge(self, partial: list[int | float]) -> None:
+        self.total += partial[0]
+        self.count += int(partial[1])
+
+    def result(self) -> int | float:
+        return normalise_number(self.total)
+
+    @property
+    def empty(self) -> bool:
+        return self.count == 0
+
+
+class _Averaging(_Summing):
+    def result(self) -> int | float:
+        if not self.count:
+            raise _nothing("average", "avg")
+        return normalise_number(self.total / self.count)
+
+
+class Min(_OfFunction):
+    """The row with the least value."""
+
+    name = "min"
+
+    fields: Fields | None = None  # the row itself is the result
+
+    def start(self) -> Accumulator:
+        return _Extreme(self.func, greatest=False)
+
+
+class Max(_OfFunction):
+    """The row with the greatest value."""
+
+    name = "max"
+    fields: Fields | None = None
+
+    def start(self) -> Accumulator:
+        return _Extreme(self.func, greatest=True)
+
+
+class _Extreme:
+    def __init__(self, func: Func | None, greatest: bool) -> None:
+        self.func = func
+        self.greatest = greatest
+        self.best: SortKey | None = None
+        self.row: Any = None
+        self.value: Any = None
+
+    def feed(self, rows: Sequence[Any]) -> None:
+        pairs = [(row, row) for row in rows] if self.func is None else evaluate_present(self.func, rows)
+        for row, value in pairs:
+            self._offer(row, value)
+
+    def _offer(self, row: Any, value: Any) -> None:
+        key = sort_key(value)
+        if self.best is None or (key > self.best if self.greatest else key < self.best):
+            self.best, self.row, self.value = key, row, value
+
+    def partial(self) -> list[Any] | None:
+        return None if self.best is None else [self.row, self.value]
+
+    def merge(self, partial: list[Any] | None) -> None:
+        if partial is not None:
+            self._offer(*partial)
+
+    def result(self) -> Any:
+        if self.best is None:
+            name = "max" if self.greatest else "min"
+            raise _nothing(name, name)
+        return self.row
+
+    @property
+    def empty(self) -> bool:
+        return self.best is None
+
+
+def _nothing(what: str, name: str) -> ReqlError:
+    return non_existence_error(
+        f"Cannot take the {what} of an empty stream.  (If you passed `{name}` a field name, "
+        "it may be that no elements of the stream had that field.)"
+    )
+
+
+class Reduce:
+    """The rows folded pairwise by a function."""
+
+    fields: Fields | None = None
+
+    def __init__(self, func: Func) -> None:
+        self.func = func
+
+    @property
+    def pushable(self) -> bool:
+        return self.func.pushable
+
+    def start(self) -> Accumulator:
+        return _Reducing(self.func)
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"reduce": self.func.to_wire()}
+
+
+class _Reducing:
+    def __init__(self, func: Func) -> None:
+        self.func = func
+        self.values: list[Any] = []  # at most one: the rows so far
+
+    def feed(self, rows: Sequence[Any]) -> None:
+        if not rows:
+            return
+        call = self.func.call
+        if self.values:
+            value, rest = self.values[0], rows
+        else:
+            value, rest = rows[0], rows[1:]
+        for row in rest:
+            value = call(value, row)
+        self.values = [value]
+
+    def partial(self) -> list[Any]:
+        return self.values
+
+    def merge(self, partial: list[Any]) -> None:
+        self.feed(partial)
+
+    def result(self) -> Any:
+        if not self.values:
+            error = non_existence_error("Cannot reduce over an empty stream.")
+            error.frames = self.func.code.path
+            raise error
+        return self.values[0]
+
+    @property
+    def empty(self) -> bool:
+        return not self.values
+
+
+class Distinct:
+    """The different values among the rows, in order."""
+
+    fields: Fields | None = None
+    pushable = True
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    def start(self) -> Accumulator:
+        return _Distinguishing(self.limit)
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"distinct": self.limit}
+
+
+class _Distinguishing:
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.values: dict[SortKey, Any] = {}
+
+    def feed(self, rows: Sequence[Any]) -> None:
+        values = self.values
+        for row in rows:
+            values.setdefault(sort_key(row), row)
+        if len(values) > self.limit:
+            from photondb.reql.values import check_array_size
+
+            check_array_size(len(values), self.limit)
+
+    def partial(self) -> list[Any]:
+        return list(self.values.values())
+
+    def merge(self, partial: list[Any]) -> None:
+        self.feed(partial)
+
+    def result(self) -> list[Any]:
+        return [self.values[key] for key in sorted(self.values)]
+
+    @property
+    def empty(self) -> bool:
+        return not self.values
+
+
+class Collect:
+    """All rows, as an array: what grouped data without a further aggregate is. Bounded by the array limit."""
+
+    fields: Fields | None = None
+    pushable = True
+
+    def __init__(self, limit: int, grouped: bool = False) -> None:
+        self.limit = limit
+        self.grouped = grouped
+
+    def start(self) -> Accumulator:
+        return _Collecting(self)
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"collect": self.limit, "grouped": self.grouped}
+
+
+class _Collecting:
+    def __init__(self, spec: Collect) -> None:
+        self.spec = spec
+        self.rows: list[Any] = []
+
+    def feed(self, rows: Sequence[Any]) -> None:
+        from photondb.reql.values import check_array_size
+
+        self.rows.extend(rows)
+        if len(self.rows) > self.spec.limit:
+            if self.spec.grouped:
+                raise ReqlError(
+                    ErrorKind.RESOURCE_LIMIT,
+                    f"Grouped data over size limit `{self.spec.limit}`.  Try putting a reduction "
+                    "(like `.reduce` or `.count`) on the end.",
+                )
+            check_array_size(len(self.rows), self.spec.limit)
+
+    def partial(self) -> list[Any]:
+        return self.rows
+
+    def merge(self, partial: list[Any]) -> None:
+        self.feed(partial)
+
+    def result(self) -> list[Any]:
+        return self.rows
+
+    @property
+    def empty(self) -> bool:
+        return not self.rows
+
+
+def aggregate_from_wire(wire: dict[str, Any]) -> Aggregate:
+    """The aggregate that `to_wire` wrote."""
+    from photondb.reql.ordering import Top
+
+    name, value = next(iter(wire.items()))
+    if name == "count":
+        return Count()
+    if name in _WITH_FUNCTION:
+        return _WITH_FUNCTION[name](None if value is None else Func.from_wire(value))
+    if name == "reduce":
+        return Reduce(Func.from_wire(value))
+    if name == "distinct":
+        return Distinct(value)
+    if name == "collect":
+        return Collect(value, wire["grouped"])
+    if name == "top":
+        return Top.from_wire(value)
+    if name == "group":
+        from photondb.reql.grouping import Group
+
+        return Group.from_wire(value)
+    raise non_existence_error(f"Unknown aggregate: {name}.")
+
+
+_WITH_FUNCTION: dict[str, type[Sum] | type[Avg] | type[Min] | type[Max]] = {"sum": Sum, "avg": Avg, "min": Min, "max": Max}

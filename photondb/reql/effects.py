@@ -1,0 +1,25 @@
+"""What a term does besides computing a value, added up over its whole tree by the compiler."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Effects(enum.IntFlag):
+    """The effects of evaluating a term."""
+
+    NONE = 0
+    NOW = 1  # uses the time at which the query began: constant within a query
+    NONDETERMINISTIC = 2  # random numbers, JavaScript, HTTP: another call may give another value
+    READS = 4  # reads tables or the catalogue
+    WRITES = 8  # writes documents or changes the catalogue
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether evaluating twice in one query gives the same value. RethinkDB counts reads as not deterministic."""
+        return not self & (Effects.NONDETERMINISTIC | Effects.READS | Effects.WRITES)
+
+    @property
+    def pushable(self) -> bool:
+        """Whether storage may evaluate it: the value depends on the arguments alone."""
+        return self.deterministic

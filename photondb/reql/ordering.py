@@ -1,0 +1,167 @@
+"""Sorting: by several functions of a row, each ascending or descending, and the first rows of such an order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from photondb.datum.order import sort_key
+from photondb.reql.aggregates import Accumulator
+from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.reql.function import Func
+from photondb.reql.steps import Fields
+
+MISSING = (-1,)
+"""The sort key of a row that lacks the value; it comes before all values."""
+
+
+class _Descending:
+    """A sort key turned around."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __lt__(self, other: _Descending) -> bool:
+        return bool(other.key < self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Descending) and bool(self.key == other.key)
+
+
+class Ordering:
+    """What to sort by: (function, descending) pairs, the first one first."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Sequence[tuple[Func, bool]]) -> None:
+        self.parts = tuple(parts)
+
+    @property
+    def fields(self) -> Fields | None:
+        """The fields of a row that it looks at."""
+        fields: frozenset[str] = frozenset()
+        for func, _ in self.parts:
+            if func.fields is None:
+                return None
+            fields |= func.fields
+        return fields
+
+    @property
+    def pushable(self) -> bool:
+        return all(func.pushable for func, _ in self.parts)
+
+    def keys(self, rows: Sequence[Any]) -> list[Any]:
+        """The sort keys of the rows."""
+        columns = [_column(func, descending, rows) for func, descending in self.parts]
+        return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+    def sort(self, rows: Sequence[Any]) -> list[Any]:
+        """The rows in order; equal ones stay as they are."""
+        keys = self.keys(rows)
+        return [rows[i] for i in sorted(range(len(rows)), key=keys.__getitem__)]
+
+    def to_wire(self) -> list[Any]:
+        return [[func.to_wire(), descending] for func, descending in self.parts]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> Ordering:
+        return cls([(Func.from_wire(func), descending) for func, descending in wire])
+
+
+def _column(func: Func, descending: bool, rows: Sequence[Any]) -> list[Any]:
+    field = func.code.simple_field
+    keys: list[Any]
+    try:
+        if field is None:
+            raise KeyError
+        keys = [sort_key(row[field]) for row in rows]
+    except (KeyError, TypeError):
+        keys = [_key(func, row) for row in rows]
+    return [_Descending(key) for key in keys] if descending else keys
+
+
+def _key(func: Func, row: Any) -> Any:
+    try:
+        return sort_key(func.call(row))
+    except ReqlError as error:
+        if error.kind != ErrorKind.NON_EXISTENCE:
+            raise
+        return MISSING
+
+
+class Top:
+    """The first `count` rows of an order, kept while rows stream by: `order_by(...).limit(n)` without sorting all."""
+
+    fields: Fields | None = None
+
+    def __init__(self, ordering: Ordering, count: int) -> None:
+        self.ordering = ordering
+        self.count = count
+
+    @property
+    def pushable(self) -> bool:
+        return self.ordering.pushable
+
+    def start(self) -> Accumulator:
+        return TopRows(self.ordering, self.count)
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"top": {"by": self.ordering.to_wire(), "count": self.count}}
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Top:
+        return cls(Ordering.from_wire(wire["by"]), wire["count"])
+
+
+class TopRows:
+    """The accumulator of `Top`. It keeps a few times `count` rows and cuts back when they become too many; rows that
+    can't be among the first any more are dropped by one comparison. `feed_keyed` takes rows as anything that stands
+    for them, so that a scan can keep raw documents and decode only the sorting fields."""
+
+    def __init__(self, ordering: Ordering, count: int) -> None:
+        self.ordering = ordering
+        self.count = count
+        self.keys: list[Any] = []
+        self.rows: list[Any] = []
+        self.cut: Any = None
+
+    def feed(self, rows: Sequence[Any]) -> None:
+        self.feed_keyed(self.ordering.keys(rows), rows)
+
+    def feed_keyed(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
+        """Take rows of which the sort keys are known."""
+        cut = self.cut
+        if cut is None:
+            self.keys.extend(keys)
+            self.rows.extend(rows)
+        else:
+            for key, row in zip(keys, rows, strict=True):
+                if key < cut:
+                    self.keys.append(key)
+                    self.rows.append(row)
+        if len(self.rows) > 2 * self.count + 256:
+            self._cut_back()
+
+    def _cut_back(self) -> None:
+        order = sorted(range(len(self.rows)), key=self.keys.__getitem__)[: self.count]
+        self.rows = [self.rows[i] for i in order]
+        self.keys = [self.keys[i] for i in order]
+        if len(self.rows) == self.count and self.count:
+            self.cut = self.keys[-1]
+
+    def partial(self) -> list[Any]:
+        self._cut_back()
+        return self.rows
+
+    def merge(self, partial: list[Any]) -> None:
+        self.feed(partial)
+
+    def result(self) -> list[Any]:
+        self._cut_back()
+        return self.rows
+
+    @property
+    def empty(self) -> bool:
+        return not self.rows

@@ -1,0 +1,275 @@
+"""The kinds of parameters that terms have, and the check and conversion that each stands for.
+
+A term's Python signature is its ReQL signature: the annotation of a parameter names one of the kinds below. At
+compile time each kind gives a check for one argument of one call, which knows where the argument stands in the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from photondb.datum.errors import DatumError
+from photondb.datum.text import print_datum, truncated_print
+from photondb.reql import shape as shapes
+from photondb.reql.effects import Effects
+from photondb.reql.errors import ErrorKind, Frames, ReqlError
+from photondb.reql.function import Func, FunctionCode
+from photondb.reql.runtime import Runtime
+from photondb.reql.stream import Stream
+from photondb.reql.values import (
+    PLAIN_TYPES,
+    Database,
+    SingleSelection,
+    TableSlice,
+    as_datum,
+    as_sequence,
+    expect_table,
+    wrong_datum,
+    wrong_type,
+)
+from photondb.reql.wire import Term
+
+Check = Callable[[Any], Any]
+MakeCheck = Callable[[Frames], Check]
+
+
+class Kind:
+    """A kind of parameter: how docs name it, and how an argument is checked (None: anything goes)."""
+
+    def __init__(self, name: str, convert: Check | None, shortcut: str = "") -> None:
+        self.name = name
+        self.convert = convert
+        self.shortcut = shortcut
+
+    def check(self, path: Frames) -> Check | None:
+        """The check for the argument at `path`."""
+        convert = self.convert
+        if convert is None:
+            return None
+
+        def checked(value: Any) -> Any:
+            try:
+                return convert(value)
+            except ReqlError as error:
+                if error.frames is None:
+                    error.frames = path
+                raise
+            except DatumError as error:
+                raise reql_error(error, path) from None
+
+        return checked
+
+
+_KINDS = {
+    "logic": ErrorKind.LOGIC,
+    "non_existence": ErrorKind.NON_EXISTENCE,
+    "resource": ErrorKind.RESOURCE_LIMIT,
+}
+
+
+def reql_error(error: DatumError, path: Frames | None = None) -> ReqlError:
+    """The ReQL error that an error of the value library becomes."""
+    return ReqlError(_KINDS[error.kind], error.message, path)
+
+
+def _string(value: Any) -> str:
+    if type(value) is str:
+        return value
+    value = as_datum(value)
+    if type(value) is str:
+        return value
+    raise wrong_datum("STRING", value)
+
+
+def _number(value: Any) -> int | float:
+    if type(value) is int or type(value) is float:
+        return value
+    value = as_datum(value)
+    if type(value) is int or type(value) is float:
+        return value
+    raise wrong_datum("NUMBER", value)
+
+
+def _integer(value: Any) -> int:
+    value = _number(value)
+    if type(value) is int:
+        return value
+    raise ReqlError(ErrorKind.LOGIC, f"Number not an integer: {print_datum(value)}")
+
+
+def _boolean(value: Any) -> bool:
+    if value is True or value is False:
+        return bool(value)
+    value = as_datum(value)
+    if value is None:
+        raise wrong_datum("BOOL", value)
+    return value is not False
+
+
+def _array(value: Any) -> list[Any]:
+    if type(value) is list:
+        return value
+    value = as_datum(value)
+    if type(value) is list:
+        return value
+    raise wrong_datum("ARRAY", value)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if type(value) is not dict:
+        value = as_datum(value)
+        if type(value) is not dict:
+            raise wrong_datum("OBJECT", value)
+    if "$reql_type$" in value:
+        raise wrong_datum("OBJECT", value)
+    return value  # type: ignore[no-any-return]
+
+
+def _pseudotype(name: str) -> Check:
+    def convert(value: Any) -> Any:
+        value = as_datum(value)
+        if type(value) is dict and value.get("$reql_type$") == name:
+            return value
+        raise ReqlError(ErrorKind.LOGIC, f"Not a {name} pseudotype: `{truncated_print(value)}`.")
+
+    return convert
+
+
+def _database(value: Any) -> Database:
+    if type(value) is Database:
+        return value
+    raise wrong_type("DATABASE", value)
+
+
+def _selection(value: Any) -> Stream | TableSlice:
+    if type(value) is TableSlice or (isinstance(value, Stream) and value.table is not None):
+        return value
+    raise wrong_type("SELECTION", value)
+
+
+def _single(value: Any) -> SingleSelection:
+    if type(value) is SingleSelection:
+        return value
+    raise wrong_type("SINGLE_SELECTION", value)
+
+
+def _slice(value: Any) -> TableSlice:
+    if type(value) is TableSlice:
+        return value
+    raise wrong_type("TABLE_SLICE", value)
+
+
+def _function(value: Any) -> Func:
+    if type(value) is Func:
+        return value
+    raise wrong_type("FUNCTION", value)
+
+
+def _constant_function(value: Any) -> Func:
+    if type(value) is Func:
+        return value
+    if type(value) not in PLAIN_TYPES and type(value) is not SingleSelection:
+        raise wrong_type("FUNCTION", value)
+    return constant_function(as_datum(value))
+
+
+def _field_function(value: Any) -> Func:
+    if type(value) is Func:
+        return value
+    if type(value) not in PLAIN_TYPES and type(value) is not SingleSelection:
+        raise wrong_type("FUNCTION", value)
+    return field_function(as_datum(value))
+
+
+_CONSTANT_SHAPE: shapes.Shape = (int(Term.FUNC), (), (shapes.CONSTANT, 0))
+
+
+def constant_function(value: Any) -> Func:
+    """A function that gives `value` whatever it is called with."""
+    code = FunctionCode(
+        slots=(),
+        body=lambda _: value,
+        shape=_CONSTANT_SHAPE,
+        variable_base=2,
+        captures=frozenset(),
+        effects=Effects.NONE,
+        fields=frozenset(),
+        object_body=True,
+        path=(),
+    )
+    return Func(code, [None, value])
+
+
+def field_function(name: Any) -> Func:
+    """A function that takes the field (or element) `name` of its argument."""
+    return Func.from_wire([Term.FUNC, [[Term.MAKE_ARRAY, [1]], [Term.BRACKET, [[Term.VAR, [1]], name]]]])
+
+
+VALUE = Kind("any", None)
+DATUM = Kind("datum", as_datum)
+STRING = Kind("string", _string)
+NUMBER = Kind("number", _number)
+INTEGER = Kind("integer", _integer)
+BOOLEAN = Kind("bool", _boolean)
+ARRAY = Kind("array", _array)
+OBJECT = Kind("object", _object)
+
+Value = Annotated[Any, VALUE]
+"""Anything: a datum, a table, a stream, a function, ..."""
+Datum = Annotated[Any, DATUM]
+"""Any datum; a selection of one document stands for the document."""
+Number = Annotated[Any, NUMBER]
+Time = Annotated[dict[str, Any], Kind("time", _pseudotype("TIME"))]
+Binary = Annotated[dict[str, Any], Kind("binary", _pseudotype("BINARY"))]
+Geometry = Annotated[dict[str, Any], Kind("geometry", _pseudotype("GEOMETRY"))]
+Sequence = Annotated[Any, Kind("sequence", as_sequence)]
+"""An array as a list, everything else that can be gone through as a Stream."""
+DatabaseValue = Annotated[Database, Kind("database", _database)]
+Table = Annotated[TableSlice, Kind("table", expect_table)]
+Slice = Annotated[TableSlice, Kind("table slice", _slice)]
+Selection = Annotated[Any, Kind("selection", _selection)]
+Document = Annotated[SingleSelection, Kind("single selection", _single)]
+Function = Annotated[Func, Kind("function", _function)]
+"""A function proper."""
+ConstantOrFunction = Annotated[Func, Kind("function or datum", _constant_function)]
+"""A function; a datum stands for the function that always gives it."""
+FieldOrFunction = Annotated[Func, Kind("function or field name", _field_function, "field")]
+"""A function; a string stands for the function that takes that field."""
+
+KIND_OF_TYPE: dict[Any, Kind] = {
+    str: STRING,
+    bool: BOOLEAN,
+    int: INTEGER,
+    float: NUMBER,
+    list: ARRAY,
+    list[Any]: ARRAY,
+    dict: OBJECT,
+    dict[str, Any]: OBJECT,
+    Any: DATUM,
+}
+
+__all__ = [
+    "Binary",
+    "Check",
+    "ConstantOrFunction",
+    "DatabaseValue",
+    "Datum",
+    "Document",
+    "FieldOrFunction",
+    "Func",
+    "Function",
+    "Geometry",
+    "Kind",
+    "Number",
+    "Runtime",
+    "Selection",
+    "Sequence",
+    "Slice",
+    "Table",
+    "Time",
+    "Value",
+    "constant_function",
+    "field_function",
+    "reql_error",
+]

@@ -1,0 +1,174 @@
+"""The table of terms. A term is a typed, documented function; its signature gives arity, checks and optional arguments.
+
+    @term(Term.UPCASE)
+    def upcase(text: str) -> str:
+        \"\"\"Return `text` in upper case.\"\"\"
+        return text.upper()
+
+Positional parameters are arguments (with a default: optional ones), `*rest` takes any number more, keyword-only
+parameters are optional arguments. A first parameter annotated `Runtime` is given the running query. What must decide
+for itself when its arguments are evaluated (`branch`, `default`) is a special form: it gets their shapes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from photondb.reql.effects import Effects
+from photondb.reql.parameters import KIND_OF_TYPE, Kind
+from photondb.reql.runtime import Runtime
+from photondb.reql.wire import Term
+
+if TYPE_CHECKING:
+    from photondb.reql.compiler import Compiler, Node
+    from photondb.reql.errors import Frames
+    from photondb.reql.shape import Shape
+
+    SpecialForm = Callable[[Compiler, Shape, Frames], Node]
+
+Grouped = Literal["each", "stream", "whole"]
+"""What a term does with grouped data as its first argument: it is applied to each group; the same, but a grouped
+stream is handed to it as such; it takes the grouped data as they are."""
+
+OverSequences = Literal["", "map", "filter", "skip_map"]
+"""What a term on objects does with a sequence of them: it is mapped over it, filters it, or is mapped over those
+elements for which it gives a value."""
+
+
+class Parameter:
+    """One parameter of a term."""
+
+    __slots__ = ("default", "kind", "name")
+
+    def __init__(self, name: str, kind: Kind, default: Any) -> None:
+        self.name = name
+        self.kind = kind
+        self.default = default
+
+
+class Definition:
+    """A term: its function and what its signature says."""
+
+    def __init__(
+        self,
+        number: Term,
+        function: Callable[..., Any],
+        effects: Effects,
+        grouped: Grouped,
+        over_sequences: OverSequences,
+        pseudotypes: frozenset[str],
+        literals: bool,
+    ) -> None:
+        self.number = number
+        self.function = function
+        self.name = function.__name__.rstrip("_")
+        self.effects = effects
+        self.grouped = grouped
+        self.over_sequences = over_sequences
+        self.pseudotypes = pseudotypes
+        self.literals = literals
+        self.doc = inspect.getdoc(function) or ""
+        self.wants_runtime = False
+        self.parameters: list[Parameter] = []
+        self.rest: Parameter | None = None
+        self.optargs: dict[str, Parameter] = {}
+        self._read_signature()
+        self.minimum = sum(parameter.default is inspect.Parameter.empty for parameter in self.parameters)
+        self.maximum = None if self.rest is not None else len(self.parameters)
+
+    def _read_signature(self) -> None:
+        hints = typing.get_type_hints(self.function, include_extras=True)
+        for position, (name, parameter) in enumerate(inspect.signature(self.function).parameters.items()):
+            hint = hints[name]
+            if position == 0 and hint is Runtime:
+                self.wants_runtime = True
+                continue
+            taken = Parameter(name.rstrip("_"), kind_of(hint), parameter.default)
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                self.rest = taken
+            elif parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                self.optargs[name] = taken
+            else:
+                self.parameters.append(taken)
+
+    def parameter(self, position: int) -> Parameter:
+        """The parameter that the argument at `position` is for."""
+        if position < len(self.parameters):
+            return self.parameters[position]
+        assert self.rest is not None
+        return self.rest
+
+    def arity_error(self, found: int) -> str | None:
+        """What is wrong with `found` arguments, if anything."""
+        if found >= self.minimum and (self.maximum is None or found <= self.maximum):
+            return None
+        return f"Expected {arity_text(self.minimum, self.maximum)} but found {found}."
+
+
+def arity_text(minimum: int, maximum: int | None) -> str:
+    """How many arguments are expected, in RethinkDB's words."""
+    if maximum == minimum:
+        return f"{minimum} argument{'' if minimum == 1 else 's'}"
+    if maximum is None:
+        return f"{minimum} or more arguments"
+    return f"between {minimum} and {maximum} arguments"
+
+
+def kind_of(hint: Any) -> Kind:
+    """The kind of parameter that an annotation names; of `X | None` that of X."""
+    if typing.get_origin(hint) is typing.Annotated:
+        for extra in hint.__metadata__:
+            if isinstance(extra, Kind):
+                return extra
+    if hint in KIND_OF_TYPE:
+        return KIND_OF_TYPE[hint]
+    choices = [choice for choice in typing.get_args(hint) if choice is not type(None)]
+    if len(choices) == 1:
+        return kind_of(choices[0])
+    raise TypeError(f"no kind of parameter is annotated {hint!r}")
+
+
+TERMS: dict[int, Definition] = {}
+"""The terms that are typed functions, by number."""
+
+SPECIAL_FORMS: dict[int, SpecialForm] = {}
+"""The terms that compile themselves, by number."""
+
+
+def term(
+    number: Term,
+    *,
+    effects: Effects = Effects.NONE,
+    grouped: Grouped = "each",
+    over_sequences: OverSequences = "",
+    pseudotypes: tuple[str, ...] = (),
+    literals: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function as a term.
+
+    `over_sequences` also applies it to sequences of what it takes first, `pseudotypes` names those that it then takes
+    as objects, `literals` allows `r.literal` within its arguments.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        assert number not in TERMS and number not in SPECIAL_FORMS, f"{number!r} is defined twice"
+        TERMS[number] = Definition(
+            number, function, effects, grouped, over_sequences, frozenset(pseudotypes), literals
+        )
+        return function
+
+    return register
+
+
+def special_form(number: Term) -> Callable[[SpecialForm], SpecialForm]:
+    """Register a function that compiles a term by itself."""
+
+    def register(function: SpecialForm) -> SpecialForm:
+        assert number not in TERMS and number not in SPECIAL_FORMS, f"{number!r} is defined twice"
+        SPECIAL_FORMS[number] = function
+        return function
+
+    return register

@@ -1,0 +1,157 @@
+"""What a running query has at hand: the services behind it, its options and its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
+from photondb.api.context import INTERNAL, CallContext
+from photondb.api.storage import Scan, ScanCursor, ScanReply, StorageApi, TableGone, Write, WriteSummary
+from photondb.datum.json import loads
+from photondb.datum.keys import primary_key
+from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.reql.suspend import wait
+
+DEFAULT_ARRAY_LIMIT = 100_000
+SLICE_SECONDS = 0.005
+"""How long an evaluation runs before it lets others go on."""
+
+
+class Surroundings(Protocol):
+    """What the service around the evaluator provides; one for all queries."""
+
+    storage: StorageApi
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The newest catalogue that is known."""
+        ...
+
+    async def refresh_catalogue(self) -> Catalogue:
+        """Ask storage for the catalogue."""
+        ...
+
+    async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
+        """Carry out a change and know the catalogue after it."""
+        ...
+
+    def release(self, cursor: ScanCursor) -> None:
+        """Close a cursor some time soon, without waiting for it."""
+        ...
+
+
+class Runtime:
+    """One query's run."""
+
+    __slots__ = ("_slice_end", "array_limit", "context", "options", "permit", "service", "storage")
+
+    def __init__(
+        self,
+        service: Surroundings,
+        context: CallContext = INTERNAL,
+        options: dict[str, Any] | None = None,
+        permit: Callable[[str, str | None, str | None], None] | None = None,
+    ) -> None:
+        self.service = service
+        self.storage = service.storage
+        self.context = context
+        self.options = options or {}
+        self.array_limit = self.options.get("array_limit", DEFAULT_ARRAY_LIMIT)
+        self.permit = permit
+        self._slice_end = 0.0
+
+    def checkpoint(self) -> None:
+        """Let other work go on when this query has run for a while, and end it when its time is up. To be called
+        from every loop that may be long."""
+        now = time.monotonic()
+        if now < self._slice_end:
+            return
+        deadline = self.context.deadline
+        if deadline is not None and now > deadline:
+            raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
+        if self._slice_end:
+            wait(asyncio.sleep(0))
+        self._slice_end = time.monotonic() + SLICE_SECONDS
+
+    # --- the catalogue
+
+    def database(self, name: str) -> DatabaseInfo:
+        """The database of that name; raises where there is none."""
+        found = self.service.catalogue.databases.get(name)
+        if found is None:
+            found = wait(self.service.refresh_catalogue()).databases.get(name)
+        if found is None:
+            raise op_failed(f"Database `{name}` does not exist.")
+        return found
+
+    def table(self, database: str, name: str) -> TableInfo:
+        """The table of that name; raises where there is none."""
+        found = self.service.catalogue.tables.get((database, name))
+        if found is None:
+            found = wait(self.service.refresh_catalogue()).tables.get((database, name))
+        if found is None:
+            raise op_failed(f"Table `{database}.{name}` does not exist.")
+        return found
+
+    def current(self, info: TableInfo) -> TableInfo:
+        """The table as the newest catalogue has it (its indexes may have changed since a query named it)."""
+        for table in self.service.catalogue.tables.values():
+            if table.id == info.id:
+                return table
+        return info
+
+    def change_catalogue(self, change: CatalogueChange) -> Catalogue:
+        """Carry out a change of the catalogue."""
+        return wait(self.service.change_catalogue(self.context, change))
+
+    def require_index(self, info: TableInfo, index: IndexInfo | None) -> None:
+        """Raise where an index is still being built."""
+        if index is None or index.ready:
+            return
+        for status in wait(self.storage.index_status(self.context, info.id)):
+            if status.name == index.name and not status.ready:
+                raise op_failed(
+                    f"Index `{index.name}` on table `{self.name_of(info)}` was accessed before its construction "
+                    "was finished."
+                )
+
+    def name_of(self, info: TableInfo) -> str:
+        """The table's name as messages show it: database.table."""
+        return f"{info.database}.{info.name}"
+
+    # --- documents
+
+    def read_row(self, info: TableInfo, key: Any) -> Any:
+        """The document with that primary key, or None."""
+        try:
+            (raw,) = wait(self.storage.get(self.context, [(info.id, primary_key(key))]))
+        except TableGone:
+            raise self.gone(info) from None
+        return None if raw is None else loads(raw)
+
+    def scan(self, info: TableInfo, scan: Scan) -> ScanReply:
+        """Begin a scan of a table."""
+        try:
+            return wait(self.storage.scan(self.context, scan))
+        except TableGone:
+            raise self.gone(info) from None
+
+    def write(self, write: Write, info: TableInfo) -> WriteSummary:
+        """Carry out one write statement."""
+        (outcome,) = wait(self.storage.write(self.context, [write]))
+        if isinstance(outcome, TableGone):
+            raise self.gone(info)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def gone(self, info: TableInfo) -> ReqlError:
+        """The error for a table that was dropped while the query ran."""
+        return op_failed(f"Table `{self.name_of(info)}` does not exist.")
+
+    def release(self, cursor: ScanCursor) -> None:
+        """Close a cursor some time soon."""
+        self.service.release(cursor)

@@ -1,0 +1,301 @@
+"""The shape of a query: its wire term with the constants lifted out.
+
+Two queries that differ only in constants have the same shape, so that a compiled plan is found by one dictionary
+look-up. A shape is a nested tuple (hashable); the constants stand beside it, in the order in which they were met.
+
+    [17, [[170, [[10, [5]], "age"]], 30]]    r.row["age"] == 30, in a function of variable 5
+    (17, ((170, ((VAR, 0), (LITERAL, "age")), ()), (CONSTANT, 0)), ())    and the constants [30]
+
+Names of fields, tables and databases and all optional arguments stay in the shape: what a plan reads is decided by
+them. Variables are numbered by their order of appearance, because drivers number them without end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from photondb.datum.errors import DatumError
+from photondb.datum.validation import validate
+from photondb.reql.errors import CompileError, ErrorKind, ReqlError
+from photondb.reql.wire import Term
+
+Shape = tuple[Any, ...]
+
+# The first element of a shape that is not a term. Terms have positive numbers.
+CONSTANT = -1  # (CONSTANT, n): the n-th lifted constant
+LITERAL = -2  # (LITERAL, value): a string that is part of the shape
+LITERAL_SCALAR = -3  # (LITERAL_SCALAR, type name, value): True and 1 must not be the same shape
+OBJECT = -4  # (OBJECT, ((key, shape), ...))
+VAR = -5  # (VAR, n): the n-th variable
+NOW = -6  # (NOW, n): the n-th constant, which is the time at which the query began
+
+MAX_DEPTH = 400
+"""How deeply terms may nest."""
+
+MAX_EXACT_INTEGER = 2**53
+
+_TERMS = frozenset(int(number) for number in Term)
+
+_KEEPS_STRINGS = frozenset(
+    {
+        Term.DB,
+        Term.TABLE,
+        Term.BRACKET,
+        Term.GET_FIELD,
+        Term.HAS_FIELDS,
+        Term.PLUCK,
+        Term.WITHOUT,
+        Term.WITH_FIELDS,
+        Term.ORDER_BY,
+        Term.ASC,
+        Term.DESC,
+        Term.GROUP,
+        Term.SUM,
+        Term.AVG,
+        Term.MIN,
+        Term.MAX,
+        Term.EQ_JOIN,
+        Term.COERCE_TO,
+    }
+)
+
+
+class Scope:
+    """The variables that a term may use: wire id to number; `implicit` is what `r.row` means, `depth` how many
+    functions with one argument enclose the term."""
+
+    __slots__ = ("depth", "implicit", "numbers")
+
+    def __init__(self, numbers: Mapping[int, int], implicit: int | None, depth: int) -> None:
+        self.numbers = numbers
+        self.implicit = implicit
+        self.depth = depth
+
+
+EMPTY_SCOPE = Scope({}, None, 0)
+
+
+class _NotConstant(Exception):
+    """The subtree holds a term."""
+
+
+class Shaper:
+    """Takes one query apart. `constants` and `variables` (a count) grow as terms are taken in."""
+
+    __slots__ = ("constants", "lift_arrays", "now", "variables")
+
+    def __init__(self, now: Mapping[str, Any] | None, lift_arrays: bool = True) -> None:
+        self.constants: list[Any] = []
+        self.variables = 0
+        self.now = now
+        self.lift_arrays = lift_arrays
+
+    def shape(self, node: Any, scope: Scope = EMPTY_SCOPE, keep_strings: bool = False, depth: int = 0) -> Shape:
+        """The shape of a wire term. Raises CompileError with the frames that lead to what is wrong."""
+        kind = type(node)
+        if kind is list:
+            return self._term(node, scope, depth)
+        if kind is dict:
+            return self._object(node, scope, depth)
+        if kind is str and keep_strings:
+            return (LITERAL, node)
+        return self._constant(node)
+
+    def _constant(self, value: Any) -> Shape:
+        kind = type(value)
+        if kind is float:
+            value = _number(value)
+        elif kind is int:
+            if not -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER:
+                value = float(value)
+        elif kind is dict or kind is list:
+            try:
+                value = validate(value, literals=True)
+            except DatumError as error:
+                raise ReqlError(ErrorKind.LOGIC, error.message, ()) from None
+        self.constants.append(value)
+        return (CONSTANT, len(self.constants) - 1)
+
+    def _object(self, node: dict[str, Any], scope: Scope, depth: int) -> Shape:
+        try:
+            return self._constant(self._plain(node))
+        except _NotConstant:
+            pass
+        pairs = []
+        for key, value in node.items():
+            try:
+                pairs.append((key, self.shape(value, scope, False, depth + 1)))
+            except CompileError as error:
+                raise _below(error, key) from None
+        return (OBJECT, tuple(pairs))
+
+    def _plain(self, node: Any) -> Any:
+        """The constant that a subtree without terms stands for."""
+        kind = type(node)
+        if kind is dict:
+            changed = None
+            for key, value in node.items():
+                if type(value) in _NESTED:
+                    plain = self._plain(value)
+                    if plain is not value:
+                        changed = changed or dict(node)
+                        changed[key] = plain
+            return node if changed is None else changed
+        if kind is list:
+            if node and node[0] == 2 and len(node) == 2 and type(node[1]) is list and self.lift_arrays:
+                return [self._plain(item) if type(item) in _NESTED else item for item in node[1]]
+            raise _NotConstant
+        return node
+
+    def _term(self, node: list[Any], scope: Scope, depth: int) -> Shape:
+        if depth > MAX_DEPTH:
+            raise CompileError(f"Terms may not nest deeper than {MAX_DEPTH} levels.")
+        number, args, optargs = _take_apart(node)
+        if number == Term.MAKE_ARRAY:
+            try:
+                return self._constant(self._plain(node))
+            except _NotConstant:
+                pass
+        elif number == Term.FUNC:
+            return self._function(args, optargs, scope, depth)
+        elif number == Term.VAR:
+            return self._variable(args, scope)
+        elif number == Term.IMPLICIT_VAR:
+            return _implicit(args, scope)
+        elif number == Term.NOW and self.now is not None and not args and not optargs:
+            self.constants.append(self.now)
+            return (NOW, len(self.constants) - 1)
+        elif number == Term.DATUM:
+            return self._constant(args)
+        keep = number in _KEEPS_STRINGS
+        shapes = []
+        for position, arg in enumerate(args):
+            try:
+                shapes.append(self.shape(arg, scope, keep, depth + 1))
+            except CompileError as error:
+                raise _below(error, position) from None
+        if not optargs:
+            return (number, tuple(shapes), ())
+        return (number, tuple(shapes), self._optargs(optargs, scope, depth))
+
+    def _optargs(self, optargs: dict[str, Any], scope: Scope, depth: int) -> tuple[tuple[str, Shape], ...]:
+        pairs = []
+        for name in sorted(optargs):
+            value = optargs[name]
+            try:
+                kind = type(value)
+                if kind is str:
+                    shape: Shape = (LITERAL, value)
+                elif kind in _SCALARS:
+                    shape = (LITERAL_SCALAR, kind.__name__, value)
+                else:
+                    shape = self.shape(value, scope, name == "index", depth + 1)
+                pairs.append((name, shape))
+            except CompileError as error:
+                raise _below(error, name) from None
+        return tuple(pairs)
+
+    def _function(self, args: list[Any], optargs: dict[str, Any], scope: Scope, depth: int) -> Shape:
+        if optargs:
+            raise CompileError("FUNC takes no optional arguments.")
+        if len(args) != 2:
+            raise CompileError(f"FUNC takes exactly two arguments (got {len(args)})")
+        ids = _parameter_ids(args[0])
+        numbers = dict(scope.numbers)
+        mine = []
+        for wire_id in ids:
+            numbers[wire_id] = self.variables
+            mine.append(self.variables)
+            self.variables += 1
+        if len(ids) == 1 and ids[0] >= 0:
+            inner = Scope(numbers, mine[0], scope.depth + 1)
+        else:
+            inner = Scope(numbers, scope.implicit, scope.depth)
+        try:
+            body = self.shape(args[1], inner, False, depth + 1)
+        except CompileError as error:
+            raise _below(error, 1) from None
+        return (int(Term.FUNC), tuple(mine), body)
+
+    def _variable(self, args: list[Any], scope: Scope) -> Shape:
+        if len(args) != 1:
+            raise CompileError(f"Expected 1 argument but found {len(args)}.")
+        number = scope.numbers.get(args[0]) if type(args[0]) is int else None
+        if number is None:
+            raise CompileError("Variable name not found.")
+        return (VAR, number)
+
+
+_NESTED = frozenset({dict, list})
+_SCALARS = frozenset({bool, int, float, type(None)})
+
+
+def _number(value: float) -> int | float:
+    if value.is_integer() and -MAX_EXACT_INTEGER <= value <= MAX_EXACT_INTEGER:
+        return int(value)
+    if not math.isfinite(value):
+        raise CompileError(f"Non-finite number: {value}")
+    return value
+
+
+def _below(error: CompileError, step: int | str) -> CompileError:
+    error.frames = (step, *(error.frames or ()))
+    return error
+
+
+def _take_apart(node: list[Any]) -> tuple[int, Any, dict[str, Any]]:
+    """(number, arguments, optional arguments) of a wire term, checked as RethinkDB's term walker does."""
+    size = len(node)
+    if not 1 <= size <= 3:
+        raise CompileError(f"Expected between 1 and 3 elements in a raw term, but found {size}.")
+    number = node[0]
+    if type(number) is not int:
+        raise CompileError(f"Expected a TermType as a NUMBER but found {_json_type(number)}.")
+    if number not in _TERMS:
+        raise CompileError(f"Unrecognized TermType: {number}.")
+    if number == Term.DATUM:
+        return number, node[1] if size > 1 else None, {}
+    args: Any = ()
+    optargs: dict[str, Any] = {}
+    if size > 1:
+        second = node[1]
+        if type(second) is list:
+            args = second
+        elif type(second) is dict:
+            optargs = second
+        else:
+            raise CompileError("Second element in a Term is neither arguments nor optional arguments.")
+    if size > 2:
+        if optargs:
+            raise CompileError("Second and third element in a term are both optional arguments.")
+        if type(node[2]) is not dict:
+            raise CompileError("Third element in a Term is not optional arguments.")
+        optargs = node[2]
+    return number, args, optargs
+
+
+def _json_type(value: Any) -> str:
+    names = {bool: "BOOL", str: "STRING", list: "ARRAY", dict: "OBJECT", type(None): "NULL"}
+    return names.get(type(value), "NUMBER")
+
+
+def _parameter_ids(node: Any) -> list[int]:
+    if type(node) is not list or len(node) != 2 or node[0] != Term.MAKE_ARRAY or type(node[1]) is not list:
+        raise CompileError("CLIENT ERROR: FUNC variables must be a *literal array of numbers*.", (0,))
+    for wire_id in node[1]:
+        if type(wire_id) is not int:
+            raise CompileError("CLIENT ERROR: FUNC variables must be a literal array of *numbers*.", (0,))
+    ids: list[int] = node[1]
+    return ids
+
+
+def _implicit(args: list[Any], scope: Scope) -> Shape:
+    if args:
+        raise CompileError(f"Expected 0 arguments but found {len(args)}.")
+    if scope.implicit is None:
+        raise CompileError("r.row is not defined in this context.")
+    if scope.depth > 1:
+        raise CompileError("Cannot use r.row in nested queries.  Use functions instead.")
+    return (VAR, scope.implicit)

@@ -1,0 +1,243 @@
+"""The steps of a pipeline: what happens to rows between a table and where they are counted, sorted or sent.
+
+A step takes a list of rows and gives a list of rows. Steps are what is pushed down to storage, so each can be written
+to the wire and read from it. The function of a step is called for every row: the loops below are the hot ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from photondb.datum.types import type_name
+from photondb.reql.errors import EmptyUserError, ErrorKind, ReqlError, logic_error, non_existence_error
+from photondb.reql.function import Func
+from photondb.reql.values import PLAIN_TYPES, as_datum
+
+Fields = frozenset[str]
+
+
+class FilterStep:
+    """Keep the rows for which the function gives a true value.
+
+    A row for which it raises a non-existence error is kept or not as `default` says: False (not), True, or a function
+    without arguments that may raise (`default=r.error()`).
+    """
+
+    __slots__ = ("default", "func")
+
+    replaces_rows = False
+
+    def __init__(self, func: Func, default: Func | bool = False) -> None:
+        self.func = func
+        self.default = default
+
+    @property
+    def fields(self) -> Fields | None:
+        """The fields of a row that the step needs to see."""
+        fields = self.func.fields
+        if self.func.code.object_body:
+            if fields:
+                return None
+            return frozenset(self.func.call(None)) if self.func.pushable else None
+        return fields
+
+    @property
+    def pushable(self) -> bool:
+        return self.func.pushable and (isinstance(self.default, bool) or self.default.pushable)
+
+    def apply(self, rows: Sequence[Any]) -> list[Any]:
+        keep = self.selector()
+        return [row for row in rows if keep(row)]
+
+    def selector(self) -> Any:
+        """A function that says whether to keep a row."""
+        func = self.func
+        if len(func.slots) != 1 or func.code.object_body:
+            return self._keeps_slowly
+        body, frame, slot = func.body, func.frame, func.slots[0]
+
+        def keeps(row: Any) -> bool:
+            frame[slot] = row
+            try:
+                value = body(frame)
+            except ReqlError as error:
+                return self._missing(error)
+            if value is True:
+                return True
+            if value is False:
+                return False
+            return self._truth(value)
+
+        return keeps
+
+    def _keeps_slowly(self, row: Any) -> bool:
+        try:
+            value = self.func.call(row)
+            if type(value) is dict and self.func.code.object_body:
+                return matches(value, row)
+        except ReqlError as error:
+            return self._missing(error)
+        return self._truth(value)
+
+    def _truth(self, value: Any) -> bool:
+        if type(value) not in PLAIN_TYPES:
+            value = as_datum(value)
+        if value is None:  # as in RethinkDB, where a null predicate is a missing value
+            return self._missing(non_existence_error("Expected type BOOL but found NULL."))
+        return value is not False
+
+    def _missing(self, error: ReqlError) -> bool:
+        if error.kind != ErrorKind.NON_EXISTENCE:
+            raise error
+        if isinstance(self.default, bool):
+            return self.default
+        try:
+            value = self.default.call()
+        except EmptyUserError:
+            raise error from None
+        return value is not False and value is not None
+
+    def to_wire(self) -> dict[str, Any]:
+        default = self.default if isinstance(self.default, bool) else self.default.to_wire()
+        return {"filter": self.func.to_wire(), "default": default}
+
+
+def matches(pattern: Any, value: Any) -> bool:
+    """Whether an object has the fields of a pattern with equal values; raises non-existence for a missing field."""
+    from photondb.datum.order import equal
+
+    if pattern.get("$reql_type$") == "LITERAL":
+        return equal(pattern.get("value"), value)
+    if type(value) is not dict:
+        raise logic_error(f"Expected type OBJECT but found {type_name(value)}.")
+    for key, wanted in pattern.items():
+        if key not in value:
+            raise non_existence_error(f"No attribute `{key}` in object.")
+        found = value[key]
+        if type(wanted) is dict and type(found) is dict and type_name(found) == "OBJECT":
+            if not matches(wanted, found):
+                return False
+        elif not equal(wanted, found):
+            return False
+    return True
+
+
+def evaluate_present(func: Func, rows: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """(row, value) for each row for which the function gives a value; a non-existence error leaves the row out."""
+    field = func.code.simple_field
+    if field is not None:
+        try:
+            return [(row, row[field]) for row in rows]
+        except (KeyError, TypeError):
+            pass  # some row lacks the field or is no object: the function itself decides about each
+    out = []
+    for row in rows:
+        try:
+            value = func.call(row)
+        except ReqlError as error:
+            if error.kind != ErrorKind.NON_EXISTENCE:
+                raise
+        else:
+            out.append((row, value))
+    return out
+
+
+class MapStep:
+    """Replace each row by what the function gives for it. `skip_missing` leaves out rows for which it raises a
+    non-existence error, as `get_field` on a sequence does."""
+
+    __slots__ = ("func", "skip_missing")
+
+    replaces_rows = True
+
+    def __init__(self, func: Func, skip_missing: bool = False) -> None:
+        self.func = func
+        self.skip_missing = skip_missing
+
+    @property
+    def fields(self) -> Fields | None:
+        """The fields of a row that the step needs to see."""
+        return self.func.fields
+
+    @property
+    def pushable(self) -> bool:
+        return self.func.pushable
+
+    def apply(self, rows: Sequence[Any]) -> list[Any]:
+        if self.skip_missing:
+            return [value for _, value in evaluate_present(self.func, rows)]
+        func = self.func
+        if len(func.slots) != 1:
+            return [func.call(row) for row in rows]
+        body, frame, slot = func.body, func.frame, func.slots[0]
+        out = []
+        for row in rows:
+            frame[slot] = row
+            value = body(frame)
+            if type(value) not in PLAIN_TYPES:
+                value = as_datum(value)
+            out.append(value)
+        return out
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"map": self.func.to_wire(), "skip_missing": self.skip_missing}
+
+
+class ConcatMapStep:
+    """Replace each row by the elements of the array that the function gives for it."""
+
+    __slots__ = ("func",)
+
+    replaces_rows = True
+
+    def __init__(self, func: Func) -> None:
+        self.func = func
+
+    @property
+    def fields(self) -> Fields | None:
+        """The fields of a row that the step needs to see."""
+        return self.func.fields
+
+    @property
+    def pushable(self) -> bool:
+        return self.func.pushable
+
+    def apply(self, rows: Sequence[Any]) -> list[Any]:
+        from photondb.reql.stream import elements
+
+        out: list[Any] = []
+        for row in rows:
+            out.extend(elements(self.func.frame[0], self.func.evaluate(row)))
+        return out
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"concat_map": self.func.to_wire()}
+
+
+Step = FilterStep | MapStep | ConcatMapStep
+
+
+def steps_to_wire(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The steps as JSON values."""
+    return [step.to_wire() for step in steps]
+
+
+def steps_from_wire(wire: list[dict[str, Any]]) -> list[Step]:
+    """The steps that `steps_to_wire` wrote."""
+    steps: list[Step] = []
+    for entry in wire:
+        if "filter" in entry:
+            default = entry["default"]
+            steps.append(
+                FilterStep(
+                    Func.from_wire(entry["filter"]), default if isinstance(default, bool) else Func.from_wire(default)
+                )
+            )
+        elif "map" in entry:
+            steps.append(MapStep(Func.from_wire(entry["map"]), entry["skip_missing"]))
+        elif "concat_map" in entry:
+            steps.append(ConcatMapStep(Func.from_wire(entry["concat_map"])))
+        else:
+            raise logic_error(f"Unknown pipeline step: {sorted(entry)}.")
+    return steps

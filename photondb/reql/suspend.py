@@ -1,0 +1,138 @@
+"""Suspending an evaluation: the evaluator is synchronous code that may wait for storage in a pooled greenlet.
+
+`wait` is called by the evaluator, `Evaluation` is what runs it: the event loop's side never sees a greenlet, the
+evaluator's side never sees a coroutine that isn't done. An awaitable that needs no waiting (a call inside the process
+that is answered at once) costs no switch at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, TypeVar
+
+from greenlet import getcurrent, greenlet
+
+T = TypeVar("T")
+
+POOL_SIZE = 256
+"""Idle greenlets kept for later evaluations; making one costs ten times as much as using one again."""
+
+_pool: list[Any] = []
+
+
+class _Suspended:
+    """What an evaluation hands out when it must wait: a coroutine and the future at which it stopped."""
+
+    __slots__ = ("coroutine", "future")
+
+    def __init__(self, coroutine: Any, future: Any) -> None:
+        self.coroutine = coroutine
+        self.future = future
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Go on with the coroutine from where it stopped; must run in a task."""
+        coroutine, future = self.coroutine, self.future
+        while True:
+            try:
+                value = yield future
+            except BaseException as error:
+                try:
+                    future = coroutine.throw(error)
+                except StopIteration as done:
+                    return done.value
+            else:
+                try:
+                    future = coroutine.send(value)
+                except StopIteration as done:
+                    return done.value
+
+
+def wait(awaitable: Awaitable[T]) -> T:
+    """The awaitable's result, from synchronous code inside an evaluation. Raises what the awaitable raises."""
+    generator: Any = awaitable.__await__()
+    try:
+        future = generator.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    parent = getcurrent().parent
+    if parent is None:
+        generator.close()
+        raise RuntimeError("wait() was called outside of an evaluation")
+    result = parent.switch(_Suspended(generator, future))
+    return result
+
+
+class _Finished:
+    __slots__ = ("error", "value")
+
+    def __init__(self, value: Any, error: BaseException | None) -> None:
+        self.value = value
+        self.error = error
+
+
+def _work(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """The body of a pooled greenlet: it runs one evaluation after another."""
+    me = getcurrent()
+    while True:
+        try:
+            outcome = _Finished(function(*args), None)
+        except BaseException as error:
+            outcome = _Finished(None, error)
+        function, args = None, ()  # type: ignore[assignment]  # an idle greenlet must keep nothing alive
+        if len(_pool) >= POOL_SIZE:
+            return outcome
+        _pool.append(me)
+        parent = me.parent
+        function, args = parent.switch(outcome)
+
+
+class Evaluation:
+    """One run of synchronous code that may call `wait`.
+
+    `begin` runs it up to its first wait. If it got to its end, `finished` is true and `result()` gives the value or
+    raises; otherwise `await evaluation.complete()` carries on (in a task). Cancelling that task raises
+    `asyncio.CancelledError` at the point where the evaluation waits.
+    """
+
+    __slots__ = ("_greenlet", "_state")
+
+    def __init__(self) -> None:
+        self._greenlet: Any = None
+        self._state: Any = None
+
+    def begin(self, function: Callable[..., Any], *args: Any) -> Evaluation:
+        """Start `function(*args)`; returns itself."""
+        if _pool:
+            self._greenlet = _pool.pop()
+            self._greenlet.parent = getcurrent()
+            self._state = self._greenlet.switch((function, args))
+        else:
+            self._greenlet = greenlet(_work)
+            self._state = self._greenlet.switch(function, args)
+        return self
+
+    @property
+    def finished(self) -> bool:
+        return type(self._state) is _Finished
+
+    def result(self) -> Any:
+        """The value of a finished evaluation; raises what it raised."""
+        state = self._state
+        if state.error is not None:
+            raise state.error
+        return state.value
+
+    async def complete(self) -> Any:
+        """Wait for what the evaluation waits for until it is finished, and return its result."""
+        running = self._greenlet
+        while type(self._state) is _Suspended:
+            try:
+                value = await self._state
+            except BaseException as error:
+                running.parent = getcurrent()
+                self._state = running.throw(error)
+            else:
+                running.parent = getcurrent()
+                self._state = running.switch(value)
+        return self.result()

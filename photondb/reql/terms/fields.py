@@ -1,0 +1,177 @@
+"""Taking a field of an object or an element of a sequence: `row["age"]`, `get_field`, `nth`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from photondb.datum.text import print_datum
+from photondb.datum.types import type_name
+from photondb.reql import shape as shapes
+from photondb.reql.compiler import NO_RECURSE, Compiler, Node
+from photondb.reql.effects import Effects
+from photondb.reql.errors import CompileError, ErrorKind, Frames, ReqlError, logic_error, non_existence_error
+from photondb.reql.function import Frame, Func
+from photondb.reql.parameters import INTEGER, STRING, Runtime, Value
+from photondb.reql.registry import special_form, term
+from photondb.reql.shape import Shape
+from photondb.reql.steps import MapStep
+from photondb.reql.stream import Stream, apply_step
+from photondb.reql.terms.control import check_arity
+from photondb.reql.values import (
+    Grouped,
+    SingleSelection,
+    as_datum,
+    as_sequence,
+    is_sequence,
+    print_value,
+    table_of,
+    truncated,
+)
+from photondb.reql.wire import Term
+
+
+def missing_field(name: str, value: Any) -> ReqlError:
+    """The error for a field that an object does not have."""
+    return non_existence_error(f"No attribute `{name}` in object:\n{print_datum(value)}")
+
+
+def _access(name: str, accepts_numbers: bool) -> Callable[[Compiler, Shape, Frames], Node]:
+    """`bracket` and `get_field`: alike but for numbers, with which `bracket` takes an element."""
+
+    def form(compiler: Compiler, shape: Shape, path: Frames) -> Node:
+        check_arity(shape, path, 2, 2)
+        compiler.check_optargs((NO_RECURSE,), shape[2], path)
+        if any(arg[0] == Term.ARGS for arg in shape[1]):
+            raise CompileError(f"`r.args` is not supported in `{name}`.", path)
+        subject = compiler.compile(shape[1][0], (*path, 0))
+        which = compiler.compile(shape[1][1], (*path, 1))
+        effects = subject.effects | which.effects
+        mapped = None
+        if not shape[2]:
+            number = compiler.new_variable()
+            inner = (shape[0], ((shapes.VAR, number), shape[1][1]), ((NO_RECURSE, (shapes.LITERAL, "")),))
+            mapped = compiler.function((int(Term.FUNC), (number,), inner), path[:-1])
+        access = _Access(name, path, mapped, accepts_numbers)
+        if shape[1][1][0] == shapes.LITERAL:
+            run = _literal_access(subject, shape[1][1][1], access)
+        else:
+            run = _computed_access(subject, which, access)
+        if subject.grouped:
+            run = _grouped_access(subject, which, access)
+        return Node(run, shape, effects, subject.grouped)
+
+    return form
+
+
+class _Access:
+    """What all forms of an access share, away from the hot path."""
+
+    def __init__(self, name: str, path: Frames, mapped: Node | None, accepts_numbers: bool) -> None:
+        self.name = name
+        self.path = path
+        self.mapped = mapped
+        self.accepts_numbers = accepts_numbers
+
+    def of(self, frame: Frame, value: Any, which: Any) -> Any:
+        """The field or element `which` of any value."""
+        try:
+            which = as_datum(which)
+            if type(which) is str:
+                return self._field(frame, value, which)
+            if not self.accepts_numbers:
+                STRING.convert(which)  # type: ignore[misc]
+            if type(which) in (int, float):
+                return nth(frame[0], value, INTEGER.convert(which))  # type: ignore[misc]
+            kind = ErrorKind.NON_EXISTENCE if which is None else ErrorKind.LOGIC
+            raise ReqlError(
+                kind,
+                f"Expected NUMBER or STRING as second argument to `{self.name}` but found {type_name(which)}.",
+            )
+        except ReqlError as error:
+            if error.frames is None:
+                error.frames = self.path
+            raise
+
+    def _field(self, frame: Frame, value: Any, field: str) -> Any:
+        if type(value) is SingleSelection:
+            value = value.row
+        if type(value) is dict:
+            if "$reql_type$" in value:
+                raise logic_error(f"Cannot call `{self.name}` on objects of type `{type_name(value)}`.")
+            if field in value:
+                return value[field]
+            raise missing_field(field, value)
+        if is_sequence(value):
+            if self.mapped is None:
+                raise logic_error(f"Cannot perform {self.name} on a sequence of sequences.")
+            func: Func = self.mapped.run(frame)
+            return apply_step(value, MapStep(func, skip_missing=True), frame[0])
+        kind = ErrorKind.NON_EXISTENCE if value is None else ErrorKind.LOGIC
+        shown = truncated(print_value(value))
+        raise ReqlError(kind, f"Cannot perform {self.name} on a non-object non-sequence `{shown}`.")
+
+
+def _literal_access(subject: Node, field: str, access: _Access) -> Callable[[Frame], Any]:
+    take = subject.run
+
+    def run(frame: Frame) -> Any:
+        value = take(frame)
+        if type(value) is dict and field in value and "$reql_type$" not in value:
+            return value[field]
+        return access.of(frame, value, field)
+
+    return run
+
+
+def _computed_access(subject: Node, which: Node, access: _Access) -> Callable[[Frame], Any]:
+    return lambda frame: access.of(frame, subject.run(frame), which.run(frame))
+
+
+def _grouped_access(subject: Node, which: Node, access: _Access) -> Callable[[Frame], Any]:
+    def run(frame: Frame) -> Any:
+        value = subject.run(frame)
+        if type(value) is Grouped:
+            wanted = which.run(frame)
+            return Grouped([(group, as_datum(access.of(frame, member, wanted))) for group, member in value.pairs])
+        return access.of(frame, value, which.run(frame))
+
+    return run
+
+
+special_form(Term.BRACKET)(_access("bracket", accepts_numbers=True))
+special_form(Term.GET_FIELD)(_access("get_field", accepts_numbers=False))
+
+
+@term(Term.NTH, effects=Effects.NONE)
+def nth(runtime: Runtime, sequence: Value, index: int) -> Value:
+    """The element at `index` (from 0; from the end when negative) of a sequence, as a document if it is one."""
+    table = table_of(sequence)
+    elements = as_sequence(sequence)
+    if isinstance(elements, list):
+        if -len(elements) <= index < len(elements):
+            found = elements[index]
+        else:
+            raise non_existence_error(f"Index out of bounds: {index}")
+    else:
+        found = _nth_of_stream(runtime, elements, index)
+    if table is not None and type(found) is dict:
+        return SingleSelection(runtime, table, found[table.primary_key], found)
+    return found
+
+
+def _nth_of_stream(runtime: Runtime, stream: Stream, index: int) -> Any:
+    if stream.grouping is not None:
+        return Grouped([(group, nth(runtime, rows, index)) for group, rows in stream.to_grouped(runtime).pairs])
+    if index < -1:
+        raise logic_error(f"Cannot use an index < -1 ({index}) on a stream.")
+    if index >= 0:
+        for chunk in stream.sliced(index, 1).chunks(runtime, 1, 1):
+            return chunk.values()[0]
+    else:
+        last = None
+        for chunk in stream.chunks(runtime):
+            last = chunk
+        if last is not None:
+            return last.values()[-1]
+    raise non_existence_error(f"Index out of bounds: {index}")
