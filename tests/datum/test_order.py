@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import random
 from itertools import pairwise
 from typing import Any
@@ -99,7 +100,7 @@ def order_name(value: Any) -> str:
 
 
 def sign(left: Any, right: Any) -> int:
-    return (left > right) - (left < right)
+    return bool(left > right) - bool(left < right)
 
 
 def test_the_order_across_types() -> None:
@@ -137,9 +138,11 @@ def test_sort_keys_agree(left: Any, right: Any) -> None:
 
 @given(values)
 def test_a_value_equals_itself(value: Any) -> None:
-    assert equal(value, value)
-    assert equal([value], [value])
-    assert compare(value, value) == 0
+    same = copy.deepcopy(value)
+    assert equal(value, same)
+    assert equal([value], [same])
+    assert compare(value, same) == 0
+    assert hash(sort_key(value)) == hash(sort_key(same))
 
 
 def test_true_is_not_one() -> None:

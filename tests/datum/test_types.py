@@ -48,6 +48,7 @@ def test_every_type_has_its_name(value: object, name: str) -> None:
 def test_pseudo_types_are_told_from_plain_objects() -> None:
     assert is_pseudotype(make_time(0, "Z"))
     assert reql_type(make_time(0, "Z")) == "TIME"
+    plain: object
     for plain in ({"a": 1}, [], None, "TIME"):
         assert not is_pseudotype(plain)
         assert reql_type(plain) is None
