@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from photondb.rpc.address import Address
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
 
@@ -150,13 +152,10 @@ def _nats_url(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    kind, _, rest = text.partition(":")
-    if kind == "unix" and rest.startswith("/"):
-        return text
-    host, colon, port = rest.rpartition(":")
-    if kind == "tcp" and colon and host and _port(port):
-        return text
-    raise ValueError
+    address = Address.parse(text)
+    if address.path is None and address.port == 0:
+        raise ValueError  # the other services could not know which port was free
+    return text
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -169,7 +168,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 
 _PORT = "a port number from 0 (any free port) to 65535"
-_ADDRESS = "unix:/path or tcp:host:port"
+_ADDRESS = "unix:/path (of at most 107 bytes) or tcp:host:port"
 
 OPTIONS: tuple[Option, ...] = (
     Option(

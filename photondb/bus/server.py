@@ -10,7 +10,6 @@ import secrets
 import shutil
 import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from photondb.child_process import spawn_child
@@ -39,17 +38,17 @@ def find_nats_server() -> Path:
 class NatsServer:
     """A nats-server on 127.0.0.1 that only those who know its URL can use. It ends with this process at the latest.
 
-    It can be started again after it ended, and then has the same URL. `name` is how the supervisor calls it.
+    It can be started again after it ended, and then has the same URL. `directory` must be private to this user, since
+    its configuration is written there, with the secret in it. `name` is how the supervisor calls it.
     """
 
     name = "nats-server"
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self._program = find_nats_server()
         self._token = secrets.token_urlsafe(24)
         self._port: int | None = None
-        # Private to this user, since the configuration in it holds the token.
-        self._directory = Path(tempfile.mkdtemp(prefix="photondb-nats-"))
+        self._directory = directory
         self._process: asyncio.subprocess.Process | None = None
         self._log_task: asyncio.Task[None] | None = None
 
@@ -110,7 +109,7 @@ class NatsServer:
         raise StartupError("the NATS server did not start; its complaint is in the log")
 
     async def stop(self) -> None:
-        """End it, by force after a second, and remove its files."""
+        """End it, by force after a second."""
         process = self._process
         if process is not None and process.returncode is None:
             process.send_signal(signal.SIGTERM)
@@ -122,16 +121,11 @@ class NatsServer:
                 await process.wait()
         if self._log_task is not None:
             await self._log_task
-        self.remove_files()
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
         if self.pid is not None and self._process is not None:
             self._process.kill()
-
-    def remove_files(self) -> None:
-        """Remove its configuration. It cannot be started again after this."""
-        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 async def _log_complaints(stream: asyncio.StreamReader) -> None:

@@ -54,13 +54,16 @@ class Program(Protocol):
 
 
 class ServiceProgram:
-    """A service in a process of its own. `facts` is what it reported when it was ready, such as its ports."""
+    """A service in a process of its own. `environ` is asked for its environment at each start.
 
-    def __init__(self, name: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    `facts` is what the service reported when it was ready, such as its ports.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], environ: Callable[[], Mapping[str, str]]) -> None:
         self.name = name
-        self.environ = dict(environ)
         self.facts: dict[str, Any] = {}
         self._command = command
+        self._environ = environ
         self._ready_fd: int | None = None
 
     async def spawn(self) -> asyncio.subprocess.Process:
@@ -68,7 +71,7 @@ class ServiceProgram:
             os.close(self._ready_fd)
         self._ready_fd, child_fd = os.pipe()
         try:
-            environ = {**self.environ, READY_FD_VARIABLE: str(child_fd)}
+            environ = {**self._environ(), READY_FD_VARIABLE: str(child_fd)}
             return await spawn_child(self._command, environ=environ, pass_fds=(child_fd,))
         finally:
             os.close(child_fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,9 +46,9 @@ async def test_it_survives_a_restart_of_the_server(nats_server: NatsServer) -> N
     await writer.close()
 
 
-async def test_a_server_that_is_not_there_yet_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_server_that_is_not_there_yet_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    server = NatsServer()
+    server = NatsServer(tmp_path)
     await server.start()
     server.kill()
     bus = await NatsBus.connect(server.url)

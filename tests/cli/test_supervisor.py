@@ -38,8 +38,9 @@ class Run:
 
     def __init__(self, directory: Path, policy: Policy = PATIENCE, **sources: str) -> None:
         self.directory = directory
+        environ = {**os.environ, "PIDS": str(directory)}
         self.programs = {
-            name: ServiceProgram(name, [sys.executable, "-c", source], {**os.environ, "PIDS": str(directory)})
+            name: ServiceProgram(name, [sys.executable, "-c", source], lambda: environ)
             for name, source in sources.items()
         }
         self.ready = 0
@@ -126,7 +127,7 @@ async def test_a_crashing_program_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_program_that_does_not_exist_is_given_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    program = ServiceProgram("missing", [str(tmp_path / "nothing")], {})
+    program = ServiceProgram("missing", [str(tmp_path / "nothing")], dict)
     finish = await Supervisor([(program, 0)], lambda: None, PATIENCE).run()
     assert finish.status == 1
     assert "cannot start a process" in caplog.text
@@ -156,8 +157,8 @@ async def test_restarts_leave_no_file_descriptors_behind(tmp_path: Path) -> None
     await run.stop()
 
 
-async def test_the_nats_server_can_be_supervised() -> None:
-    server = NatsServer()
+async def test_the_nats_server_can_be_supervised(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path)
     ready = asyncio.Event()
     supervisor = Supervisor([(server, 0)], ready.set, PATIENCE)
     task = asyncio.create_task(supervisor.run())
@@ -177,4 +178,3 @@ async def test_the_nats_server_can_be_supervised() -> None:
     await bus.close()
     supervisor.stop()
     assert await task == Finish(0)
-    server.remove_files()

@@ -1,0 +1,58 @@
+"""How the suite's processes live: until somebody asks them to stop, and not much longer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from photondb.config import Settings
+
+STOP_TIMEOUT_S = 1.8
+EXIT_INTERRUPTED = 130
+
+
+async def until_asked_to_stop(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work`, which SIGTERM and SIGINT cancel, to its end.
+
+    From then on the process has 1.8 seconds to exit before the kernel ends it, even if its loop hangs; a second
+    signal ends it at once. Neither can lose a write that was acknowledged.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    asked = False
+
+    # Handlers of Python, not of the loop, which would not call them while a callback hangs.
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            os._exit(EXIT_INTERRUPTED)
+        asked = True
+        signal.setitimer(signal.ITIMER_REAL, STOP_TIMEOUT_S)  # nobody handles SIGALRM: it ends the process
+        loop.call_soon_threadsafe(task.cancel)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+
+
+def announce(settings: Settings, driver_port: int, http_port: int) -> None:
+    """Say on standard output that the suite is ready and where."""
+    host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
+    print(
+        f"PhotonDB is ready: drivers on {host}:{driver_port}, HTTP on {host}:{http_port}, "
+        f"data in {_shown(settings.data_dir)}",
+        flush=True,
+    )
+
+
+def _shown(path: Path) -> str:
+    return str(path) if path.is_absolute() or path.parts[:1] == ("..",) else f"./{path}"

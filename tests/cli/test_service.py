@@ -1,0 +1,128 @@
+"""How a service lives as a process of its own, with small services in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import asyncio, sys, time
+from photondb.cli.service import run_service
+from photondb.config import StartupError
+
+async def serve(settings, ready):
+{body}
+
+sys.exit(run_service("tiny", serve))
+"""
+WORK = """
+    ready({"http_port": settings.http_port})
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0.01)
+        print("cleaned up", flush=True)
+"""
+HANG = """
+    print("working", flush=True)
+    ready({})
+    while True:
+        time.sleep(0.01)
+"""
+STUBBORN = """
+    ready({})
+    print("working", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            print("no", flush=True)
+"""
+
+
+def start(body: str, **environ: str) -> tuple[subprocess.Popen[str], str]:
+    """A service with this body, and what it reported to its supervisor."""
+    ours, theirs = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(body=body)],
+        env={**os.environ, "PHOTONDB_READY_FD": str(theirs), **environ},
+        pass_fds=[theirs],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(theirs)
+    with os.fdopen(ours) as pipe:
+        return process, pipe.read()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_works_until_it_is_asked_to_stop_and_then_cleans_up(number: signal.Signals) -> None:
+    process, report = start(WORK, PHOTONDB_HTTP_PORT="1234")
+    assert report == '{"http_port": 1234}\n'
+    assert process.poll() is None
+    process.send_signal(number)
+    output, _ = process.communicate()
+    assert (process.returncode, output) == (0, "cleaned up\n")
+
+
+def test_without_a_supervisor_nobody_is_told() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(body='    ready({"port": 1})')],
+        env={name: value for name, value in os.environ.items() if name != "PHOTONDB_READY_FD"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == ""
+    assert "ready port=1" in done.stderr
+
+
+def test_what_the_operator_must_mend_is_one_line() -> None:
+    process, report = start("    raise StartupError('the disk is full: make room')")
+    assert report == ""
+    output, complaint = process.communicate()
+    assert (process.returncode, output, complaint) == (78, "", "photondb: the disk is full: make room\n")
+
+
+def test_a_bad_setting_is_one_line() -> None:
+    process, _ = start(WORK, PHOTONDB_HTTP_PORT="x")
+    _, complaint = process.communicate()
+    assert process.returncode == 78
+    assert complaint.startswith("photondb: PHOTONDB_HTTP_PORT must be a port number")
+    assert complaint.count("\n") == 1
+
+
+def test_a_crash_is_logged() -> None:
+    process, _ = start("    raise ZeroDivisionError", PHOTONDB_LOG_FORMAT="json")
+    _, logged = process.communicate()
+    assert process.returncode == 1
+    line = json.loads(logged)
+    assert (line["service"], line["message"]) == ("tiny", "the service failed")
+    assert "ZeroDivisionError" in line["error"]
+
+
+@pytest.mark.parametrize("body", [HANG, STUBBORN])
+def test_one_that_does_not_end_is_ended_by_the_kernel(body: str) -> None:
+    process, _ = start(body)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.terminate()
+    process.communicate()
+    assert process.returncode == -signal.SIGALRM
+
+
+def test_a_second_request_ends_it_at_once() -> None:
+    process, _ = start(STUBBORN)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "working\n"
+    process.terminate()
+    assert process.stdout.readline() == "no\n"
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 130
