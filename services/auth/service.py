@@ -1,0 +1,207 @@
+"""The auth service as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+
+from photondb.api.auth import (
+    ADMIN,
+    SYSTEM_DATABASE_UUID,
+    AuthenticationFailed,
+    Grant,
+    Permissions,
+    Scope,
+    ScramChallenge,
+    ScramOutcome,
+    User,
+    system_table_uuid,
+)
+from photondb.api.context import CallContext
+from photondb.api.storage import StorageApi
+from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.rpc.backoff import Backoff
+from photondb.rpc.errors import ServiceUnavailable
+from services.auth import scram
+from services.auth.account_table import AccountTable
+from services.auth.accounts import Account, AccountStore, NewPassword, read_password
+from services.auth.credentials import DEFAULT_ITERATIONS, Credentials
+from services.auth.exchanges import Exchanges
+
+logger = logging.getLogger(__name__)
+
+FIRST_DELAY_MS = 20
+LONGEST_DELAY_MS = 1_000
+"""Between attempts to reach storage."""
+
+T = TypeVar("T")
+
+
+class Auth:
+    """Implements AuthApi. All accounts are held in memory; `storage` is asked when they change."""
+
+    def __init__(self, storage: StorageApi, iterations: int = DEFAULT_ITERATIONS) -> None:
+        self._store: AccountStore = AccountTable(storage)
+        self._iterations = iterations
+        self._accounts: dict[str, Account] = {}
+        # Grows over restarts too, so that nobody takes what he remembers from before for what is true now.
+        self._version = time.time_ns() // 1_000_000
+        self._exchanges = Exchanges()
+        self._secret = secrets.token_bytes(32)
+        self._changing = asyncio.Lock()
+        self._following: asyncio.Task[None] | None = None
+        # Hashing passwords has a thread of its own, and only one: a flood of logins slows down logins, nothing else.
+        self._hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="auth-hashing")
+
+    async def start(self) -> None:
+        """Load the accounts, as soon as storage can be reached, and make `admin` where there is none."""
+        backoff = Backoff(FIRST_DELAY_MS, LONGEST_DELAY_MS)
+        while True:
+            try:
+                await self._reload()
+                if ADMIN not in self._accounts:
+                    await self._put(Account(ADMIN, await self._hash(NewPassword(""))))
+                break
+            except ServiceUnavailable as error:
+                logger.info("waiting for storage", extra={"reason": error.message})
+                await asyncio.sleep(backoff.next_delay_ms() / 1000)
+        self._following = asyncio.get_running_loop().create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Stop following changes."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        self._hashing.shutdown(wait=False, cancel_futures=True)
+
+    async def scram_first(self, context: CallContext, client_first: str) -> ScramChallenge:
+        """Begin a SCRAM-SHA-256 exchange."""
+        first = scram.read_client_first(client_first)
+        account = self._accounts.get(first.user)
+        if account is not None:
+            credentials = account.credentials
+        else:
+            credentials = Credentials.of_unknown_user(first.user, self._secret)
+        server_nonce = secrets.token_bytes(scram.NONCE_BYTES)
+        exchange = scram.begin(first, account is not None, credentials, server_nonce)
+        return ScramChallenge(self._exchanges.remember(exchange), exchange.server_first)
+
+    async def scram_final(self, context: CallContext, exchange: str, client_final: str) -> ScramOutcome:
+        """Check the proof."""
+        begun = self._exchanges.take(exchange)
+        if begun is None:
+            raise AuthenticationFailed("The login took too long.", scram.Code.OTHER_ERROR)
+        server_final = scram.finish(begun, client_final)
+        return ScramOutcome(server_final, begun.user)
+
+    async def password_login(self, context: CallContext, user: str, password: str) -> str:
+        """The identity for a plain password."""
+        account = self._account(scram.prepare_name(user))
+        if not await self._in_thread(lambda: account.credentials.matches_password(password)):
+            raise scram.wrong_password()
+        return account.name
+
+    async def permissions(self, context: CallContext, user: str) -> Permissions:
+        """What `user` may do."""
+        return self._account(user).permissions(self._version)
+
+    async def users(self, context: CallContext) -> list[User]:
+        """All accounts, by name."""
+        return [self._accounts[name].summary(self._version) for name in sorted(self._accounts)]
+
+    async def set_user(self, context: CallContext, name: str, password: Any) -> None:
+        """Create an account, or change its password."""
+        self._require(context.user, "users", "write")
+        try:
+            name = scram.prepare_name(name)
+        except AuthenticationFailed as error:
+            raise op_failed(f"{error.message}.") from None
+        async with self._changing:
+            account = self._accounts.get(name)
+            has_password = account is not None and not account.credentials.is_empty
+            new = read_password(password, has_password)
+            if new is None:
+                return
+            credentials = await self._hash(new)
+            if account is None:
+                await self._put(Account(name, credentials))
+            else:
+                await self._put(msgspec.structs.replace(account, credentials=credentials))
+
+    async def drop_user(self, context: CallContext, name: str) -> None:
+        """Delete an account and what it may do."""
+        self._require(context.user, "users", "write")
+        async with self._changing:
+            if name == ADMIN:
+                raise op_failed(f"The user `{name}` can't be deleted.")
+            if name not in self._accounts:
+                raise op_failed(f"User `{name}` not found.")
+            await self._store.delete(name)
+            del self._accounts[name]
+            self._version += 1
+
+    async def grant(self, context: CallContext, user: str, scope: Scope, permissions: Any) -> Grant:
+        """Change what `user` may do at a scope."""
+        self._require(context.user, "permissions", "read")
+        self._require(context.user, "permissions", "write")
+        async with self._changing:
+            account = self._accounts.get(user)
+            if account is None:
+                raise op_failed(f"User `{user}` not found.")
+            account, grant = account.granted(scope, permissions)
+            await self._put(account)
+            return grant
+
+    def _account(self, user: str) -> Account:
+        account = self._accounts.get(user)
+        if account is None:
+            raise AuthenticationFailed("Unknown user", scram.Code.UNKNOWN_USER)
+        return account
+
+    def _require(self, user: str, table: str, permission: str) -> None:
+        """Raise the error for a user who lacks a permission on a table of the system database."""
+        account = self._accounts.get(user)
+        if account is not None:
+            permissions, uuid = account.permissions(self._version), system_table_uuid(table)
+            if permission == "read" and permissions.may_read(SYSTEM_DATABASE_UUID, uuid):
+                return
+            if permission == "write" and permissions.may_write(SYSTEM_DATABASE_UUID, uuid):
+                return
+        raise ReqlError(ErrorKind.PERMISSION, f"User `{user}` does not have the required `{permission}` permission.")
+
+    async def _put(self, account: Account) -> None:
+        await self._store.put(account)
+        self._accounts[account.name] = account
+        self._version += 1
+
+    async def _reload(self) -> None:
+        accounts = await self._store.load()
+        if accounts != self._accounts:
+            self._accounts = accounts
+            self._version += 1
+
+    async def _follow(self) -> None:
+        """Take over what others change in the table."""
+        backoff = Backoff(FIRST_DELAY_MS, LONGEST_DELAY_MS)
+        while True:
+            try:
+                await self._store.changed()
+                async with self._changing:
+                    await self._reload()
+                backoff.reset()
+            except Exception as error:
+                logger.warning("changes of accounts cannot be followed", extra={"reason": str(error)})
+                await asyncio.sleep(backoff.next_delay_ms() / 1000)
+
+    async def _hash(self, new: NewPassword) -> Credentials:
+        return await self._in_thread(lambda: Credentials.of(new.password, new.iterations or self._iterations))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, work)

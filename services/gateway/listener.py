@@ -1,0 +1,102 @@
+"""The port for drivers: accepts connections, counts them, and ends them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+
+from photondb.api.auth import AuthApi
+from photondb.config import StartupError
+from services.gateway.dispatcher import Dispatcher
+from services.gateway.handshake import Established
+from services.gateway.limits import Limits
+from services.gateway.login import LoginProtocol
+from services.gateway.release import SERVER_VERSION
+from services.gateway.session import Session
+
+TURNED_AWAY = 100
+"""How many connections beyond the limit may be open at a time to be told so. Those beyond even that are dropped."""
+
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
+
+
+class DriverListener:
+    """The driver connections of a gateway, from the first byte to the last."""
+
+    def __init__(self, auth: AuthApi, dispatcher: Dispatcher, limits: Limits) -> None:
+        self._auth = auth
+        self._dispatcher = dispatcher
+        self._limits = limits
+        self._transports: set[asyncio.Transport] = set()
+        self._numbers = itertools.count(1)
+        self._all_closed = asyncio.Event()
+        self._server: asyncio.Server
+
+    async def start(self, listening: socket.socket) -> None:
+        """Accept connections on the socket."""
+        # The reference to the server must be kept: uvloop closes the socket when the server is collected.
+        self._server = await asyncio.get_running_loop().create_server(self._login, sock=listening, backlog=BACKLOG)
+
+    def stop_accepting(self) -> None:
+        """Close the port."""
+        self._server.close()
+
+    def pause(self) -> None:
+        """Read no more from any client."""
+        for transport in self._transports:
+            transport.pause_reading()
+
+    async def close_connections(self, timeout_ms: int) -> None:
+        """Send what was written and close every connection, by force those that are still open after `timeout_ms`."""
+        for transport in list(self._transports):
+            transport.close()
+        if self._transports:
+            self._all_closed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_closed.wait(), timeout_ms / 1000)
+        for transport in list(self._transports):
+            transport.abort()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._transports)
+
+    def opened(self, transport: asyncio.Transport) -> str | None:
+        """Count a connection. Returns the text with which it is to be turned away, None if it is welcome."""
+        self._transports.add(transport)
+        if len(self._transports) <= self._limits.max_connections:
+            return None
+        if len(self._transports) > self._limits.max_connections + TURNED_AWAY:
+            transport.abort()
+        return f"The server has reached its limit of {self._limits.max_connections} connections. Try again later."
+
+    def closed(self, transport: asyncio.Transport) -> None:
+        """Count a connection no longer."""
+        self._transports.discard(transport)
+        if not self._transports:
+            self._all_closed.set()
+
+    def _login(self) -> LoginProtocol:
+        return LoginProtocol(self._auth, self._limits, self, SERVER_VERSION, self._session)
+
+    def _session(self, client: Established) -> Session:
+        max_outstanding = 1 if client.one_at_a_time else self._limits.max_outstanding
+        return Session(next(self._numbers), client.user, max_outstanding, self._limits, self._dispatcher, self)
+
+
+def bind(host: str, port: int, purpose: str, setting: str) -> socket.socket:
+    """A listening socket. Raises StartupError, which names the `purpose` and the `setting` to change."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise StartupError(
+            f"cannot listen on {host}:{port} for {purpose}: {reason}; choose another address with {setting}"
+        ) from None

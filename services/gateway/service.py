@@ -1,0 +1,76 @@
+"""The gateway as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from photondb.api.auth import ADMIN, AuthApi
+from photondb.api.context import INTERNAL, CallContext
+from photondb.api.gateway import GatewayStatus
+from photondb.api.query import QueryApi
+from photondb.config import Settings
+from services.gateway.dispatcher import Dispatcher
+from services.gateway.http import HttpServer, Probe, make_app
+from services.gateway.limits import Limits
+from services.gateway.listener import DriverListener, bind
+
+CLOSE_TIMEOUT_MS = 250
+"""How long `stop` waits for clients to take what was sent last."""
+
+
+class Gateway:
+    """Serves drivers and HTTP; implements GatewayApi.
+
+    `probes` are what readiness asks besides `query` and `auth`, by the name of the service: `storage` above all.
+    """
+
+    def __init__(
+        self,
+        query: QueryApi,
+        auth: AuthApi,
+        settings: Settings,
+        limits: Limits | None = None,
+        probes: Mapping[str, Probe] | None = None,
+    ) -> None:
+        self._auth = auth
+        self._settings = settings
+        self._limits = limits or Limits()
+        self._dispatcher = Dispatcher(query, self._limits)
+        self._listener = DriverListener(auth, self._dispatcher, self._limits)
+        self._probes: dict[str, Probe] = {"query": self._dispatcher.check, "auth": self._check_auth, **(probes or {})}
+        self._http: HttpServer
+        self._driver_port = 0
+        self._http_port = 0
+
+    async def start(self) -> None:
+        """Open both ports. Raises StartupError when one of them is not to be had."""
+        settings = self._settings
+        for_drivers = bind(settings.bind, settings.driver_port, "drivers", "--driver-port")
+        try:
+            for_http = bind(settings.bind, settings.http_port, "HTTP", "--http-port")
+        except BaseException:
+            for_drivers.close()
+            raise
+        self._driver_port, self._http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
+        await self._dispatcher.start()
+        await self._listener.start(for_drivers)
+        self._http = HttpServer(make_app(self._probes), for_http)
+        await self._http.start()
+
+    async def stop(self) -> None:
+        """Take no more queries, wait for the answers that are due as long as `drain_timeout_ms` allows, and close."""
+        self._listener.stop_accepting()
+        self._listener.pause()
+        http = asyncio.get_running_loop().create_task(self._http.stop())
+        await self._dispatcher.drain(self._limits.drain_timeout_ms)
+        await self._listener.close_connections(CLOSE_TIMEOUT_MS)
+        await self._dispatcher.stop()
+        await http
+
+    async def status(self, context: CallContext) -> GatewayStatus:
+        """The ports and how many clients are connected."""
+        return GatewayStatus(self._driver_port, self._http_port, self._listener.connections)
+
+    async def _check_auth(self) -> None:
+        await self._auth.permissions(INTERNAL, ADMIN)

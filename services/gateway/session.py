@@ -1,0 +1,157 @@
+"""A driver connection after the handshake: frames in, answers out. This is the gateway's hot path."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import cast
+
+from photondb.api.context import CallContext
+from photondb.api.query import Request
+from services.gateway.dispatcher import Dispatcher
+from services.gateway.farewell import Farewell
+from services.gateway.limits import Limits
+from services.gateway.login import ConnectionLog
+from services.gateway.protocol import FrameReader, frame, too_long_response
+
+logger = logging.getLogger(__name__)
+
+LARGE_BYTES = 256 * 1024
+"""Only queries longer than this, which cannot arrive in one read with another, are worth adding up."""
+
+
+class Session(asyncio.Protocol):
+    """One logged-in client.
+
+    Reading stops while as many queries are outstanding as are allowed (`_full`) and while the client does not take its
+    answers (`_choked`). A client that takes nothing for long is dropped. `outstanding` has the queries that wait for
+    their answer, by token, and `repeated` those whose token was in use already (a STOP beside a CONTINUE): each is
+    owed an answer of its own. `out` gathers what the next `flush` sends.
+    """
+
+    def __init__(
+        self, number: int, user: str, max_outstanding: int, limits: Limits, dispatcher: Dispatcher, log: ConnectionLog
+    ) -> None:
+        self.number = number
+        self.outstanding: dict[int, Request] = {}
+        self.repeated: list[Request] = []
+        self.out: list[bytes] = []
+        self._context = CallContext(user=user)
+        self._max_outstanding = max_outstanding
+        self._limits = limits
+        self._dispatcher = dispatcher
+        self._log = log
+        self._reader = FrameReader(limits.max_frame_bytes)
+        self._transport: asyncio.Transport
+        self._has_large = False
+        self._full = False
+        self._choked = False
+        self._written_bytes = 0
+        self._stall_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=self._limits.write_high_water_bytes)
+        self._dispatcher.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        self._log.closed(self._transport)
+
+    def data_received(self, data: bytes) -> None:
+        frames = self._reader.receive(data, self._room())
+        if frames:
+            number, context, outstanding = self.number, self._context, self.outstanding
+            requests = []
+            for token, payload in frames:
+                request = Request(number, token, payload, context)
+                if token in outstanding:
+                    self.repeated.append(request)
+                else:
+                    outstanding[token] = request
+                requests.append(request)
+            if len(frames[0][1]) > LARGE_BYTES:  # no other can be: it would not fit into one read
+                self._has_large = True
+            self._dispatcher.enqueue(requests)
+        if self._reader.has_surplus:
+            self._full = True
+            self._transport.pause_reading()
+        elif self._reader.rejected is not None:
+            self._leave()
+            data = frame(
+                self._reader.rejected.token, too_long_response(self._reader.rejected, self._limits.max_frame_bytes)
+            )
+            Farewell.say(self._transport, data, self._log.closed, self._limits.linger_timeout_ms)
+
+    def _room(self) -> int:
+        """How many more queries may be outstanding."""
+        if self._has_large:
+            sizes = [len(request.payload) for request in (*self.outstanding.values(), *self.repeated)]
+            if sum(sizes) >= self._limits.max_outstanding_bytes:
+                return 0
+            self._has_large = any(size > LARGE_BYTES for size in sizes)
+        return self._max_outstanding - len(self.outstanding) - len(self.repeated)
+
+    def promote_repeated(self, token: int) -> None:
+        """Where a token was in use more than once and one query was answered, let the next one be outstanding."""
+        for index, request in enumerate(self.repeated):
+            if request.token == token:
+                self.outstanding[token] = self.repeated.pop(index)
+                break
+
+    def flush(self) -> None:
+        """Send what `out` has, in one write, and read on if there is room again."""
+        data = b"".join(self.out)
+        self.out.clear()
+        if data:
+            self._written_bytes += len(data)
+            self._transport.write(data)
+        if self._choked and self._transport.get_write_buffer_size() > self._limits.max_write_buffer_bytes:
+            self._drop("a client that does not take its answers is dropped: too much waits for it")
+        elif self._full and self._room() > 0:
+            self._full = False
+            self.data_received(b"")
+            self._resume_reading()
+
+    def pause_writing(self) -> None:
+        self._choked = True
+        self._transport.pause_reading()
+        self._watch_for_stall()
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        self._resume_reading()
+
+    def close(self) -> None:
+        """Close the connection once what was written has been sent."""
+        self._transport.close()
+
+    def _resume_reading(self) -> None:
+        if not (self._full or self._choked or self._transport.is_closing()):
+            self._transport.resume_reading()
+
+    def _taken_bytes(self) -> int:
+        """How much the client has taken of what was written for it."""
+        return self._written_bytes - self._transport.get_write_buffer_size()
+
+    def _watch_for_stall(self) -> None:
+        loop = asyncio.get_running_loop()
+        delay = self._limits.stalled_client_timeout_ms / 1000
+        self._stall_timer = loop.call_later(delay, self._check_for_stall, self._taken_bytes())
+
+    def _check_for_stall(self, taken_bytes: int) -> None:
+        if self._taken_bytes() > taken_bytes:
+            self._watch_for_stall()
+        else:
+            self._drop("a client that does not take its answers is dropped: it took nothing for too long")
+
+    def _drop(self, reason: str) -> None:
+        logger.warning(reason, extra={"session": self.number, "peer": self._transport.get_extra_info("peername")})
+        self._transport.abort()
+
+    def _leave(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        self._dispatcher.remove(self)
