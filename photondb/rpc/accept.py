@@ -1,0 +1,74 @@
+"""Accepting connections on uvloop without crashing.
+
+pycapnp pauses reading inside `get_buffer` when data arrives before it wants any, as happens on a new connection, and
+uvloop's plain transport does not survive that. So, until pycapnp first asks for data, `pause_reading` of a new
+connection is ignored: what arrives goes into pycapnp's overflow buffer, from which it reads first. TLS transports and
+those of asyncio itself do not have the problem.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import capnp
+
+
+def protocol_factory(connected: Callable[[Any], Any], loop: asyncio.AbstractEventLoop, tls: bool) -> Callable[[], Any]:
+    """A protocol factory for `loop.create_server`, which calls `connected` with the capnp stream of each connection."""
+    guarded = not tls and type(loop).__module__.startswith("uvloop")
+
+    def factory() -> Any:
+        protocol = capnp.AsyncIoStream._connect(connected)
+        return _GuardedProtocol(protocol) if guarded else protocol
+
+    return factory
+
+
+class _GuardedProtocol(asyncio.BufferedProtocol):
+    """Passes everything on to pycapnp's protocol, and leaves when that first asks for data."""
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def connection_made(self, transport: Any) -> None:
+        self._protocol.connection_made(_UnpausableTransport(transport, self._protocol))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._protocol.connection_lost(error)
+
+    def get_buffer(self, sizehint: int) -> Any:
+        return self._protocol.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._protocol.buffer_updated(nbytes)
+
+    def eof_received(self) -> None:
+        self._protocol.eof_received()
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+
+class _UnpausableTransport:
+    """A transport whose reading is not paused before it is first resumed."""
+
+    def __init__(self, transport: Any, protocol: Any) -> None:
+        self._transport = transport
+        self._protocol = protocol
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def pause_reading(self) -> None:
+        """Go on reading."""
+
+    def resume_reading(self) -> None:
+        """Step aside: from now on pycapnp and the real transport deal with each other."""
+        self._protocol.transport = self._transport
+        self._transport.set_protocol(self._protocol)
+        self._transport.resume_reading()

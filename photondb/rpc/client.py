@@ -1,0 +1,42 @@
+"""A client of a service: one logical connection for all calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from photondb.api.context import CallContext
+from photondb.rpc.address import Address
+from photondb.rpc.connect import DEFAULT_OPTIONS, ConnectOptions, Link
+from photondb.rpc.errors import ConnectionLost
+from photondb.rpc.remote import Method
+
+
+class RpcClient:
+    """Calls a service, over connections that are made at the first call and made anew when they are lost.
+
+    Calls in flight fail at once with ServiceUnavailable when the connection is lost; later ones wait for the new
+    connection. Bulk transfers have a connection of their own, so that short calls do not wait behind long messages.
+    """
+
+    def __init__(self, service: str, interface: Any, address: str, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
+        self.service = service
+        self._short = Link(Address.parse(address), service, interface, options)
+        self._bulk = Link(Address.parse(address), service, interface, options)
+
+    async def call(self, method: Method, context: CallContext, /, *, bulk: bool = False, **parameters: Any) -> Any:
+        """Call a method of the service, and return its result's reader; `Remote.call` says more.
+
+        Raises ServiceUnavailable when no connection comes about until the context's deadline.
+        """
+        link = self._bulk if bulk else self._short
+        connection = link.connection or await link.ready(context.remaining_ms())
+        try:
+            return await connection.service.call(method, context, **parameters)
+        except ConnectionLost:
+            link.forget(connection)
+            raise
+
+    async def close(self) -> None:
+        """Close the connections: calls in flight fail, and no others can be made."""
+        await self._short.close()
+        await self._bulk.close()

@@ -1,0 +1,204 @@
+"""One connection to a service, which is made anew whenever it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import capnp
+from capnp import KjException
+
+from photondb.rpc.address import Address
+from photondb.rpc.backoff import Backoff
+from photondb.rpc.errors import ServiceUnavailable
+from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
+from photondb.rpc.remote import Remote
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ConnectOptions:
+    """How to reach a service.
+
+    `tls` is the context to connect with (TCP only), `tls_name` the name that the certificate must have, by default the
+    address's host. `reconnect_wait_ms` is how long a call without a deadline waits for a lost connection to come back.
+    A connection whose peer does not answer a ping for `ping_timeout_ms` counts as lost.
+    """
+
+    tls: ssl.SSLContext | None = None
+    tls_name: str | None = None
+    connect_timeout_ms: int = 3_000
+    reconnect_wait_ms: int = 10_000
+    backoff_first_ms: int = 20
+    backoff_longest_ms: int = 2_000
+    ping_every_ms: int = 5_000
+    ping_timeout_ms: int = 10_000
+
+
+DEFAULT_OPTIONS = ConnectOptions()
+
+
+class Connection:
+    """A connection that stands: the service's bootstrap capability, and the stream below it."""
+
+    def __init__(self, stream: Any, service: str, interface: Any) -> None:
+        self._stream = stream
+        self._client = capnp.TwoPartyClient(
+            stream, traversal_limit_in_words=MESSAGE_WORDS, nesting_limit=NESTING_LEVELS
+        )
+        self._bootstrap = self._client.bootstrap().cast_as(interface)
+        self._lost = asyncio.ensure_future(self._client.on_disconnect())
+        self.service = Remote(self._bootstrap, service)
+
+    async def ping(self, timeout_ms: int) -> str:
+        """The name of the service at the other end. Raises TimeoutError or KjException."""
+        async with asyncio.timeout(timeout_ms / 1000):
+            name: str = (await self._bootstrap.ping()).service
+            return name
+
+    async def wait_lost(self, ping_every_ms: int, ping_timeout_ms: int) -> None:
+        """Return when the connection is lost, or the peer hangs."""
+        while True:
+            await asyncio.wait([self._lost], timeout=ping_every_ms / 1000)
+            if self._lost.done():
+                return
+            try:
+                await self.ping(ping_timeout_ms)
+            except (TimeoutError, KjException):
+                return
+
+    def close(self) -> None:
+        """Close the socket: calls in flight fail at once."""
+        self._stream.close()
+
+
+async def open_connection(address: Address, service: str, interface: Any, options: ConnectOptions) -> Connection:
+    """Connect, and make sure that the service answers.
+
+    Raises OSError (ssl.SSLError included), TimeoutError, KjException, or ServiceUnavailable when another service
+    answers.
+    """
+    async with asyncio.timeout(options.connect_timeout_ms / 1000):
+        if address.path is not None:
+            stream = await capnp.AsyncIoStream.create_unix_connection(address.path)
+        elif options.tls is None:
+            stream = await capnp.AsyncIoStream.create_connection(address.host, address.port)
+        else:
+            name = options.tls_name or address.host
+            stream = await capnp.AsyncIoStream.create_connection(
+                address.host, address.port, ssl=options.tls, server_hostname=name
+            )
+    connection = Connection(stream, service, interface)
+    try:
+        found = await connection.ping(options.connect_timeout_ms)
+        if found != service:
+            raise ServiceUnavailable(f"{address} is the {found} service, not the {service} service.")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class Link:
+    """A connection that comes back: from the first use until `close` a task keeps it up."""
+
+    def __init__(self, address: Address, service: str, interface: Any, options: ConnectOptions) -> None:
+        self._address = address
+        self._service = service
+        self._interface = interface
+        self._options = options
+        self._connection: Connection | None = None
+        self._connected = asyncio.Event()
+        self._problem = "not connected yet"
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, where it stands now."""
+        return self._connection
+
+    async def ready(self, remaining_ms: int | None) -> Connection:
+        """The connection, as soon as it stands. Waits for `remaining_ms`, or for the options' `reconnect_wait_ms`.
+
+        Raises ServiceUnavailable when it takes longer, or the link is closed.
+        """
+        if self._closed:
+            raise ServiceUnavailable(f"The connection to the {self._service} service was closed.")
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_up())
+        wait_ms = self._options.reconnect_wait_ms if remaining_ms is None else remaining_ms
+        try:
+            async with asyncio.timeout(wait_ms / 1000):
+                while self._connection is None:
+                    await self._connected.wait()
+        except TimeoutError:
+            raise ServiceUnavailable(
+                f"The {self._service} service at {self._address} cannot be reached: {self._problem}."
+            ) from None
+        return self._connection
+
+    def forget(self, connection: Connection) -> None:
+        """Make no more calls over `connection`, because one has found it lost."""
+        if self._connection is connection:
+            self._connection = None
+            self._connected.clear()
+
+    async def close(self) -> None:
+        """Close the connection for good."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _keep_up(self) -> None:
+        """Connect, again and again."""
+        options = self._options
+        backoff = Backoff(options.backoff_first_ms, options.backoff_longest_ms)
+        while True:
+            try:
+                connection = await open_connection(self._address, self._service, self._interface, options)
+            except (OSError, TimeoutError, KjException, ServiceUnavailable) as error:
+                self._report(_reason(error))
+            else:
+                connected_at = time.monotonic()
+                self._problem = ""
+                await self._use(connection)
+                self._report("the connection was lost")
+                # A service that dies as soon as it is connected to must not be tried without a pause.
+                if (time.monotonic() - connected_at) * 1000 > options.backoff_longest_ms:
+                    backoff.reset()
+            await asyncio.sleep(backoff.next_delay_ms() / 1000)
+
+    async def _use(self, connection: Connection) -> None:
+        """Offer the connection to callers until it is lost."""
+        self._connection = connection
+        self._connected.set()
+        try:
+            await connection.wait_lost(self._options.ping_every_ms, self._options.ping_timeout_ms)
+        finally:
+            self.forget(connection)
+            connection.close()
+
+    def _report(self, problem: str) -> None:
+        """Log what is wrong, once until it changes."""
+        if problem != self._problem:
+            self._problem = problem
+            _log.warning(
+                "no connection to a service",
+                extra={"peer": self._service, "address": str(self._address), "reason": problem},
+            )
+
+
+def _reason(error: Exception) -> str:
+    """What an error of connecting means, in a few words."""
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    if isinstance(error, KjException):
+        return "the connection was lost" if error.type == "DISCONNECTED" else "it does not speak Cap'n Proto"
+    return str(error) or type(error).__name__

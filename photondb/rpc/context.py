@@ -1,0 +1,40 @@
+"""The context of a call: how it crosses the wire, and which one the running code belongs to."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from typing import Any
+
+from photondb.api.context import INTERNAL, CallContext
+
+CURRENT: ContextVar[CallContext] = ContextVar("photondb.rpc.context", default=INTERNAL)
+"""The context of the call that the running task carries out; INTERNAL outside of any call.
+
+It is set anew at the start of every call, because the task of a call inherits the context variables of whatever
+happened to run when its message arrived.
+"""
+
+_MAX_DEADLINE_MS = 2**32 - 1
+
+
+def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -> None:
+    """Fill in a `Context` of common.capnp. `deadline_ms` is what remains; it is not 0."""
+    if context.traceparent:
+        builder.traceparent = context.traceparent
+    if deadline_ms is not None:
+        builder.deadlineMs = min(deadline_ms, _MAX_DEADLINE_MS)
+    if context.request_id:
+        builder.requestId = context.request_id
+    builder.user = context.user
+
+
+def read_context(reader: Any) -> CallContext:
+    """What a `Context` of common.capnp holds, with the deadline by this machine's clock."""
+    deadline_ms = reader.deadlineMs
+    return CallContext(
+        traceparent=reader.traceparent,
+        deadline=time.monotonic() + deadline_ms / 1000 if deadline_ms else None,
+        request_id=reader.requestId,
+        user=reader.user,
+    )

@@ -1,0 +1,88 @@
+"""Starting a coroutine without a task: one is made only if the coroutine has to wait.
+
+Calls within one process mostly finish without waiting for anything (a read that the store's cache answers, say). A
+task for each would cost more than the call itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Eager(Generic[T]):
+    """A coroutine that was started. `task` carries it on, or is None when it has finished already."""
+
+    __slots__ = ("_value", "task")
+
+    def __init__(self, task: asyncio.Task[T] | None, value: Any) -> None:
+        self.task = task
+        self._value = value
+
+    @property
+    def value(self) -> T:
+        """What the coroutine returned. Of a task it is the result, or the exception is raised; it must be done."""
+        if self.task is not None:
+            return self.task.result()
+        value: T = self._value
+        return value
+
+
+def start_eagerly(coroutine: Coroutine[Any, Any, T]) -> Eager[T]:
+    """Run `coroutine` right now up to where it first has to wait, and make a task of the rest.
+
+    An exception before that point is raised here; a later one is the task's. Cancelling the task cancels the coroutine
+    where it waits. The coroutine has a copy of the caller's context variables throughout.
+
+    In the part that runs here `asyncio.current_task()` is None, even when the caller is a task: what needs one, such as
+    `asyncio.timeout`, must come after the first wait.
+    """
+    loop = asyncio.get_running_loop()
+    context = contextvars.copy_context()
+    caller = asyncio.current_task(loop)
+    if caller is not None:
+        asyncio._leave_task(loop, caller)  # what asyncio offers to those who drive coroutines themselves
+    try:
+        waits_for = context.run(coroutine.send, None)
+    except StopIteration as finished:
+        return Eager(None, finished.value)
+    finally:
+        if caller is not None:
+            asyncio._enter_task(loop, caller)
+    return Eager(loop.create_task(_Rest(coroutine, waits_for), context=context), None)
+
+
+_NOTHING = object()
+
+
+class _Rest(Generator[Any, Any, T]):
+    """What is left of a coroutine that waits for something, as a coroutine that begins by waiting for it.
+
+    It is not written as a generator function: a task that is cancelled before its first step throws into its coroutine
+    there and then, and a generator function that has not begun would not pass that on.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], waits_for: Any) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+
+    def send(self, value: Any) -> Any:
+        waits_for = self._waits_for
+        if waits_for is _NOTHING:
+            return self._coroutine.send(value)
+        self._waits_for = _NOTHING
+        return waits_for
+
+    def throw(self, *error: Any) -> Any:
+        self._waits_for = _NOTHING
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self

@@ -1,0 +1,154 @@
+"""`query` from afar: a stub with the interface of `QueryApi`, and the servant that such stubs call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from photondb.api.context import INTERNAL, CallContext
+from photondb.api.query import Answer, AnswerSink, QueryApi, QueryChannel, Request
+from photondb.rpc import schema
+from photondb.rpc.admission import Admission
+from photondb.rpc.client import RpcClient
+from photondb.rpc.connect import DEFAULT_OPTIONS, ConnectOptions
+from photondb.rpc.errors import ServiceUnavailable
+from photondb.rpc.query_messages import (
+    AnswerAssembly,
+    AnswerPacket,
+    packets,
+    read_requests,
+    write_answers,
+    write_requests,
+)
+from photondb.rpc.remote import Method, Remote, RemoteObject
+from photondb.rpc.servant import DEFAULT_MAX_CALLS, Call, ClosableHandlers, Handlers, Servant, servant
+
+SERVICE = "query"
+
+_OPEN = Method("open")
+_SUBMIT = Method("submit", effects=True)
+_DELIVER = Method("deliver")
+
+_SINK_WINDOW = 16
+"""How many deliveries to a gateway are under way at a time."""
+
+
+class QueryStub(QueryApi):
+    """The query service at `address` (`unix:/path` or `tcp:host:port`)."""
+
+    def __init__(self, address: str, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
+        self._client = RpcClient(SERVICE, schema.QUERY.Query, address, options)
+
+    async def close(self) -> None:
+        """Close the connection, which ends all channels."""
+        await self._client.close()
+
+    async def open(self, context: CallContext, sink: AnswerSink) -> QueryChannelStub:
+        handlers = _SinkHandlers(sink)
+        response = await self._client.call(_OPEN, context, sink=servant(schema.QUERY.AnswerSink, handlers))
+        return QueryChannelStub(Remote(response.ok, SERVICE), handlers)
+
+
+class QueryChannelStub(RemoteObject, QueryChannel):
+    """A channel to the query service. It ends with ServiceUnavailable when the service is lost: open another then."""
+
+    def __init__(self, remote: Remote, sink: _SinkHandlers) -> None:
+        super().__init__(remote)
+        self._sink = sink
+
+    async def submit(self, requests: Sequence[Request]) -> list[Answer]:
+        response = await self.remote.call(_SUBMIT, INTERNAL, requests=write_requests(requests))
+        return self._sink.assembly.add(response.ok)
+
+    async def wait_closed(self) -> None:
+        """Return when the channel was closed. Raises ServiceUnavailable when it was lost instead: what was submitted
+        and not yet answered will not be."""
+        await self._sink.gone.wait()
+        if self._remote is not None:
+            self.drop()
+            raise ServiceUnavailable("The connection to the query service was lost.")
+
+
+class _SinkHandlers(Handlers):
+    """`AnswerSink`, in the gateway. The query service drops it when the channel ends, and so does a lost connection."""
+
+    unlimited = frozenset({"deliver"})  # the sender has a window
+
+    def __init__(self, sink: AnswerSink) -> None:
+        super().__init__("gateway", Admission(_SINK_WINDOW))
+        self._sink = sink
+        self.assembly = AnswerAssembly()
+        self.gone = asyncio.Event()
+
+    async def deliver(self, call: Call) -> None:
+        answers = self.assembly.add(call.params.answers)
+        if answers:
+            await self._sink.deliver(answers)
+        call.results.ok = None
+
+    def dropped(self) -> None:
+        self.gone.set()
+
+
+def query_servant(query: QueryApi, max_calls: int = DEFAULT_MAX_CALLS) -> Servant:
+    """The capability through which stubs call `query`. It carries out `max_calls` calls at a time."""
+    return servant(schema.QUERY.Query, _QueryHandlers(SERVICE, Admission(max_calls), query))
+
+
+class _QueryHandlers(Handlers):
+    def __init__(self, service: str, admission: Admission, query: QueryApi) -> None:
+        super().__init__(service, admission)
+        self._query = query
+
+    async def open(self, call: Call) -> None:
+        sink = AnswerSinkStub(Remote(call.params.sink, "gateway"))
+        channel = await self._query.open(call.context, sink)
+        call.results.ok = servant(schema.QUERY.QueryChannel, _ChannelHandlers(self, channel, sink))
+
+
+class _ChannelHandlers(ClosableHandlers):
+    def __init__(self, owner: Handlers, channel: QueryChannel, sink: AnswerSinkStub) -> None:
+        super().__init__(owner, channel)
+        self._channel = channel
+        self._sink = sink
+
+    async def submit(self, call: Call) -> None:
+        answers = await self._channel.submit(read_requests(call.params.requests))
+        waiting = packets(answers)
+        # The result may be overtaken by deliveries, so an answer in pieces must not begin in it.
+        ready = AnswerPacket() if not waiting or waiting[0].unfinished else waiting.pop(0)
+        call.results.ok = write_answers(ready)
+        for packet in waiting:
+            await self._sink.send(packet)
+
+
+class AnswerSinkStub(AnswerSink):
+    """A gateway's sink. Up to 16 deliveries are under way at a time; `deliver` returns when its own are."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._window = asyncio.Semaphore(_SINK_WINDOW)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._failure: Exception | None = None
+
+    async def deliver(self, answers: Sequence[Answer]) -> None:
+        for packet in packets(answers):
+            await self.send(packet)
+
+    async def send(self, packet: AnswerPacket) -> None:
+        """Begin to deliver a packet, as soon as the window has room. Raises what an earlier delivery failed with."""
+        await self._window.acquire()
+        if self._failure is not None:
+            self._window.release()
+            raise self._failure
+        task = asyncio.create_task(self._send(packet))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _send(self, packet: AnswerPacket) -> None:
+        try:
+            await self._remote.call(_DELIVER, INTERNAL, answers=write_answers(packet))
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._window.release()

@@ -1,0 +1,125 @@
+"""Calls on a peer's capability: contexts and deadlines go out, errors come back as exceptions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from typing import Any
+
+import msgspec
+from capnp import KjException
+
+from photondb.api.context import CallContext
+from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.rpc.context import write_context
+from photondb.rpc.errors import ConnectionLost, DeadlineExceeded, InternalError, WireError
+from photondb.rpc.limits import MESSAGE_WORDS
+
+_log = logging.getLogger(__name__)
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A method by its name in the schema. `effects` says that it may change something, so that a lost answer leaves
+    open whether it has."""
+
+    name: str
+    effects: bool = False
+
+
+class Remote:
+    """A capability that a peer holds the object of. Dropping the last reference frees the object.
+
+    It belongs to the loop's thread: the last reference must not be dropped in another one. `service` names the peer in
+    error messages.
+    """
+
+    __slots__ = ("_capability", "service")
+
+    def __init__(self, capability: Any, service: str) -> None:
+        self._capability = capability
+        self.service = service
+
+    async def call(self, method: Method, context: CallContext, /, **parameters: Any) -> Any:
+        """Call a method and return its result's reader, whose `ok` is set.
+
+        Raises what the peer's method raised; ConnectionLost; and DeadlineExceeded when the context's deadline passes,
+        also where the peer hangs. Cancelling the call cancels it in the peer, too.
+        """
+        remaining_ms = context.remaining_ms()
+        if remaining_ms == 0:
+            raise DeadlineExceeded("The deadline passed before the call was made.")
+        request = self._capability._request(method.name)
+        write_context(request.init("context"), context, remaining_ms)
+        for name, value in parameters.items():
+            setattr(request, name, value)
+        try:
+            if remaining_ms is None:
+                response = await request.send()
+            else:
+                response = await self._before_deadline(request, remaining_ms, method)
+        except KjException as error:
+            raise self._translated(error, method) from None
+        if response.which() == "error":
+            raise WireError.read(response.error).exception()
+        return response
+
+    async def _before_deadline(self, request: Any, remaining_ms: int, method: Method) -> Any:
+        timeout = asyncio.timeout(remaining_ms / 1000)
+        try:
+            async with timeout:
+                return await request.send()
+        except TimeoutError:
+            message = f"The {self.service} service did not answer before the deadline."
+            raise DeadlineExceeded(message, indeterminate=method.effects) from None
+
+    def _translated(self, error: KjException, method: Method) -> ReqlError:
+        """What a failure of the call itself means to the caller."""
+        if error.type == "DISCONNECTED":
+            message = f"The connection to the {self.service} service was lost."
+            return ConnectionLost(message, indeterminate=method.effects)
+        if error.type == "UNIMPLEMENTED":
+            return op_failed(f"The {self.service} service does not know `{method.name}`: it is of an older version.")
+        if "larger than our single-message" in str(error):
+            return ReqlError(
+                ErrorKind.RESOURCE_LIMIT,
+                f"`{method.name}` of the {self.service} service does not fit into {MESSAGE_WORDS * 8} bytes.",
+            )
+        request_id = uuid.uuid4().hex[:16]
+        _log.error("a call failed in Cap'n Proto: %s", error, extra={"request_id": request_id})
+        return InternalError(
+            f"Calling the {self.service} service failed. The log has the details under request id {request_id}.",
+            request_id,
+        )
+
+
+_CLOSE = Method("close")
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class RemoteObject:
+    """The base of stubs for objects that live in a peer and are freed there: by `close`, or with the stub."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote: Remote | None = remote
+
+    @property
+    def remote(self) -> Remote:
+        """The capability. Raises ReqlError when it was closed."""
+        if self._remote is None:
+            raise op_failed("It is closed.")
+        return self._remote
+
+    async def close(self) -> None:
+        """Free the object. Closing twice, or what is lost already, is allowed."""
+        remote = self._remote
+        self.drop()
+        if remote is not None:
+            with contextlib.suppress(ReqlError):  # then dropping it will do
+                await remote.call(_CLOSE, CallContext(deadline=time.monotonic() + _CLOSE_TIMEOUT_S))
+
+    def drop(self) -> None:
+        """Free the object without waiting."""
+        self._remote = None

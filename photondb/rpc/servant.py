@@ -1,0 +1,209 @@
+"""Capabilities: Python objects that peers call.
+
+A servant is made of *handlers*: an object with an async method for each method of a Cap'n Proto interface, of the
+same name in snake case. A handler gets a `Call`, reads its parameters, does its work, and writes its result. Around it
+stands what all calls have in common: admission, the context, the deadline, and that no exception ever leaves, because
+Cap'n Proto would send the peer its traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
+
+from photondb.api.context import CallContext
+from photondb.rpc import schema
+from photondb.rpc.admission import Admission
+from photondb.rpc.context import CURRENT, read_context
+from photondb.rpc.errors import DeadlineExceeded, Overloaded, WireError
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_MAX_CALLS = 1024
+"""How many calls a server carries out at a time unless it is told otherwise."""
+
+
+class Call:
+    """A call as its handler sees it.
+
+    `params` must be copied to Python values before the handler first waits: what pycapnp gives points into a message
+    that is freed when the call is cancelled.
+    """
+
+    __slots__ = ("_call", "context")
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self.context: CallContext = read_context(call.params.context)
+
+    @property
+    def params(self) -> Any:
+        """The reader of the parameters."""
+        return self._call.params
+
+    def release_params(self) -> None:
+        """Free the message with the parameters. For calls that wait for long."""
+        self._call.release_params()
+
+    @property
+    def results(self) -> Any:
+        """The builder of the result. Raises CancelledError once the call is cancelled, even where the handler went
+        on regardless: pycapnp would write to memory that is free."""
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise asyncio.CancelledError
+        return self._call.results
+
+
+class Handlers:
+    """The base of all handlers. `service` is the name that errors and `ping` give, `admission` the server's limit.
+
+    `unlimited` names methods that are not counted: those that free something, and those that may wait for hours.
+    """
+
+    unlimited: frozenset[str] = frozenset()
+
+    def __init__(self, service: str, admission: Admission) -> None:
+        self.service = service
+        self.admission = admission
+
+    def dropped(self) -> None:
+        """Called when no peer holds the capability any more, on the loop's thread. It must not wait."""
+
+
+class Closable(Protocol):
+    """What `ClosableHandlers` stand for."""
+
+    async def close(self) -> None: ...
+
+
+class ClosableHandlers(Handlers):
+    """Handlers for an object that is closed with its capability: by `close`, or when that is dropped."""
+
+    unlimited = frozenset({"close"})
+
+    def __init__(self, owner: Handlers, closable: Closable) -> None:
+        super().__init__(owner.service, owner.admission)
+        self._closable: Closable | None = closable
+
+    async def close(self, call: Call) -> None:
+        closable, self._closable = self._closable, None
+        if closable is not None:
+            await closable.close()
+        call.results.ok = None
+
+    def dropped(self) -> None:
+        closable, self._closable = self._closable, None
+        if closable is not None:
+            # In an empty context, because this may happen in anybody's.
+            task = asyncio.get_running_loop().create_task(closable.close(), context=contextvars.Context())
+            _closing.add(task)
+            task.add_done_callback(_closed)
+
+
+_closing: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references to tasks
+
+
+def _closed(task: asyncio.Task[None]) -> None:
+    _closing.discard(task)
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("closing what a peer has dropped failed", exc_info=task.exception())
+
+
+Servant: TypeAlias = Any
+"""An object of pycapnp's: sent to a peer, or given to a server, it becomes a capability."""
+
+
+def servant(interface: Any, handlers: Handlers) -> Servant:
+    """A capability with the given interface (such as `schema.STORAGE.Storage`) that `handlers` carries out."""
+    return _servant_class(interface)(handlers)
+
+
+@functools.cache
+def _servant_class(interface: Any) -> Any:
+    """The subclass of pycapnp's server class for an interface, with a method for each of the interface's."""
+    members: dict[str, Any] = {"__init__": _init, "__del__": _drop}
+    for name in interface.schema.method_names_inherited:
+        members[f"{name}_context"] = _ping if name == "ping" else _carry_out(_snake_case(name))
+    return type("Servant", (interface.Server,), members)
+
+
+def _init(self: Any, handlers: Handlers) -> None:
+    self.handlers = handlers
+
+
+def _drop(self: Any) -> None:
+    self.handlers.dropped()
+
+
+def _snake_case(name: str) -> str:
+    return re.sub("[A-Z]", lambda capital: "_" + capital[0].lower(), name)
+
+
+async def _ping(self: Any, call: Any) -> None:
+    call.results.service = self.handlers.service
+    call.results.version = schema.VERSION
+
+
+def _carry_out(name: str) -> Callable[[Any, Any], Awaitable[None]]:
+    """The method that pycapnp calls for the handler called `name`."""
+
+    async def carry_out(self: Any, raw_call: Any) -> None:
+        handlers: Handlers = self.handlers
+        admission = None if name in handlers.unlimited else handlers.admission
+        if admission is not None and not admission.enter():
+            error = Overloaded(f"The {handlers.service} service is overloaded: it carries out {admission.limit} calls.")
+            WireError.of(error, handlers.service, "").write(raw_call.results.init("error"))
+            return
+        request_id = ""
+        try:
+            call = Call(raw_call)
+            request_id = call.context.request_id
+            CURRENT.set(call.context)
+            await _before_deadline(getattr(handlers, name), call, handlers.service)
+        except asyncio.CancelledError:
+            if _cancelled():
+                raise
+            # Something that the handler waited for was cancelled, and not the call: the caller still wants an answer.
+            _fail(raw_call, RuntimeError(f"{name} was cancelled from within"), handlers.service, request_id)
+        except Exception as error:
+            _fail(raw_call, error, handlers.service, request_id)
+        finally:
+            if admission is not None:
+                admission.leave()
+
+    return carry_out
+
+
+async def _before_deadline(handler: Callable[[Call], Awaitable[None]], call: Call, service: str) -> None:
+    """Carry out the call, and cancel it at its deadline."""
+    remaining_ms = call.context.remaining_ms()
+    if remaining_ms is None:
+        await handler(call)
+        return
+    timeout = asyncio.timeout(remaining_ms / 1000)
+    try:
+        async with timeout:
+            await handler(call)
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise DeadlineExceeded(f"The {service} service did not finish before the deadline.") from None
+
+
+def _fail(raw_call: Any, error: BaseException, service: str, request_id: str) -> None:
+    """Answer with an error, unless the caller has gone."""
+    described = WireError.of(error, service, request_id)
+    if not _cancelled():
+        described.write(raw_call.results.init("error"))
+
+
+def _cancelled() -> bool:
+    """Whether the running task has been told to stop."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

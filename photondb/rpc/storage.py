@@ -1,0 +1,231 @@
+"""`storage` from afar: a stub with the interface of `StorageApi`, and the servant that such stubs call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from photondb.api.catalogue import Catalogue, CatalogueChange
+from photondb.api.context import CallContext
+from photondb.api.storage import (
+    IndexStatus,
+    LogRecord,
+    Scan,
+    ScanCursor,
+    ScanReply,
+    StorageApi,
+    TableStats,
+    Write,
+    WriteSummary,
+)
+from photondb.datum.json import dumps, loads_stored
+from photondb.reql.chunk import Chunk
+from photondb.rpc import schema
+from photondb.rpc.admission import Admission
+from photondb.rpc.catalogue_messages import read_catalogue, read_change, write_catalogue, write_change
+from photondb.rpc.client import RpcClient
+from photondb.rpc.connect import DEFAULT_OPTIONS, ConnectOptions
+from photondb.rpc.limits import BULK_BYTES, REPLY_BYTES
+from photondb.rpc.payload import read_payload, write_payload
+from photondb.rpc.remote import Method, Remote, RemoteObject
+from photondb.rpc.servant import DEFAULT_MAX_CALLS, Call, ClosableHandlers, Handlers, Servant, servant
+from photondb.rpc.storage_messages import (
+    read_outcomes,
+    read_records,
+    read_scan,
+    read_statements,
+    write_outcomes,
+    write_records,
+    write_scan,
+    write_statements,
+)
+
+SERVICE = "storage"
+
+_CATALOGUE = Method("catalogue")
+_CHANGE_CATALOGUE = Method("changeCatalogue", effects=True)
+_GET = Method("get")
+_WRITE = Method("write", effects=True)
+_SCAN = Method("scan")
+_SYNC = Method("sync")
+_INDEX_STATUS = Method("indexStatus")
+_READ_LOG = Method("readLog")
+_LOG_POSITION = Method("logPosition")
+_TABLE_STATS = Method("tableStats")
+_NEXT = Method("next")
+
+_SHORT_SCAN_ROWS = 100
+"""A scan of at most so many rows counts as a short call; longer ones are bulk transfers."""
+
+
+class StorageStub(StorageApi):
+    """The storage service at `address` (`unix:/path` or `tcp:host:port`)."""
+
+    def __init__(self, address: str, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
+        self._client = RpcClient(SERVICE, schema.STORAGE.Storage, address, options)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._client.close()
+
+    async def catalogue(self, context: CallContext) -> Catalogue:
+        response = await self._client.call(_CATALOGUE, context)
+        return read_catalogue(await read_payload(response.ok, context, SERVICE))
+
+    async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
+        response = await self._client.call(_CHANGE_CATALOGUE, context, change=write_change(change))
+        return read_catalogue(await read_payload(response.ok, context, SERVICE))
+
+    async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        documents: list[bytes | None] = []
+        while len(documents) < len(keys):
+            rest = keys[len(documents) :] if documents else keys
+            response = await self._client.call(
+                _GET, context, tables=[table for table, _ in rest], keys=[key for _, key in rest]
+            )
+            documents += [document or None for document in response.ok]
+        return documents
+
+    async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
+        parameters = write_statements(writes)
+        bulk = len(parameters["documents"]) >= BULK_BYTES
+        response = await self._client.call(_WRITE, context, bulk=bulk, **parameters)
+        return read_outcomes(await read_payload(response.ok, context, SERVICE))
+
+    async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
+        bulk = scan.limit is None or scan.limit > _SHORT_SCAN_ROWS
+        reply = (await self._client.call(_SCAN, context, bulk=bulk, scan=write_scan(scan))).ok
+        if reply.which() == "partial":
+            return ScanReply(partial=loads_stored(await read_payload(reply.partial, context, SERVICE)))
+        chunk = reply.chunk
+        cursor = None if chunk.last else ScanCursorStub(Remote(reply.cursor, SERVICE), context)
+        return ScanReply(Chunk.of_blob(chunk.rows, chunk.count), cursor=cursor)
+
+    async def sync(self, context: CallContext, table: int) -> None:
+        await self._client.call(_SYNC, context, table=table)
+
+    async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
+        response = await self._client.call(_INDEX_STATUS, context, table=table)
+        return [IndexStatus(index.name, index.ready, index.progress) for index in response.ok]
+
+    async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
+        response = await self._client.call(
+            _READ_LOG, context, bulk=True, table=table, shard=shard, after=after, limit=limit
+        )
+        part = response.ok
+        return read_records(part.records, part.sequences, part.timesUs)
+
+    async def log_position(self, context: CallContext, table: int) -> list[int]:
+        return list((await self._client.call(_LOG_POSITION, context, table=table)).ok)
+
+    async def table_stats(self, context: CallContext, table: int) -> TableStats:
+        stats = (await self._client.call(_TABLE_STATS, context, table=table)).ok
+        return TableStats(stats.rows, stats.bytes)
+
+
+class ScanCursorStub(RemoteObject):
+    """A cursor in the storage service. Its calls have the scan's context, but not its deadline."""
+
+    def __init__(self, remote: Remote, context: CallContext) -> None:
+        super().__init__(remote)
+        self._context = msgspec.structs.replace(context, deadline=None)
+
+    async def next(self) -> tuple[Chunk, bool]:
+        chunk = (await self.remote.call(_NEXT, self._context)).ok
+        last: bool = chunk.last
+        if last:
+            self.drop()
+        return Chunk.of_blob(chunk.rows, chunk.count), last
+
+
+def storage_servant(storage: StorageApi, max_calls: int = DEFAULT_MAX_CALLS) -> Servant:
+    """The capability through which stubs call `storage`. It carries out `max_calls` calls at a time."""
+    return servant(schema.STORAGE.Storage, _StorageHandlers(SERVICE, Admission(max_calls), storage))
+
+
+class _StorageHandlers(Handlers):
+    def __init__(self, service: str, admission: Admission, storage: StorageApi) -> None:
+        super().__init__(service, admission)
+        self._storage = storage
+
+    async def catalogue(self, call: Call) -> None:
+        catalogue = await self._storage.catalogue(call.context)
+        write_payload(call.results.init("ok"), write_catalogue(catalogue), self)
+
+    async def change_catalogue(self, call: Call) -> None:
+        catalogue = await self._storage.change_catalogue(call.context, read_change(call.params.change))
+        write_payload(call.results.init("ok"), write_catalogue(catalogue), self)
+
+    async def get(self, call: Call) -> None:
+        keys = list(zip(call.params.tables, call.params.keys, strict=True))
+        documents = await self._storage.get(call.context, keys)
+        fitting = documents[: _fitting(len(document or b"") for document in documents)]
+        call.results.ok = [document or b"" for document in fitting]
+
+    async def write(self, call: Call) -> None:
+        outcomes = await self._storage.write(call.context, read_statements(call.params))
+        write_payload(call.results.init("ok"), write_outcomes(outcomes, self.service, call.context.request_id), self)
+
+    async def scan(self, call: Call) -> None:
+        reply = await self._storage.scan(call.context, read_scan(call.params.scan))
+        ok = call.results.init("ok")
+        if reply.chunk is None:
+            write_payload(ok.init("partial"), dumps(reply.partial), self)
+            return
+        _write_chunk(ok.init("chunk"), reply.chunk, last=reply.cursor is None)
+        if reply.cursor is not None:
+            ok.cursor = servant(schema.STORAGE.ScanCursor, _CursorHandlers(self, reply.cursor))
+
+    async def sync(self, call: Call) -> None:
+        await self._storage.sync(call.context, call.params.table)
+        call.results.ok = None
+
+    async def index_status(self, call: Call) -> None:
+        statuses = await self._storage.index_status(call.context, call.params.table)
+        call.results.ok = [{"name": s.name, "ready": s.ready, "progress": s.progress} for s in statuses]
+
+    async def read_log(self, call: Call) -> None:
+        params = call.params
+        records = await self._storage.read_log(call.context, params.table, params.shard, params.after, params.limit)
+        records = records[: _fitting(len(record.old or b"") + len(record.new or b"") for record in records)]
+        call.results.ok = {
+            "sequences": [record.sequence for record in records],
+            "timesUs": [record.time_us for record in records],
+            "records": write_records(records),
+        }
+
+    async def log_position(self, call: Call) -> None:
+        call.results.ok = await self._storage.log_position(call.context, call.params.table)
+
+    async def table_stats(self, call: Call) -> None:
+        stats = await self._storage.table_stats(call.context, call.params.table)
+        call.results.ok = {"rows": stats.rows, "bytes": stats.bytes}
+
+
+class _CursorHandlers(ClosableHandlers):
+    def __init__(self, owner: Handlers, cursor: ScanCursor) -> None:
+        super().__init__(owner, cursor)
+        self._cursor = cursor
+
+    async def next(self, call: Call) -> None:
+        chunk, last = await self._cursor.next()
+        _write_chunk(call.results.init("ok"), chunk, last)
+
+
+def _write_chunk(builder: Any, chunk: Chunk, last: bool) -> None:
+    builder.rows = chunk.json()
+    builder.count = len(chunk)
+    builder.last = last
+
+
+def _fitting(sizes: Iterable[int]) -> int:
+    """How many things of these sizes go into one reply: one at least, where there is one."""
+    count = total = 0
+    for size in sizes:
+        total += size
+        if count and total > REPLY_BYTES:
+            break
+        count += 1
+    return count

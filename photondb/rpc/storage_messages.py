@@ -1,0 +1,239 @@
+"""How the requests and replies of `storage` are written: statements, summaries, ranges, and records.
+
+Reading takes what this module wrote, or what another program wrote as schemas/storage.capnp says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from photondb.api.catalogue import Durability
+from photondb.api.storage import KeyRange, LogRecord, Scan, Write, WriteSummary
+from photondb.datum.json import dumps, loads_stored
+from photondb.reql.function import Func
+from photondb.reql.pipeline import aggregate_from_wire, steps_from_wire, steps_to_wire
+from photondb.rpc.errors import WireError, encodable
+
+if TYPE_CHECKING:
+    from photondb.reql.pipeline import Step
+
+
+def write_statements(writes: Sequence[Write]) -> dict[str, Any]:
+    """The parameters of `Storage.write`, apart from the context."""
+    documents = [document for write in writes for document in write.documents]
+    return {
+        "statements": dumps([_statement(write) for write in writes]),
+        "keys": [key for write in writes for key in write.keys],
+        "documents": dumps(documents) if documents else b"",
+    }
+
+
+def _statement(write: Write) -> dict[str, Any]:
+    """A statement as a JSON object. What has its default is left out."""
+    statement: dict[str, Any] = {"table": write.table, "kind": write.kind}
+    if write.keys:
+        statement["keys"] = len(write.keys)
+    if write.documents:
+        statement["documents"] = len(write.documents)
+    if write.function is not None:
+        statement["function"] = write.function.to_wire()
+    if isinstance(write.conflict, Func):
+        statement["conflict"] = write.conflict.to_wire()
+    elif write.conflict != "error":
+        statement["conflict"] = write.conflict
+    if write.durability is not None:
+        statement["durability"] = write.durability
+    if write.return_changes:
+        statement["return_changes"] = write.return_changes
+    if write.ignore_write_hook:
+        statement["ignore_write_hook"] = True
+    return statement
+
+
+class _Statement(msgspec.Struct):
+    """A statement as it is read: `keys` and `documents` say how many of all are its own."""
+
+    table: int
+    kind: Literal["insert", "update", "replace", "delete"]
+    keys: int = 0
+    documents: int = 0
+    function: list[Any] | None = None
+    conflict: Literal["error", "replace", "update"] | list[Any] = "error"
+    durability: Durability | None = None
+    return_changes: bool | Literal["always"] = False
+    ignore_write_hook: bool = False
+
+
+_decode_statements = msgspec.json.Decoder(list[_Statement]).decode
+
+
+def read_statements(params: Any) -> list[Write]:
+    """The statements in the parameters of `Storage.write`."""
+    keys: list[bytes] = list(params.keys)
+    blob = params.documents
+    documents: list[dict[str, Any]] = loads_stored(blob) if blob else []
+    writes = []
+    first_key = first_document = 0
+    for statement in _decode_statements(params.statements):
+        end_key, end_document = first_key + statement.keys, first_document + statement.documents
+        conflict = statement.conflict
+        writes.append(
+            Write(
+                statement.table,
+                statement.kind,
+                keys[first_key:end_key],
+                documents[first_document:end_document],
+                None if statement.function is None else Func.from_wire(statement.function),
+                Func.from_wire(conflict) if isinstance(conflict, list) else conflict,
+                statement.durability,
+                statement.return_changes,
+                statement.ignore_write_hook,
+            )
+        )
+        first_key, first_document = end_key, end_document
+    return writes
+
+
+class _Outcome(msgspec.Struct, omit_defaults=True):
+    """A WriteSummary as a JSON object, or the error of a statement that failed as a whole."""
+
+    deleted: int = 0
+    errors: int = 0
+    inserted: int = 0
+    replaced: int = 0
+    skipped: int = 0
+    unchanged: int = 0
+    first_error: str | None = None
+    changes: list[msgspec.Raw] | None = None
+    warnings: tuple[str, ...] = ()
+    generated_keys: list[Any] | None = None
+    error: WireError | None = None
+
+
+_encode_outcomes = msgspec.json.Encoder().encode
+_decode_outcomes = msgspec.json.Decoder(list[_Outcome]).decode
+
+
+def write_outcomes(outcomes: Iterable[WriteSummary | Exception], service: str, request_id: str) -> bytes:
+    """What became of the statements, as a JSON list."""
+    return _encode_outcomes([_outcome(outcome, service, request_id) for outcome in outcomes])
+
+
+def _outcome(outcome: WriteSummary | Exception, service: str, request_id: str) -> _Outcome:
+    if isinstance(outcome, Exception):
+        return _Outcome(error=WireError.of(outcome, service, request_id))
+    return _Outcome(
+        outcome.deleted,
+        outcome.errors,
+        outcome.inserted,
+        outcome.replaced,
+        outcome.skipped,
+        outcome.unchanged,
+        None if outcome.first_error is None else encodable(outcome.first_error),
+        None if outcome.changes is None else list(map(msgspec.Raw, outcome.changes)),
+        outcome.warnings,
+        outcome.generated_keys,
+    )
+
+
+def read_outcomes(blob: bytes) -> list[WriteSummary | Exception]:
+    """What `write_outcomes` wrote."""
+    return [
+        WriteSummary(
+            outcome.deleted,
+            outcome.errors,
+            outcome.inserted,
+            outcome.replaced,
+            outcome.skipped,
+            outcome.unchanged,
+            outcome.first_error,
+            None if outcome.changes is None else list(map(bytes, outcome.changes)),
+            outcome.warnings,
+            outcome.generated_keys,
+        )
+        if outcome.error is None
+        else outcome.error.exception()
+        for outcome in _decode_outcomes(blob)
+    ]
+
+
+def write_ranges(ranges: Sequence[KeyRange]) -> dict[str, Any]:
+    """`KeyRanges` of storage.capnp."""
+    columns: dict[str, Any] = {"lows": [r.low for r in ranges], "highs": [r.high for r in ranges]}
+    if any(r.repeat != 1 for r in ranges):
+        columns["repeats"] = [r.repeat for r in ranges]
+    return columns
+
+
+def read_ranges(reader: Any) -> list[KeyRange]:
+    """What a `KeyRanges` holds."""
+    lows, highs = list(reader.lows), list(reader.highs)
+    repeats = list(reader.repeats) or [1] * len(lows)
+    return list(map(KeyRange, lows, highs, repeats))
+
+
+def write_steps(steps: Sequence[Step]) -> bytes:
+    """Steps as a JSON list; nothing where there are none."""
+    return dumps(steps_to_wire(steps)) if steps else b""
+
+
+def read_steps(blob: bytes) -> list[Step]:
+    """What `write_steps` wrote."""
+    return steps_from_wire(loads_stored(blob)) if blob else []
+
+
+def write_scan(scan: Scan) -> dict[str, Any]:
+    """`ScanRequest` of storage.capnp."""
+    return {
+        "table": scan.table,
+        "index": -1 if scan.index is None else scan.index,
+        "ranges": write_ranges(scan.ranges),
+        "descending": scan.descending,
+        "steps": write_steps(scan.steps),
+        "aggregate": b"" if scan.aggregate is None else dumps(scan.aggregate.to_wire()),
+        "limit": -1 if scan.limit is None else scan.limit,
+        "chunkRows": scan.chunk_rows,
+        "chunkBytes": scan.chunk_bytes,
+        "firstChunkRows": scan.first_chunk_rows or 0,
+    }
+
+
+def read_scan(reader: Any) -> Scan:
+    """What a `ScanRequest` holds."""
+    index, aggregate, limit = reader.index, reader.aggregate, reader.limit
+    return Scan(
+        table=reader.table,
+        index=None if index < 0 else index,
+        ranges=read_ranges(reader.ranges),
+        descending=reader.descending,
+        steps=read_steps(reader.steps),
+        aggregate=aggregate_from_wire(loads_stored(aggregate)) if aggregate else None,
+        limit=None if limit < 0 else limit,
+        chunk_rows=reader.chunkRows,
+        chunk_bytes=reader.chunkBytes,
+        first_chunk_rows=reader.firstChunkRows or None,
+    )
+
+
+def write_records(records: Sequence[LogRecord]) -> dict[str, Any]:
+    """`Records` of events.capnp."""
+    return {
+        "keys": [record.key for record in records],
+        "olds": [record.old or b"" for record in records],
+        "news": [record.new or b"" for record in records],
+        "oldAbsent": [record.old is None for record in records],
+        "newAbsent": [record.new is None for record in records],
+    }
+
+
+def read_records(reader: Any, sequences: Iterable[int], times_us: Iterable[int]) -> list[LogRecord]:
+    """What a `Records` holds, with the sequence numbers and times that go with it."""
+    return [
+        LogRecord(sequence, time_us, key, None if old_absent else old, None if new_absent else new)
+        for sequence, time_us, key, old, new, old_absent, new_absent in zip(
+            sequences, times_us, reader.keys, reader.olds, reader.news, reader.oldAbsent, reader.newAbsent, strict=True
+        )
+    ]

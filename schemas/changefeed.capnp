@@ -1,0 +1,48 @@
+@0xce75d8dcb4be4004;
+# The interface of `changefeed`: live queries over the commits that storage publishes. Version 1.
+# Only ever extended: see the rule in common.capnp.
+
+using Common = import "common.capnp";
+using Storage = import "storage.capnp";
+
+interface Changefeed extends(Common.Service) {
+  open @0 (context :Common.Context, request :FeedRequest) -> OpenResult;
+}
+
+struct FeedRequest {
+  # A feed on one table: on one document, else on ranges of the primary key or of an index.
+
+  table @0 :UInt32;               # the catalogue id
+  tableUuid @1 :Text;
+  key @2 :Data;                   # the encoded primary key of the document; empty for a feed on ranges
+  index @3 :Int64 = -1;           # the id of an index; negative for the primary key
+  ranges @4 :Storage.KeyRanges;
+  steps @5 :Data;                 # JSON list of what is done to the old and the new value; empty for nothing
+  includeInitial @6 :Bool;
+  includeStates @7 :Bool;
+  includeTypes @8 :Bool;
+  squash @9 :Bool;                # several changes of one document become one
+  squashSeconds @10 :Float64;     # and changes are held back for so long; 0 for not at all
+  queueSize @11 :UInt32 = 100000; # changes that wait for the reader before some are dropped
+}
+
+struct OpenResult {
+  union {
+    ok @0 :Feed;
+    error @1 :Common.Error;
+  }
+}
+
+interface Feed {
+  next @0 (context :Common.Context, maxChanges :UInt32) -> ChangesResult;
+  # The next changes: waits until there is one at least.
+
+  close @1 (context :Common.Context) -> Common.Done;
+}
+
+struct ChangesResult {
+  union {
+    ok @0 :Common.Payload;  # JSON list of the objects that the client sees
+    error @1 :Common.Error;
+  }
+}

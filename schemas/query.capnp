@@ -1,0 +1,69 @@
+@0xaf7d64c7c140876c;
+# The interface of `query`: it takes the queries of many client connections in batches. Version 1.
+# Only ever extended: see the rule in common.capnp.
+
+using Common = import "common.capnp";
+
+interface Query extends(Common.Service) {
+  open @0 (context :Common.Context, sink :AnswerSink) -> OpenResult;
+  # Open a channel. The answers that take time go to `sink`.
+}
+
+struct OpenResult {
+  union {
+    ok @0 :QueryChannel;
+    error @1 :Common.Error;
+  }
+}
+
+interface QueryChannel {
+  # One gateway's stream of queries. Closing it, dropping it, or losing the connection ends all of its sessions: their
+  # cursors are freed and their running queries cancelled.
+
+  submit @0 (context :Common.Context, requests :Requests) -> SubmitResult;
+  # Take queries, and return the answers that are ready at once. Each of the others goes to the channel's sink.
+
+  close @1 (context :Common.Context) -> Common.Done;
+}
+
+struct Requests {
+  # Columns: entry i of each list describes query i. A column of what mostly is the same for all (contexts, kinds) may be
+  # shorter: one entry then holds for all queries, and none is the default for all.
+
+  sessions @0 :List(UInt64);     # the gateway's number for the client connection
+  tokens @1 :List(UInt64);       # the client's number for the query
+  payloads @2 :List(Data);       # the frame's JSON, [type, term, options], as it arrived
+  kinds @3 :List(UInt8);         # 0: a query; 1: the session has ended, which has no answer
+
+  traceparents @4 :List(Text);   # the members of Context, by column
+  deadlinesMs @5 :List(UInt32);
+  requestIds @6 :List(Text);
+  users @7 :List(Text);
+}
+
+struct SubmitResult {
+  union {
+    ok @0 :Answers;
+    error @1 :Common.Error;
+  }
+}
+
+struct Answers {
+  # Columns. Errors of queries are answers, too: their JSON says so.
+
+  sessions @0 :List(UInt64);
+  tokens @1 :List(UInt64);
+  payloads @2 :List(Data);  # the response JSON, without the frame around it
+
+  unfinished @3 :Bool;
+  # The last payload goes on in the first payload of the next delivery that has the same session and token: an answer
+  # that is too long for a message comes in pieces, with other deliveries between them.
+}
+
+interface AnswerSink {
+  # The gateway's end of a channel.
+
+  deliver @0 (context :Common.Context, answers :Answers) -> Common.Done;
+  # Returns when the answers have been taken. A channel has a limited number of deliveries under way, so that a gateway
+  # that is slow slows it down.
+}

@@ -1,0 +1,186 @@
+@0xbeb0d3c7316c076d;
+# The interface of `storage`: documents, indexes, the commit path and the change log of one node. Version 1.
+# Only ever extended: see the rule in common.capnp.
+#
+# Tables are named by their catalogue id, documents by their encoded primary key. A table id that no longer exists gives
+# the error category tableGone.
+
+using Common = import "common.capnp";
+using Events = import "events.capnp";
+
+interface Storage extends(Common.Service) {
+  catalogue @0 (context :Common.Context) -> CatalogueResult;
+  # The databases and tables as of now.
+
+  changeCatalogue @1 (context :Common.Context, change :Data) -> CatalogueResult;
+  # Carry out a change, durably, and return the catalogue after it. `change` is a JSON object whose member "type" is
+  # CreateDatabase, DropDatabase, RenameDatabase, CreateTable, DropTable, AlterTable, CreateIndex, DropIndex or
+  # RenameIndex; the others are the arguments.
+
+  get @2 (context :Common.Context, tables :List(UInt32), keys :List(Data)) -> GetResult;
+  # The documents at (tables[i], keys[i]).
+
+  write @3 (context :Common.Context, statements :Data, keys :List(Data), documents :Data) -> WriteResult;
+  # Carry out write statements in order, as one commit; answered when all are as durable as they ask.
+  # `statements` is a JSON list of objects:
+  #   "table": the id; "kind": "insert", "update", "replace" or "delete";
+  #   "keys": how many of the keys are this statement's, "documents": how many of the documents are; all statements
+  #   share the two lists, in order;
+  #   "function": the term of a function from the old document to a patch (update) or to the new document (replace);
+  #   "conflict": what an insert does when the key exists: "error" (the default), "replace", "update", or the term of a
+  #   function of (id, old, new);
+  #   "durability": "hard" or "soft", by default the table's;
+  #   "return_changes": true, false (the default) or "always"; "ignore_write_hook": true or false (the default).
+  # `documents` is a JSON list; empty when no statement has documents.
+
+  scan @4 (context :Common.Context, scan :ScanRequest) -> ScanResult;
+  # Begin an ordered read. All of it sees one point in time.
+
+  sync @5 (context :Common.Context, table :UInt32) -> Common.Done;
+  # Returns when every write acknowledged so far is on disk.
+
+  indexStatus @6 (context :Common.Context, table :UInt32) -> IndexStatusResult;
+
+  readLog @7 (context :Common.Context, table :UInt32, shard :UInt16, after :UInt64, limit :UInt32) -> LogResult;
+  # The changes with sequence numbers greater than `after`, in order: at most `limit`, and fewer when they are large.
+  # None means that there are none yet. Error category logGap when the log no longer goes back that far.
+
+  logPosition @8 (context :Common.Context, table :UInt32) -> PositionResult;
+  # The sequence number of the last change of each shard, 0 where there is none.
+
+  tableStats @9 (context :Common.Context, table :UInt32) -> StatsResult;
+  # Estimates.
+}
+
+struct CatalogueResult {
+  union {
+    ok @0 :Common.Payload;
+    # A JSON object: "version" grows with each change; "databases" is a list of {"uuid", "name"}; "tables" a list of
+    # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook"}, and each of "indexes" is
+    # {"id", "name", "function", "multi", "geo", "ready"}. Functions are terms.
+
+    error @1 :Common.Error;
+  }
+}
+
+struct GetResult {
+  union {
+    ok @0 :List(Data);
+    # The documents for the first keys; empty where there is no document. There may be fewer than keys (but one at
+    # least) when they are large: ask again for the rest.
+
+    error @1 :Common.Error;
+  }
+}
+
+struct WriteResult {
+  union {
+    ok @0 :Common.Payload;
+    # A JSON list with an object for each statement: {"deleted", "errors", "inserted", "replaced", "skipped",
+    # "unchanged", "first_error", "changes", "warnings", "generated_keys"}, or {"error": {...}} with the members of
+    # common.capnp's Error for a statement that failed as a whole.
+
+    error @1 :Common.Error;
+  }
+}
+
+struct KeyRanges {
+  # Columns: ranges of encoded keys, low inclusive, high exclusive.
+
+  lows @0 :List(Data);
+  highs @1 :List(Data);
+  repeats @2 :List(UInt32);  # how often each row of the range is returned; empty when once everywhere
+}
+
+struct ScanRequest {
+  table @0 :UInt32;
+  index @1 :Int64 = -1;            # the id of an index; negative for the primary key
+  ranges @2 :KeyRanges;            # in ascending order
+  descending @3 :Bool;
+  steps @4 :Data;                  # JSON list of what is done to each row, in order; empty for nothing
+  aggregate @5 :Data;              # JSON of what the rows are reduced to; empty when the rows themselves are wanted
+  limit @6 :Int64 = -1;            # stop after so many results; negative for all
+  chunkRows @7 :UInt32 = 1000;     # limits of a chunk: rows, and bytes of JSON
+  chunkBytes @8 :UInt32 = 1000000;
+  firstChunkRows @9 :UInt32;       # the limit of the first chunk; 0 when it is chunkRows
+}
+
+struct Chunk {
+  rows @0 :Data;    # JSON values joined by commas, without brackets
+  count @1 :UInt32;
+  last @2 :Bool;    # nothing comes after this chunk
+}
+
+struct ScanResult {
+  union {
+    ok :group {
+      union {
+        chunk @0 :Chunk;             # the first rows
+        partial @1 :Common.Payload;  # JSON of the partial aggregate, which is all there is
+      }
+      cursor @2 :ScanCursor;         # reads on; null when the chunk is the last one
+    }
+    error @3 :Common.Error;
+  }
+}
+
+interface ScanCursor {
+  # The rest of a scan. It keeps a view of the store open until the last chunk, `close`, or its drop.
+
+  next @0 (context :Common.Context) -> ChunkResult;
+  close @1 (context :Common.Context) -> Common.Done;
+}
+
+struct ChunkResult {
+  union {
+    ok @0 :Chunk;
+    error @1 :Common.Error;
+  }
+}
+
+struct IndexStatusResult {
+  union {
+    ok @0 :List(IndexStatus);
+    error @1 :Common.Error;
+  }
+}
+
+struct IndexStatus {
+  name @0 :Text;
+  ready @1 :Bool;
+  progress @2 :Float64;  # of the build, from 0 to 1; 1 when ready
+}
+
+struct LogResult {
+  union {
+    ok @0 :LogPart;
+    error @1 :Common.Error;
+  }
+}
+
+struct LogPart {
+  # Columns, as in Records.
+
+  sequences @0 :List(UInt64);
+  timesUs @1 :List(Int64);
+  records @2 :Events.Records;
+}
+
+struct PositionResult {
+  union {
+    ok @0 :List(UInt64);
+    error @1 :Common.Error;
+  }
+}
+
+struct StatsResult {
+  union {
+    ok @0 :TableStats;
+    error @1 :Common.Error;
+  }
+}
+
+struct TableStats {
+  rows @0 :UInt64;
+  bytes @1 :UInt64;
+}

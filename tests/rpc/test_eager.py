@@ -1,0 +1,208 @@
+"""A coroutine that need not wait costs no task; one that must goes on as a task."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from photondb.rpc.eager import start_eagerly
+
+MARK: ContextVar[str] = ContextVar("mark", default="unset")
+
+
+async def test_a_coroutine_that_does_not_wait_is_finished_at_once() -> None:
+    async def answer() -> int:
+        return 42
+
+    started = start_eagerly(answer())
+    assert started.task is None
+    assert started.value == 42
+
+
+async def test_a_coroutine_that_waits_goes_on_as_a_task() -> None:
+    future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    steps: list[str] = []
+
+    async def answer() -> int:
+        steps.append("before")
+        value = await future
+        steps.append("after")
+        await asyncio.sleep(0)
+        return value + 1
+
+    started = start_eagerly(answer())
+    assert steps == ["before"]
+    assert started.task is not None
+    future.set_result(41)
+    assert await started.task == 42
+    assert started.value == 42
+    assert steps == ["before", "after"]
+
+
+async def test_a_future_that_is_done_before_the_task_runs_is_not_missed() -> None:
+    future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def answer() -> str:
+        return await future
+
+    started = start_eagerly(answer())
+    future.set_result("early")
+    assert started.task is not None
+    assert await started.task == "early"
+
+
+async def test_a_bare_yield_goes_on_as_a_task() -> None:
+    async def answer() -> str:
+        await asyncio.sleep(0)
+        return "done"
+
+    started = start_eagerly(answer())
+    assert started.task is not None
+    assert await started.task == "done"
+
+
+async def test_an_early_exception_is_raised_by_the_start() -> None:
+    async def fail() -> None:
+        raise LookupError("early")
+
+    with pytest.raises(LookupError, match="early"):
+        start_eagerly(fail())
+
+
+async def test_a_late_exception_is_the_tasks() -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("late")
+
+    started = start_eagerly(fail())
+    assert started.task is not None
+    with pytest.raises(LookupError, match="late"):
+        await started.task
+    with pytest.raises(LookupError, match="late"):
+        _ = started.value
+
+
+async def test_an_exception_of_what_it_waits_for_reaches_the_coroutine() -> None:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def recover() -> str:
+        try:
+            await future
+        except LookupError as error:
+            return f"caught {error}"
+        return "nothing"
+
+    started = start_eagerly(recover())
+    future.set_exception(LookupError("it"))
+    assert started.task is not None
+    assert await started.task == "caught it"
+
+
+@pytest.mark.parametrize("steps_before_cancelling", [0, 1, 3])
+async def test_cancelling_the_task_cancels_the_coroutine_where_it_waits(steps_before_cancelling: int) -> None:
+    seen: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+        finally:
+            seen.append("cleaned up")
+
+    started = start_eagerly(wait())
+    assert started.task is not None
+    for _ in range(steps_before_cancelling):
+        await asyncio.sleep(0)
+    started.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await started.task
+    assert seen == ["cancelled", "cleaned up"]
+
+
+async def test_a_coroutine_may_refuse_to_be_cancelled() -> None:
+    async def stubborn() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+        return "went on"
+
+    started = start_eagerly(stubborn())
+    assert started.task is not None
+    started.task.cancel()
+    assert await started.task == "went on"
+
+
+async def test_there_is_no_current_task_in_the_eager_part() -> None:
+    tasks: list[asyncio.Task[Any] | None] = []
+
+    async def look() -> None:
+        tasks.append(asyncio.current_task())
+        await asyncio.sleep(0)
+        tasks.append(asyncio.current_task())
+
+    caller = asyncio.current_task()
+    started = start_eagerly(look())
+    assert asyncio.current_task() is caller
+    assert started.task is not None
+    await started.task
+    assert tasks == [None, started.task]
+
+
+async def test_the_caller_stays_the_current_task_after_an_early_exception() -> None:
+    async def fail() -> None:
+        raise LookupError
+
+    caller = asyncio.current_task()
+    with pytest.raises(LookupError):
+        start_eagerly(fail())
+    assert asyncio.current_task() is caller
+
+
+async def test_context_variables_stay_with_the_coroutine() -> None:
+    async def mark() -> str:
+        inherited = MARK.get()
+        MARK.set("coroutine")
+        await asyncio.sleep(0)
+        return f"{inherited}, {MARK.get()}"
+
+    MARK.set("caller")
+    started = start_eagerly(mark())
+    assert MARK.get() == "caller"
+    assert started.task is not None
+    assert await started.task == "caller, coroutine"
+
+
+async def test_it_works_in_a_callback_of_the_loop() -> None:
+    done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def answer() -> str:
+        return "from a callback"
+
+    asyncio.get_running_loop().call_soon(lambda: done.set_result(start_eagerly(answer()).value))
+    assert await done == "from a callback"
+
+
+async def test_a_rest_that_is_never_carried_on_is_closed() -> None:
+    closed: list[bool] = []
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closed.append(True)
+
+    started = start_eagerly(wait())
+    assert started.task is not None
+    coroutine = started.task.get_coro()
+    assert coroutine is not None
+    coroutine.close()
+    assert closed == [True]
+    started.task.cancel()
+    with pytest.raises((asyncio.CancelledError, RuntimeError)):
+        await started.task
