@@ -407,4 +407,9 @@ def aggregate_from_wire(wire: dict[str, Any]) -> Aggregate:
     raise non_existence_error(f"Unknown aggregate: {name}.")
 
 
-_WITH_FUNCTION: dict[str, type[Sum] | type[Avg] | type[Min] | type[Max]] = {"sum": Sum, "avg": Avg, "min": Min, "max": Max}
+_WITH_FUNCTION: dict[str, type[Sum] | type[Avg] | type[Min] | type[Max]] = {
+    "sum": Sum,
+    "avg": Avg,
+    "min": Min,
+    "max": Max,
+}

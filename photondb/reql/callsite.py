@@ -47,7 +47,10 @@ def _factory(wants_runtime: bool, pattern: str, names: tuple[str, ...]) -> Calla
         values.append(value if name is None else f"{name.rstrip('-')}={value}")
     if wants_runtime:
         values.insert(0, "f[0]")
-    unpack = [f"    {''.join(f'{letter}{i}, ' for i in range(total))}= {source}" for letter, source in (("a", "runs"), ("c", "checks"))]
+    unpack = [
+        f"    {''.join(f'{letter}{i}, ' for i in range(total))}= {source}"
+        for letter, source in (("a", "runs"), ("c", "checks"))
+    ]
     source = "\n".join(
         [
             "def make(function, path, runs, checks, ReqlError, DatumError, reql_error):",

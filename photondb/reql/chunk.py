@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from photondb.datum.json import dumps, loads
+from photondb.datum.json import dumps, loads_stored
 
 
 class Chunk:
@@ -40,7 +40,7 @@ class Chunk:
     def values(self) -> list[Any]:
         """The rows as datums."""
         if self._values is None:
-            self._values = loads(b"[" + self.json() + b"]")
+            self._values = loads_stored(b"[" + self.json() + b"]")
         return self._values
 
     def json(self) -> bytes:

@@ -290,9 +290,7 @@ def _on_other_value(definition: Definition, value: Any, path: Frames, call: Run,
     if type(datum) is dict:
         if "$reql_type$" not in datum or datum["$reql_type$"] in definition.pseudotypes:
             return call([frame[0], datum, frame])
-        raise _at(
-            path, logic_error(f"Cannot call `{definition.name}` on objects of type `{type_name(datum)}`.")
-        )
+        raise _at(path, logic_error(f"Cannot call `{definition.name}` on objects of type `{type_name(datum)}`."))
     error = logic_error(
         f"Cannot perform {definition.name} on a non-object non-sequence `{truncated(print_value(datum))}`."
     )
@@ -367,7 +365,10 @@ def _grouped_over(
     call = call_closure(
         definition.function,
         definition.wants_runtime,
-        [(_giver(member), args[0][1]), *((_giver(value), check) for value, (_, check) in zip(values, args[1:], strict=True))],
+        [
+            (_giver(member), args[0][1]),
+            *((_giver(value), check) for value, (_, check) in zip(values, args[1:], strict=True)),
+        ],
         [],
         path,
     )

@@ -159,9 +159,7 @@ class GroupAccumulator:
 
     def pairs(self) -> list[tuple[Any, Any]]:
         """(group, aggregate) in the order of the groups; groups of which no row counted are left out."""
-        found = [
-            (value, accumulator.result()) for value, accumulator in self.groups.values() if not accumulator.empty
-        ]
+        found = [(value, accumulator.result()) for value, accumulator in self.groups.values() if not accumulator.empty]
         found.sort(key=lambda pair: sort_key(pair[0]))
         return found
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from photondb.datum.json import loads
+from photondb.datum.json import loads_stored
 from photondb.reql.aggregates import Accumulator, Aggregate, aggregate_from_wire
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ReqlError
@@ -43,7 +43,7 @@ class Pipeline:
         self.remaining = limit
         self.filters_only = all(type(step) is FilterStep for step in self.steps)
         self.needed = self._needed_fields(aggregate)
-        self.decode = loads if self.needed is None else field_decoder(self.needed)
+        self.decode = loads_stored if self.needed is None else field_decoder(self.needed)
 
     @property
     def done(self) -> bool:
@@ -74,7 +74,7 @@ class Pipeline:
                 self._explain(rows)
             raise
         except msgspec.DecodeError:
-            self.needed, self.decode = None, loads  # let the whole decoder say what is wrong
+            self.needed, self.decode = None, loads_stored  # let the whole decoder say what is wrong
             return self._feed(rows)
 
     def _feed(self, rows: Sequence[bytes]) -> Chunk | None:
@@ -126,7 +126,7 @@ class Pipeline:
 
     def _explain(self, rows: Sequence[bytes]) -> None:
         """Run the steps again over whole documents, so that an error message can show them."""
-        values = list(map(loads, rows))
+        values = list(map(loads_stored, rows))
         for step in self.steps:
             values = step.apply(values)
 
@@ -135,5 +135,5 @@ class Pipeline:
         assert self.accumulator is not None
         partial = self.accumulator.partial()
         if isinstance(self.accumulator, TopRows):
-            return [loads(row) if type(row) is bytes else row for row in partial]
+            return [loads_stored(row) if type(row) is bytes else row for row in partial]
         return partial

@@ -155,9 +155,7 @@ def term(
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         assert number not in TERMS and number not in SPECIAL_FORMS, f"{number!r} is defined twice"
-        TERMS[number] = Definition(
-            number, function, effects, grouped, over_sequences, frozenset(pseudotypes), literals
-        )
+        TERMS[number] = Definition(number, function, effects, grouped, over_sequences, frozenset(pseudotypes), literals)
         return function
 
     return register

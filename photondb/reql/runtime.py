@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import Scan, ScanCursor, ScanReply, StorageApi, TableGone, Write, WriteSummary
-from photondb.datum.json import loads
+from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.suspend import wait
@@ -130,7 +130,7 @@ class Runtime:
             (raw,) = wait(self.storage.get(self.context, [(info.id, primary_key(key))]))
         except TableGone:
             raise self.gone(info) from None
-        return None if raw is None else loads(raw)
+        return None if raw is None else loads_stored(raw)
 
     def scan(self, info: TableInfo, scan: Scan) -> ScanReply:
         """Begin a scan of a table."""

@@ -1,0 +1,60 @@
+"""What a write did, as the object that RethinkDB answers with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from photondb.api.storage import WriteSummary
+from photondb.datum.json import dumps, loads_stored
+
+_COUNTERS = ("deleted", "errors", "inserted", "replaced", "skipped", "unchanged")
+
+
+def summary_json(summary: WriteSummary) -> bytes:
+    """The result object as JSON."""
+    text = b'{"deleted":%d,"errors":%d,"inserted":%d,"replaced":%d,"skipped":%d,"unchanged":%d' % (
+        summary.deleted,
+        summary.errors,
+        summary.inserted,
+        summary.replaced,
+        summary.skipped,
+        summary.unchanged,
+    )
+    if summary.first_error is not None:
+        text += b',"first_error":' + orjson.dumps(summary.first_error)
+    if summary.generated_keys is not None:
+        text += b',"generated_keys":' + dumps(summary.generated_keys)
+    if summary.changes is not None:
+        text += b',"changes":[' + b",".join(summary.changes) + b"]"
+    if summary.warnings:
+        text += b',"warnings":' + orjson.dumps(summary.warnings)
+    return text + b"}"
+
+
+def summary_datum(summary: WriteSummary) -> dict[str, Any]:
+    """The result object as a datum."""
+    result: dict[str, Any] = {name: getattr(summary, name) for name in _COUNTERS}
+    if summary.first_error is not None:
+        result["first_error"] = summary.first_error
+    if summary.generated_keys is not None:
+        result["generated_keys"] = summary.generated_keys
+    if summary.changes is not None:
+        result["changes"] = [loads_stored(change) for change in summary.changes]
+    if summary.warnings:
+        result["warnings"] = list(summary.warnings)
+    return result
+
+
+def add_summary(total: WriteSummary, part: WriteSummary) -> None:
+    """Add what a further batch of the same statement did."""
+    for name in _COUNTERS:
+        setattr(total, name, getattr(total, name) + getattr(part, name))
+    if total.first_error is None:
+        total.first_error = part.first_error
+    if part.changes is not None:
+        total.changes = [*(total.changes or ()), *part.changes]
+    if part.generated_keys is not None:
+        total.generated_keys = [*(total.generated_keys or ()), *part.generated_keys]
+    total.warnings += tuple(warning for warning in part.warnings if warning not in total.warnings)

@@ -1,0 +1,39 @@
+"""Running a compiled query: from its value to the response, or to the first batch of a cursor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from photondb.reql.function import Frame
+from photondb.reql.runtime import Runtime
+from photondb.reql.stream import Stream, table_stream
+from photondb.reql.values import TableSlice, check_array_size
+from services.query import responses
+from services.query.cursors import Cursor
+from services.query.options import RunOptions
+from services.query.plans import Plan
+
+
+def execute(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Cursor | None]:
+    """Run the plan (inside an evaluation): its response, and the cursor when there is more to come."""
+    runtime: Runtime = frame[0]
+    value = plan.run(frame)
+    if isinstance(value, TableSlice):
+        value = table_stream(value)
+    if not isinstance(value, Stream):
+        return responses.atom(_checked(responses.result_datum(value), runtime)), None
+    if value.grouping is not None:
+        return responses.atom(responses.grouped_datum(value.to_grouped(runtime))), None
+    cursor = Cursor(runtime, value, options)
+    try:
+        response = cursor.next_response()
+    except BaseException:
+        cursor.close()
+        raise
+    return response, None if cursor.ended else cursor
+
+
+def _checked(value: Any, runtime: Runtime) -> Any:
+    if type(value) is list:
+        check_array_size(len(value), runtime.array_limit)
+    return value

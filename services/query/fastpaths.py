@@ -1,0 +1,180 @@
+"""Queries that read or write one document, recognised at compile time.
+
+They are most of the queries that applications send. What the evaluator would do with them one by one is done here for
+all that arrived together: one multi-get for the reads, one commit for the writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from photondb.api.catalogue import Catalogue, TableInfo
+from photondb.api.storage import Write
+from photondb.datum.json import loads_stored
+from photondb.datum.keys import primary_key
+from photondb.reql import shape as shapes
+from photondb.reql.callsite import Run
+from photondb.reql.compiler import Compiler, fields_of
+from photondb.reql.effects import Effects
+from photondb.reql.function import Frame, Func
+from photondb.reql.parameters import constant_function
+from photondb.reql.pipeline import field_decoder
+from photondb.reql.shape import Shape
+from photondb.reql.wire import Term
+
+_ROW_TERMS = frozenset(
+    {Term.PLUCK, Term.WITHOUT, Term.BRACKET, Term.GET_FIELD, Term.MERGE, Term.HAS_FIELDS, Term.DEFAULT, Term.KEYS}
+)
+"""Terms that, around a `get`, need nothing but the document that it gives."""
+
+
+class TableName:
+    """A table as a query names it; without a database the run option `db` or `test` is meant."""
+
+    __slots__ = ("database", "name")
+
+    def __init__(self, database: str | None, name: str) -> None:
+        self.database = database
+        self.name = name
+
+    def find(self, catalogue: Catalogue) -> TableInfo | None:
+        """The table, if this catalogue has it."""
+        return catalogue.tables.get((self.database or "test", self.name))
+
+
+def _table_name(shape: Shape) -> TableName | None:
+    if shape[0] != Term.TABLE or shape[2]:
+        return None
+    args = shape[1]
+    if len(args) == 1 and args[0][0] == shapes.LITERAL:
+        return TableName(None, args[0][1])
+    if len(args) != 2 or args[1][0] != shapes.LITERAL:
+        return None
+    database = args[0]
+    if database[0] != Term.DB or len(database[1]) != 1 or database[1][0][0] != shapes.LITERAL:
+        return None
+    return TableName(database[1][0][1], args[1][1])
+
+
+def _point(shape: Shape) -> tuple[TableName, int] | None:
+    """(table, frame slot of the key) of a `get` with a constant key."""
+    if shape[0] != Term.GET or shape[2] or len(shape[1]) != 2:
+        return None
+    table = _table_name(shape[1][0])
+    if table is None or table.database == "rethinkdb" or shape[1][1][0] != shapes.CONSTANT:
+        return None
+    return table, 1 + shape[1][1][1]
+
+
+class PointRead:
+    """A read of one document, and what is done with it. `then` is None where it is sent as it is stored."""
+
+    __slots__ = ("decode", "key_slot", "row_slot", "table", "then")
+
+    def __init__(self, table: TableName, key_slot: int, then: Run | None, row_slot: int, decode: Any) -> None:
+        self.table = table
+        self.key_slot = key_slot
+        self.then = then
+        self.row_slot = row_slot
+        self.decode = decode
+
+    def key(self, frame: Frame) -> bytes:
+        """The encoded primary key; raises DatumError for what cannot be one."""
+        return primary_key(frame[self.key_slot])
+
+    def value(self, frame: Frame, raw: bytes | None) -> Any:
+        """What the query makes of the document."""
+        assert self.then is not None
+        frame[self.row_slot] = None if raw is None else self.decode(raw)
+        return self.then(frame)
+
+
+def point_read(compiler: Compiler, shape: Shape) -> PointRead | None:
+    """The point read that a query is, if it is one."""
+    outer: list[Shape] = []
+    inner = shape
+    while inner[0] in _ROW_TERMS and inner[1]:
+        outer.append(inner)
+        inner = inner[1][0]
+    point = _point(inner)
+    if point is None:
+        return None
+    table, key_slot = point
+    if not outer:
+        return PointRead(table, key_slot, None, 0, None)
+    variable = compiler.new_variable()
+    body: Shape = (shapes.VAR, variable)
+    for term in reversed(outer):
+        body = (term[0], (body, *term[1][1:]), term[2])
+    node = compiler.compile(body, ())
+    if node.effects & ~Effects.NOW:
+        return None
+    fields = fields_of(body, variable)
+    decode = loads_stored if fields is None or _may_quote(body) else field_decoder(fields)
+    return PointRead(table, key_slot, node.run, compiler.variable_base + variable, decode)
+
+
+def _may_quote(body: Shape) -> bool:
+    """Whether an error of the term may show the document, which then must be whole."""
+    return body[0] not in (Term.PLUCK, Term.HAS_FIELDS)
+
+
+class PointWrite:
+    """An update, replace or delete of one document, or an insert of constant documents."""
+
+    __slots__ = ("durability", "function", "key_slot", "kind", "table")
+
+    def __init__(self, kind: Any, table: TableName, key_slot: int, function: Run | None, durability: Any) -> None:
+        self.kind = kind
+        self.table = table
+        self.key_slot = key_slot
+        self.function = function
+        self.durability = durability
+
+    def write(self, frame: Frame, info: TableInfo, durability: Any) -> Write:
+        """The write statement; raises DatumError for a key that cannot be one."""
+        function = None
+        if self.function is not None:
+            value = self.function(frame)
+            function = value if type(value) is Func else constant_function(value)
+        return Write(
+            table=info.id,
+            kind=self.kind,
+            keys=(primary_key(frame[self.key_slot]),),
+            function=function,
+            durability=self.durability or durability,
+        )
+
+
+_POINT_WRITES = {Term.UPDATE: "update", Term.REPLACE: "replace", Term.DELETE: "delete"}
+
+
+def point_write(compiler: Compiler, shape: Shape) -> PointWrite | None:
+    """The write of one document that a query is, if it is one."""
+    kind = _POINT_WRITES.get(shape[0])
+    if kind is None:
+        return None
+    durability = _only_durability(shape)
+    point = _point(shape[1][0]) if shape[1] else None
+    if point is None or durability is ...:
+        return None
+    function = None
+    if kind != "delete":
+        if len(shape[1]) != 2:
+            return None
+        node = compiler.compile(shape[1][1], (1,))
+        if not node.effects.pushable or (shape[1][1][0] not in (shapes.CONSTANT, shapes.OBJECT, Term.FUNC)):
+            return None
+        function = node.run
+    return PointWrite(kind, *point, function, durability)
+
+
+def _only_durability(shape: Shape) -> Any:
+    """The durability among the optional arguments, None without any, `...` when there are others."""
+    if not shape[2]:
+        return None
+    if len(shape[2]) == 1 and shape[2][0][0] == "durability":
+        value = shape[2][0][1]
+        if value[0] == shapes.LITERAL and value[1] in ("hard", "soft"):
+            return value[1]
+    return ...

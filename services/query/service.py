@@ -1,0 +1,125 @@
+"""The query service: what all channels share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+import uuid
+import weakref
+from collections.abc import Coroutine
+from typing import Any
+
+from photondb.api.auth import AuthApi
+from photondb.api.catalogue import Catalogue, CatalogueChange
+from photondb.api.changefeed import ChangefeedApi
+from photondb.api.context import INTERNAL, CallContext
+from photondb.api.query import AnswerSink
+from photondb.api.storage import CATALOGUE_SUBJECT, ScanCursor, StorageApi
+from photondb.bus import Bus, BusMessage, Subscription
+from photondb.reql.errors import ReqlError
+from photondb.reql.runtime import Runtime
+from services.query.channel import Channel
+from services.query.options import NO_OPTIONS, RunOptions
+from services.query.plans import PlanCache
+
+logger = logging.getLogger(__name__)
+
+
+class Query:
+    """The query service (QueryApi)."""
+
+    def __init__(
+        self, storage: StorageApi, bus: Bus, auth: AuthApi | None = None, changefeed: ChangefeedApi | None = None
+    ) -> None:
+        self.storage = storage
+        self.auth = auth
+        self.changefeed = changefeed
+        self.bus = bus
+        self.plans = PlanCache()
+        self.channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+        self.server_id = str(uuid.uuid4())
+        self.server_name = f"{socket.gethostname()}_{self.server_id[:3]}"
+        self.catalogue = Catalogue(version=-1, databases={}, tables={})
+        self._subscription: Subscription | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._now: dict[str, Any] = {}
+        self._now_ms = -1
+
+    async def start(self) -> None:
+        """Learn the catalogue and follow its changes."""
+        self._subscription = await self.bus.subscribe(CATALOGUE_SUBJECT, self._catalogue_changed)
+        self.bus.on_gap(lambda: self._in_background(self.refresh_catalogue()))
+        await self.refresh_catalogue()
+
+    async def stop(self) -> None:
+        """End all channels."""
+        if self._subscription is not None:
+            await self._subscription.close()
+        for channel in list(self.channels):
+            await channel.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def open(self, context: CallContext, sink: AnswerSink) -> Channel:
+        """Open a gateway's channel."""
+        channel = Channel(self, sink)
+        self.channels.add(channel)
+        return channel
+
+    # --- what queries run with
+
+    def runtime(self, context: CallContext, options: RunOptions = NO_OPTIONS) -> Runtime:
+        """The runtime of one query."""
+        return Runtime(self, context, options.language)
+
+    def now(self) -> dict[str, Any]:
+        """The present time as a datum, to the millisecond."""
+        now_ms = int(time.time() * 1000)
+        if now_ms != self._now_ms:
+            self._now_ms = now_ms
+            self._now = {
+                "$reql_type$": "TIME",
+                "epoch_time": now_ms // 1000 if now_ms % 1000 == 0 else now_ms / 1000,
+                "timezone": "+00:00",
+            }
+        return self._now
+
+    async def refresh_catalogue(self) -> Catalogue:
+        """Ask storage for the catalogue."""
+        return self._learn(await self.storage.catalogue(INTERNAL))
+
+    async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
+        """Carry out a change and know the catalogue after it."""
+        return self._learn(await self.storage.change_catalogue(context, change))
+
+    def _learn(self, catalogue: Catalogue) -> Catalogue:
+        if catalogue.version >= self.catalogue.version:
+            self.catalogue = catalogue
+        return catalogue
+
+    def _catalogue_changed(self, message: BusMessage) -> None:
+        if int(message.payload) > self.catalogue.version:
+            self._in_background(self.refresh_catalogue())
+
+    # --- background work
+
+    def release(self, cursor: ScanCursor) -> None:
+        """Close a cursor some time soon."""
+        self._in_background(cursor.close())
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold on to a task until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _in_background(self, work: Coroutine[Any, Any, Any]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except ReqlError as error:
+                logger.warning("background work failed: %s", error.message)
+
+        self.keep(asyncio.get_running_loop().create_task(run()))
