@@ -291,12 +291,9 @@ def _on_other_value(definition: Definition, value: Any, path: Frames, call: Run,
         if "$reql_type$" not in datum or datum["$reql_type$"] in definition.pseudotypes:
             return call([frame[0], datum, frame])
         raise _at(path, logic_error(f"Cannot call `{definition.name}` on objects of type `{type_name(datum)}`."))
-    error = logic_error(
-        f"Cannot perform {definition.name} on a non-object non-sequence `{truncated(print_value(datum))}`."
-    )
-    if datum is None:
-        error.kind = ErrorKind.NON_EXISTENCE
-    raise _at(path, error)
+    kind = ErrorKind.NON_EXISTENCE if datum is None else ErrorKind.LOGIC
+    shown = truncated(print_value(datum))
+    raise ReqlError(kind, f"Cannot perform {definition.name} on a non-object non-sequence `{shown}`.", path)
 
 
 def _apply_over(definition: Definition, sequence: Any, func: Func, frame: Frame) -> Any:
@@ -362,17 +359,9 @@ def _grouped_over(
     values = [run(frame) for run, _ in args[1:]]
     if is_sequence(member):
         return _apply_over(definition, member, _mapped_function(definition.number, values), frame)
-    call = call_closure(
-        definition.function,
-        definition.wants_runtime,
-        [
-            (_giver(member), args[0][1]),
-            *((_giver(value), check) for value, (_, check) in zip(values, args[1:], strict=True)),
-        ],
-        [],
-        path,
-    )
-    return call(frame)
+    checked = [(_giver(value), check) for value, (_, check) in zip(values, args[1:], strict=True)]
+    subject = (_giver(member), args[0][1])
+    return call_closure(definition.function, definition.wants_runtime, [subject, *checked], [], path)(frame)
 
 
 def _group_member(value: Any, frame: Frame) -> Any:

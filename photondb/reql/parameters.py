@@ -123,7 +123,7 @@ def _object(value: Any) -> dict[str, Any]:
             raise wrong_datum("OBJECT", value)
     if "$reql_type$" in value:
         raise wrong_datum("OBJECT", value)
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _pseudotype(name: str) -> Check:

@@ -61,6 +61,7 @@ class Definition:
         over_sequences: OverSequences,
         pseudotypes: frozenset[str],
         literals: bool,
+        implied_database: bool,
     ) -> None:
         self.number = number
         self.function = function
@@ -70,6 +71,7 @@ class Definition:
         self.over_sequences = over_sequences
         self.pseudotypes = pseudotypes
         self.literals = literals
+        self.implied_database = implied_database
         self.doc = inspect.getdoc(function) or ""
         self.wants_runtime = False
         self.parameters: list[Parameter] = []
@@ -77,6 +79,7 @@ class Definition:
         self.optargs: dict[str, Parameter] = {}
         self._read_signature()
         self.minimum = sum(parameter.default is inspect.Parameter.empty for parameter in self.parameters)
+        self.minimum -= implied_database
         self.maximum = None if self.rest is not None else len(self.parameters)
 
     def _read_signature(self) -> None:
@@ -100,6 +103,10 @@ class Definition:
             return self.parameters[position]
         assert self.rest is not None
         return self.rest
+
+    def lacks_database(self, found: int) -> bool:
+        """Whether the first of `found` arguments is not the database that the term works in."""
+        return self.implied_database and found == self.minimum
 
     def arity_error(self, found: int) -> str | None:
         """What is wrong with `found` arguments, if anything."""
@@ -138,6 +145,11 @@ SPECIAL_FORMS: dict[int, SpecialForm] = {}
 """The terms that compile themselves, by number."""
 
 
+def _claim(number: Term) -> None:
+    if number in TERMS or number in SPECIAL_FORMS:
+        raise ValueError(f"{number!r} is defined twice")
+
+
 def term(
     number: Term,
     *,
@@ -146,16 +158,20 @@ def term(
     over_sequences: OverSequences = "",
     pseudotypes: tuple[str, ...] = (),
     literals: bool = False,
+    implied_database: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a term.
 
     `over_sequences` also applies it to sequences of what it takes first, `pseudotypes` names those that it then takes
-    as objects, `literals` allows `r.literal` within its arguments.
+    as objects, `literals` allows `r.literal` within its arguments. With `implied_database` the first argument, a
+    database, may be left out: then it is the one of the run option `db`.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        assert number not in TERMS and number not in SPECIAL_FORMS, f"{number!r} is defined twice"
-        TERMS[number] = Definition(number, function, effects, grouped, over_sequences, frozenset(pseudotypes), literals)
+        _claim(number)
+        TERMS[number] = Definition(
+            number, function, effects, grouped, over_sequences, frozenset(pseudotypes), literals, implied_database
+        )
         return function
 
     return register
@@ -165,7 +181,7 @@ def special_form(number: Term) -> Callable[[SpecialForm], SpecialForm]:
     """Register a function that compiles a term by itself."""
 
     def register(function: SpecialForm) -> SpecialForm:
-        assert number not in TERMS and number not in SPECIAL_FORMS, f"{number!r} is defined twice"
+        _claim(number)
         SPECIAL_FORMS[number] = function
         return function
 

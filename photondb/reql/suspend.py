@@ -50,17 +50,18 @@ class _Suspended:
 def wait(awaitable: Awaitable[T]) -> T:
     """The awaitable's result, from synchronous code inside an evaluation. Raises what the awaitable raises."""
     generator: Any = awaitable.__await__()
+    result: T
     try:
         future = generator.send(None)
     except StopIteration as done:
-        result: T = done.value
+        result = done.value
         return result
     parent = getcurrent().parent
     if parent is None:
         generator.close()
         raise RuntimeError("wait() was called outside of an evaluation")
     result = parent.switch(_Suspended(generator, future))
-    return result
+    return result  # noqa: RET504  # it has a type only as a variable
 
 
 class _Finished:

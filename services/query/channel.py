@@ -8,6 +8,7 @@ others.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -157,11 +158,11 @@ class _Batch:
         if kind == 1:
             self._take_start(request, envelope)
         elif kind == QueryType.CONTINUE:
-            self.others.append(lambda: _continue(self.channel, request))
+            self.others.append(functools.partial(_continue, self.channel, request))
         elif kind == QueryType.STOP:
             self.answers.append(_stop(self.channel, request))
         elif kind == QueryType.NOREPLY_WAIT:
-            self.others.append(lambda: _noreply_wait(self.channel, request))
+            self.others.append(functools.partial(_noreply_wait, self.channel, request))
         elif kind == QueryType.SERVER_INFO:
             info = responses.server_info(self.service.server_id, self.service.server_name)
             self.answers.append(Answer(request.session, request.token, info))
@@ -185,7 +186,7 @@ class _Batch:
                 return
             if plan.write is not None and self._take_write(request, plan, frame, options):
                 return
-            self.others.append(lambda: _start(self.channel, request, plan, frame, options))
+            self.others.append(functools.partial(_start, self.channel, request, plan, frame, options))
         except (ReqlError, DatumError) as error:
             if not options.noreply:
                 raise reql_error(error, ()) if isinstance(error, DatumError) else error from None
@@ -270,7 +271,7 @@ class _Batch:
             found = await self.service.storage.get(INTERNAL, self.read_keys)
         except TableGone:
             await self.service.refresh_catalogue()
-            self.others.extend((lambda entry: lambda: _start(self.channel, *entry))(entry) for entry in self.reads)
+            self.others.extend(functools.partial(_start, self.channel, *entry) for entry in self.reads)
             return
         except ReqlError as error:
             payload = responses.failure(error)
