@@ -33,17 +33,17 @@ async def spawn_child(
         stdout=stdout,
         stderr=stderr,
         pass_fds=pass_fds,
-        process_group=0,
-        preexec_fn=_die_with(os.getpid()),
+        preexec_fn=_child_of(os.getpid()),
     )
 
 
-def _die_with(parent: int) -> Callable[[], None]:
-    """What the child does between fork and exec to be killed at the end of `parent`."""
+def _child_of(parent: int) -> Callable[[], None]:
+    """What the child does between fork and exec: leave the group of `parent`, and ask to be killed when that ends."""
 
-    def request_kill() -> None:
+    def prepare() -> None:
+        os.setpgid(0, 0)
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the request was made
+        if os.getppid() != parent:  # it ended before it was asked
             os._exit(1)
 
-    return request_kill
+    return prepare

@@ -6,7 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+import uvloop
 
 from photondb.child_process import spawn_child
 
@@ -43,11 +47,16 @@ def test_a_child_does_not_survive_kill_9_of_its_parent() -> None:
         time.sleep(0.01)
 
 
-async def test_a_child_has_its_own_process_group_and_no_input() -> None:
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_child_has_its_own_process_group_and_no_input(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     program = "import os, sys; print(os.getpgrp() == os.getpid(), sys.stdin.read() == '')"
-    child = await spawn_child([sys.executable, "-c", program], stdout=asyncio.subprocess.PIPE)
-    output, _ = await child.communicate()
-    assert output.split() == [b"True", b"True"]
+
+    async def main() -> bytes:
+        child = await spawn_child([sys.executable, "-c", program], stdout=asyncio.subprocess.PIPE)
+        return (await child.communicate())[0]
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(main()).split() == [b"True", b"True"]
 
 
 async def test_signals_reach_a_child() -> None:
