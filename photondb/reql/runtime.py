@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
 from photondb.api.context import INTERNAL, CallContext
@@ -13,11 +12,24 @@ from photondb.api.storage import Scan, ScanCursor, ScanReply, StorageApi, TableG
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.reql.names import check_name
 from photondb.reql.suspend import wait
+from photondb.reql.values import Database
 
 DEFAULT_ARRAY_LIMIT = 100_000
+DEFAULT_DATABASE = "test"
+"""The database of queries that name none and have no run option `db`."""
+Permission = Literal["read", "write", "config", "connect"]
+
 SLICE_SECONDS = 0.005
 """How long an evaluation runs before it lets others go on."""
+
+
+class Permit(Protocol):
+    """Raises a PERMISSION error unless the query's user has a permission: `read`, `write` or `config` on a table (the
+    name of its database and the table's uuid), `config` on a database or on everything, `connect` for `r.http`."""
+
+    def __call__(self, permission: str, database: str | None = None, table: str | None = None) -> None: ...
 
 
 class Surroundings(Protocol):
@@ -53,7 +65,7 @@ class Runtime:
         service: Surroundings,
         context: CallContext = INTERNAL,
         options: dict[str, Any] | None = None,
-        permit: Callable[[str, str | None, str | None], None] | None = None,
+        permit: Permit | None = None,
     ) -> None:
         self.service = service
         self.storage = service.storage
@@ -77,6 +89,14 @@ class Runtime:
         self._slice_end = time.monotonic() + SLICE_SECONDS
 
     # --- the catalogue
+
+    def default_database(self) -> Database:
+        """The database of the run option `db`; without it `test`."""
+        return self.database_value(self.options.get("db", DEFAULT_DATABASE))
+
+    def database_value(self, name: Any) -> Database:
+        """The database of that name as a value of the language; raises where there is none."""
+        return Database(check_name(name, "Database"), self.database(name).uuid)
 
     def database(self, name: str) -> DatabaseInfo:
         """The database of that name; raises where there is none."""
@@ -103,6 +123,23 @@ class Runtime:
                 return table
         return info
 
+    def find_index(self, info: TableInfo, name: str) -> IndexInfo | None:
+        """The index of that name; None stands for the primary key. Raises where there is none of that name."""
+        if name == info.primary_key:
+            return None
+        index = self.current(info).index(name)
+        if index is None:
+            wait(self.service.refresh_catalogue())
+            index = self.current(info).index(name)
+        if index is None:
+            raise op_failed(f"Index `{name}` was not found on table `{self.name_of(info)}`.")
+        return index
+
+    def require(self, permission: Permission, database: str | None = None, table: TableInfo | None = None) -> None:
+        """Raise where the user lacks a permission for a table, a database (by name), or all of them."""
+        if self.permit is not None:
+            self.permit(permission, database, None if table is None else table.uuid)
+
     def change_catalogue(self, change: CatalogueChange) -> Catalogue:
         """Carry out a change of the catalogue."""
         return wait(self.service.change_catalogue(self.context, change))
@@ -126,6 +163,7 @@ class Runtime:
 
     def read_row(self, info: TableInfo, key: Any) -> Any:
         """The document with that primary key, or None."""
+        self.require("read", info.database, info)
         try:
             (raw,) = wait(self.storage.get(self.context, [(info.id, primary_key(key))]))
         except TableGone:
@@ -134,6 +172,7 @@ class Runtime:
 
     def scan(self, info: TableInfo, scan: Scan) -> ScanReply:
         """Begin a scan of a table."""
+        self.require("read", info.database, info)
         try:
             return wait(self.storage.scan(self.context, scan))
         except TableGone:
@@ -141,6 +180,7 @@ class Runtime:
 
     def write(self, write: Write, info: TableInfo) -> WriteSummary:
         """Carry out one write statement."""
+        self.require("write", info.database, info)
         (outcome,) = wait(self.storage.write(self.context, [write]))
         if isinstance(outcome, TableGone):
             raise self.gone(info)

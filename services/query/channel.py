@@ -182,9 +182,10 @@ class _Batch:
             plan = service.plans.plan(shaper, shape, names)
             runtime = service.runtime(request.context, options)
             frame = plan.frame(runtime, shaper.constants)
-            if plan.read is not None and self._take_read(request, plan, frame, options):
+            fast = runtime.permit is None  # a check of permissions may have to wait for `auth`
+            if fast and plan.read is not None and self._take_read(request, plan, frame, options):
                 return
-            if plan.write is not None and self._take_write(request, plan, frame, options):
+            if fast and plan.write is not None and self._take_write(request, plan, frame, options):
                 return
             self.others.append(functools.partial(_start, self.channel, request, plan, frame, options))
         except (ReqlError, DatumError) as error:
@@ -197,9 +198,6 @@ class _Batch:
         info = plan.read.table.find(self.service.catalogue)
         if info is None:
             return False  # the evaluator looks again, and says what is wrong
-        runtime: Runtime = frame[0]
-        if runtime.permit is not None:
-            runtime.permit("read", info.database, info.uuid)
         try:
             key = plan.read.key(frame)
         except DatumError:
@@ -213,9 +211,6 @@ class _Batch:
         info = plan.write.table.find(self.service.catalogue)
         if info is None:
             return False
-        runtime: Runtime = frame[0]
-        if runtime.permit is not None:
-            runtime.permit("write", info.database, info.uuid)
         try:
             statement = plan.write.write(frame, info, options.language.get("durability"))
         except DatumError:

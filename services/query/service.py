@@ -20,6 +20,7 @@ from photondb.api.storage import CATALOGUE_SUBJECT, ScanCursor, StorageApi
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql.errors import ReqlError
 from photondb.reql.runtime import Runtime
+from services.query.access import Access
 from services.query.channel import Channel
 from services.query.options import NO_OPTIONS, RunOptions
 from services.query.plans import PlanCache
@@ -37,6 +38,7 @@ class Query:
         self.auth = auth
         self.changefeed = changefeed
         self.bus = bus
+        self.access = Access(auth)
         self.plans = PlanCache()
         self.channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         self.server_id = str(uuid.uuid4())
@@ -73,7 +75,7 @@ class Query:
 
     def runtime(self, context: CallContext, options: RunOptions = NO_OPTIONS) -> Runtime:
         """The runtime of one query."""
-        return Runtime(self, context, options.language)
+        return Runtime(self, context, options.language, self.access.permit(context.user, self.catalogue))
 
     def now(self) -> dict[str, Any]:
         """The present time as a datum, to the millisecond."""
