@@ -1,0 +1,108 @@
+"""Builds new secondary indexes in the background while writes go on.
+
+From the moment that an index is in the catalogue every write keeps its entries up to date. The builder goes through the
+documents in the order of their keys and adds the entries of those that are there. Each step reads some documents and
+writes their entries with nothing in between, so that no write can make them out of date; and an entry that a write has
+put already is put once more, to no effect. How far the builder got is written in the same batch, so that it goes on
+there after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from struct import Struct
+
+from photondb.api.storage import IndexStatus
+from photondb.datum.json import loads_stored
+from photondb.reql.pipeline import field_decoder
+from services.storage import layout
+from services.storage.indexes import Index
+from services.storage.rocks import Batch, Store, StoreError, View
+from services.storage.tables import Table
+
+log = logging.getLogger(__name__)
+
+STEP_ROWS = 64
+RETRY_S = 1.0
+"""How long a build waits when the disk does not take its entries."""
+
+_DONE = Struct(">Q")
+"""How many documents are done; the key of the last one follows."""
+
+Finish = Callable[[Table, Index, Batch], None]
+"""Writes the last entries, and in the same batch that the index is ready."""
+
+
+class IndexBuilder:
+    """All builds of a store."""
+
+    def __init__(self, store: Store, finish: Finish) -> None:
+        self._store = store
+        self._finish = finish
+        self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
+        self._progress: dict[tuple[int, int], float] = {}
+
+    def start(self, table: Table, index: Index) -> None:
+        """Begin, or after a restart go on, to build `index`."""
+        key = (table.id, index.id)
+        task = asyncio.get_running_loop().create_task(self._build(table, index))
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._tasks.pop(key, None))
+
+    async def stop(self) -> None:
+        """End all builds where they are."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def status(self, table: Table, index: Index) -> IndexStatus:
+        """How far the build of `index` is."""
+        if index.info.ready:
+            return IndexStatus(index.info.name, True, 1.0)
+        return IndexStatus(index.info.name, False, self._progress.get((table.id, index.id), 0.0))
+
+    async def _build(self, table: Table, index: Index) -> None:
+        while _wanted(table, index):
+            try:
+                if self._step(table, index):
+                    break
+            except StoreError as error:
+                log.warning("an index cannot be built", extra={"index": index.info.name, "reason": str(error)})
+                await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(0)
+        self._progress.pop((table.id, index.id), None)
+
+    def _step(self, table: Table, index: Index) -> bool:
+        """Index some more documents. Returns whether these were the last."""
+        progress_key = layout.build_key(table.id, index.id)
+        saved = self._store.get(progress_key)
+        done, low = 0, table.document_prefix
+        if saved is not None:
+            (done,) = _DONE.unpack_from(saved)
+            low += saved[_DONE.size :] + b"\0"
+        reader = View(self._store).read(low, layout.end_of(table.document_prefix))
+        rows = reader.take(STEP_ROWS)
+        decode = loads_stored if index.fields is None else field_decoder(index.fields)
+        start = len(table.document_prefix)
+        batch = Batch()
+        for key, document in rows:
+            primary = key[start:]
+            for entry in index.entries(primary, decode(document)):
+                batch.put(entry, primary)
+        if reader.done:
+            batch.delete(progress_key)
+            self._finish(table, index, batch)
+            return True
+        done += len(rows)
+        batch.put(progress_key, _DONE.pack(done) + rows[-1][0][start:])
+        self._store.write(batch)
+        # The table may have grown since, or the last step may be still to come: it is ready only when it is.
+        self._progress[table.id, index.id] = min(done / max(table.position.rows, 1), 0.999)
+        return False
+
+
+def _wanted(table: Table, index: Index) -> bool:
+    return not table.dropped and table.index(index.id) is index

@@ -1,0 +1,357 @@
+"""The catalogue: what changes to it mean, and how it is kept in the store.
+
+A change is worked out on immutable values first (`carry_out`): the new catalogue, the records to write and the key
+ranges to delete. `Storage` then writes them all in one batch. Table ids, and index ids within a table, are never used
+again, so that keys of what was dropped can never be taken for keys of something new.
+
+The store holds a record for each database (``m d uuid``), for each table (``m t id``), and the counters (``m c``).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from photondb.api.auth import SYSTEM_DATABASE_UUID
+from photondb.api.catalogue import (
+    AlterTable,
+    Catalogue,
+    CatalogueChange,
+    CreateDatabase,
+    CreateIndex,
+    CreateTable,
+    DatabaseInfo,
+    DropDatabase,
+    DropIndex,
+    DropTable,
+    IndexInfo,
+    RenameDatabase,
+    RenameIndex,
+    TableInfo,
+)
+from photondb.reql.errors import ReqlError, op_failed
+from photondb.reql.function import Func
+from services.storage import layout
+from services.storage.rocks import Batch, Store, View
+
+SYSTEM_DATABASE = "rethinkdb"
+"""The database of system tables. A new store has it, and it can be neither dropped nor renamed."""
+
+FIRST_DATABASE = "test"
+"""The other database of a new store, as RethinkDB's has."""
+
+_COUNTERS = layout.META + b"c"
+_DATABASE = layout.META + b"d"
+_TABLE = layout.META + b"t"
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """The catalogue's version, the next table id, and the next index id of each table that ever had an index."""
+
+    version: int = 0
+    next_table: int = 1
+
+
+class TableRecord(msgspec.Struct, frozen=True):
+    """A table as the store keeps it: what everybody sees, and the next index id."""
+
+    info: TableInfo
+    next_index: int = 1
+
+
+@dataclass(frozen=True)
+class State:
+    """The whole catalogue as storage has it."""
+
+    counters: Counters = field(default_factory=Counters)
+    databases: dict[str, DatabaseInfo] = field(default_factory=dict)
+    tables: dict[int, TableRecord] = field(default_factory=dict)
+
+    def catalogue(self) -> Catalogue:
+        """What others see of it."""
+        infos = [record.info for record in self.tables.values()]
+        return Catalogue(
+            self.counters.version, dict(self.databases), {(info.database, info.name): info for info in infos}
+        )
+
+    def find(self, database: str, name: str) -> TableRecord:
+        """A table by name. Raises ReqlError."""
+        self._database(database)
+        record = self._lookup(database, name)
+        if record is None:
+            raise op_failed(f"Table `{database}.{name}` does not exist.")
+        return record
+
+    def _lookup(self, database: str, name: str) -> TableRecord | None:
+        for record in self.tables.values():
+            if record.info.name == name and record.info.database == database:
+                return record
+        return None
+
+    def _database(self, name: str) -> DatabaseInfo:
+        if name not in self.databases:
+            raise op_failed(f"Database `{name}` does not exist.")
+        return self.databases[name]
+
+
+@dataclass
+class Outcome:
+    """What a change comes to: the state after it, and what has to be written for it."""
+
+    state: State
+    databases: list[DatabaseInfo] = field(default_factory=list)
+    tables: list[TableRecord] = field(default_factory=list)
+    dropped_databases: list[DatabaseInfo] = field(default_factory=list)
+    dropped_tables: list[int] = field(default_factory=list)
+    dropped_indexes: list[tuple[int, int]] = field(default_factory=list)
+
+    def write_to(self, batch: Batch) -> None:
+        """Put everything into `batch`."""
+        for database in self.databases:
+            batch.put(_DATABASE + database.uuid.encode(), msgspec.json.encode(database))
+        for record in self.tables:
+            batch.put(_table_key(record.info.id), msgspec.json.encode(record))
+        for database in self.dropped_databases:
+            batch.delete(_DATABASE + database.uuid.encode())
+        for table in self.dropped_tables:
+            batch.delete(_table_key(table))
+            for low, high in layout.table_ranges(table):
+                batch.delete_range(low, high)
+        for table, index in self.dropped_indexes:
+            for low, high in layout.index_ranges(table, index):
+                batch.delete_range(low, high)
+        batch.put(_COUNTERS, msgspec.json.encode(self.state.counters))
+
+
+def first_state() -> Outcome:
+    """The catalogue of a new store."""
+    databases = [DatabaseInfo(SYSTEM_DATABASE_UUID, SYSTEM_DATABASE), DatabaseInfo(str(uuid.uuid4()), FIRST_DATABASE)]
+    state = State(Counters(version=1), {database.name: database for database in databases})
+    return Outcome(state, databases=databases)
+
+
+def load(store: Store) -> State | None:
+    """The catalogue in the store, or None where there is none yet."""
+    raw = store.get(_COUNTERS)
+    if raw is None:
+        return None
+    counters = msgspec.json.decode(raw, type=Counters)
+    databases = {}
+    for value in _values(store, _DATABASE):
+        database = msgspec.json.decode(value, type=DatabaseInfo)
+        databases[database.name] = database
+    tables = {}
+    for value in _values(store, _TABLE):
+        record = msgspec.json.decode(value, type=TableRecord)
+        tables[record.info.id] = record
+    return State(counters, databases, tables)
+
+
+def _values(store: Store, prefix: bytes) -> list[bytes]:
+    reader = View(store).read(prefix, layout.end_of(prefix))
+    values: list[bytes] = []
+    while not reader.done:
+        values += [value for _, value in reader.take(1000)]
+    return values
+
+
+def _table_key(table: int) -> bytes:
+    return _TABLE + table.to_bytes(4, "big")
+
+
+def carry_out(state: State, change: CatalogueChange) -> Outcome:
+    """Work a change out. Raises ReqlError of kind OP_FAILED where the catalogue forbids it, with RethinkDB's texts."""
+    outcome = _CHANGES[type(change)](state, change)
+    counters = outcome.state.counters
+    outcome.state = _replaced(
+        outcome.state, counters=msgspec.structs.replace(counters, version=state.counters.version + 1)
+    )
+    return outcome
+
+
+def mark_ready(state: State, table: int, index: int) -> Outcome:
+    """The change that makes an index ready."""
+    record = state.tables[table]
+    indexes = tuple(
+        msgspec.structs.replace(found, ready=True) if found.id == index else found for found in record.info.indexes
+    )
+    outcome = _with_table(state, _with_indexes(record, indexes))
+    version = state.counters.version + 1
+    outcome.state = _replaced(outcome.state, counters=msgspec.structs.replace(state.counters, version=version))
+    return outcome
+
+
+def _replaced(
+    state: State,
+    *,
+    counters: Counters | None = None,
+    databases: dict[str, DatabaseInfo] | None = None,
+    tables: dict[int, TableRecord] | None = None,
+) -> State:
+    return State(
+        counters or state.counters,
+        state.databases if databases is None else databases,
+        state.tables if tables is None else tables,
+    )
+
+
+def _create_database(state: State, change: CreateDatabase) -> Outcome:
+    if change.name in state.databases:
+        raise op_failed(f"Database `{change.name}` already exists.")
+    database = DatabaseInfo(str(uuid.uuid4()), change.name)
+    return Outcome(_replaced(state, databases={**state.databases, change.name: database}), databases=[database])
+
+
+def _drop_database(state: State, change: DropDatabase) -> Outcome:
+    if change.name == SYSTEM_DATABASE:
+        raise op_failed(f"Database `{change.name}` is special; you can't delete it.")
+    database = state._database(change.name)
+    databases = {name: found for name, found in state.databases.items() if name != change.name}
+    tables = {key: record for key, record in state.tables.items() if record.info.database != change.name}
+    dropped = [key for key in state.tables if key not in tables]
+    return Outcome(
+        _replaced(state, databases=databases, tables=tables), dropped_databases=[database], dropped_tables=dropped
+    )
+
+
+def _rename_database(state: State, change: RenameDatabase) -> Outcome:
+    old, new = change.name, change.new_name
+    if old == SYSTEM_DATABASE:
+        raise op_failed(f"Database `{old}` is special; you can't configure it.")
+    database = state._database(old)
+    if new == old:
+        return Outcome(state)
+    if new in state.databases:
+        raise op_failed(f"Cannot rename database `{old}` to `{new}` because database `{new}` already exists.")
+    renamed = DatabaseInfo(database.uuid, new)
+    databases = {name: found for name, found in state.databases.items() if name != old}
+    databases[new] = renamed
+    moved = [
+        TableRecord(msgspec.structs.replace(record.info, database=new), record.next_index)
+        for record in state.tables.values()
+        if record.info.database == old
+    ]
+    tables = {**state.tables, **{record.info.id: record for record in moved}}
+    return Outcome(_replaced(state, databases=databases, tables=tables), databases=[renamed], tables=moved)
+
+
+def _create_table(state: State, change: CreateTable) -> Outcome:
+    state._database(change.database)
+    if state._lookup(change.database, change.name) is not None:
+        raise op_failed(f"Table `{change.database}.{change.name}` already exists.")
+    counters = state.counters
+    info = TableInfo(
+        id=counters.next_table,
+        uuid=str(uuid.uuid4()),
+        name=change.name,
+        database=change.database,
+        primary_key=change.primary_key,
+        durability=change.durability,
+    )
+    counters = msgspec.structs.replace(counters, next_table=counters.next_table + 1)
+    return _with_table(_replaced(state, counters=counters), TableRecord(info))
+
+
+def _drop_table(state: State, change: DropTable) -> Outcome:
+    dropped = state.find(change.database, change.name).info.id
+    tables = {key: record for key, record in state.tables.items() if key != dropped}
+    return Outcome(_replaced(state, tables=tables), dropped_tables=[dropped])
+
+
+def _alter_table(state: State, change: AlterTable) -> Outcome:
+    record = state.find(change.database, change.name)
+    info = record.info
+    if change.new_name is not None and change.new_name != info.name:
+        if state._lookup(change.database, change.new_name) is not None:
+            new = f"{change.database}.{change.new_name}"
+            raise op_failed(
+                f"Can't rename table `{change.database}.{change.name}` to `{new}` because table `{new}` already exists."
+            )
+        info = msgspec.structs.replace(info, name=change.new_name)
+    if change.durability is not None:
+        info = msgspec.structs.replace(info, durability=change.durability)
+    if change.write_hook is not None:
+        if change.write_hook:
+            _check_function(change.write_hook)
+        info = msgspec.structs.replace(info, write_hook=change.write_hook or None)
+    return _with_table(state, TableRecord(info, record.next_index))
+
+
+def _create_index(state: State, change: CreateIndex) -> Outcome:
+    record = state.find(change.database, change.table)
+    if record.info.index(change.name) is not None:
+        raise op_failed(f"Index `{change.name}` already exists on table `{change.database}.{change.table}`.")
+    _check_function(change.function)
+    index = IndexInfo(record.next_index, change.name, change.function, change.multi, change.geo)
+    record = _with_indexes(record, (*record.info.indexes, index))
+    return _with_table(state, TableRecord(record.info, record.next_index + 1))
+
+
+def _drop_index(state: State, change: DropIndex) -> Outcome:
+    record = state.find(change.database, change.table)
+    index = record.info.index(change.name)
+    if index is None:
+        raise op_failed(f"Index `{change.name}` does not exist on table `{change.database}.{change.table}`.")
+    outcome = _with_table(state, _without_index(record, index.id))
+    outcome.dropped_indexes.append((record.info.id, index.id))
+    return outcome
+
+
+def _rename_index(state: State, change: RenameIndex) -> Outcome:
+    record = state.find(change.database, change.table)
+    old, new = change.name, change.new_name
+    where = f"on table `{change.database}.{change.table}`"
+    index, in_the_way = record.info.index(old), record.info.index(new)
+    if change.overwrite:
+        if index is None:
+            raise op_failed(f"Index `{old}` does not exist {where}.")
+    elif index is None or (in_the_way is not None and old != new):
+        raise op_failed(f"Index `{old}` does not exist or index `{new}` already exists {where}.")
+    if old == new:
+        return Outcome(state)
+    overwritten = [] if in_the_way is None else [(record.info.id, in_the_way.id)]
+    if in_the_way is not None:
+        record = _without_index(record, in_the_way.id)
+    renamed = tuple(
+        msgspec.structs.replace(found, name=new) if found.id == index.id else found for found in record.info.indexes
+    )
+    outcome = _with_table(state, _with_indexes(record, renamed))
+    outcome.dropped_indexes += overwritten
+    return outcome
+
+
+def _with_table(state: State, record: TableRecord) -> Outcome:
+    return Outcome(_replaced(state, tables={**state.tables, record.info.id: record}), tables=[record])
+
+
+def _with_indexes(record: TableRecord, indexes: Sequence[IndexInfo]) -> TableRecord:
+    return TableRecord(msgspec.structs.replace(record.info, indexes=tuple(indexes)), record.next_index)
+
+
+def _without_index(record: TableRecord, index: int) -> TableRecord:
+    return _with_indexes(record, [found for found in record.info.indexes if found.id != index])
+
+
+def _check_function(term: list[object]) -> None:
+    """Refuse a function that could not be compiled when the store is opened again."""
+    try:
+        Func.from_wire(term)
+    except ReqlError as error:
+        raise op_failed(f"The function cannot be stored: {error.message}") from None
+
+
+_CHANGES: dict[type[Any], Callable[[State, Any], Outcome]] = {
+    CreateDatabase: _create_database,
+    DropDatabase: _drop_database,
+    RenameDatabase: _rename_database,
+    CreateTable: _create_table,
+    DropTable: _drop_table,
+    AlterTable: _alter_table,
+    CreateIndex: _create_index,
+    DropIndex: _drop_index,
+    RenameIndex: _rename_index,
+}

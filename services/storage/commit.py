@@ -1,0 +1,276 @@
+"""The commit path: how changes become durable, all at once and in order.
+
+A `Commit` collects the changes of one or more write statements: documents, index entries and change-log records, all in
+one batch. A `CommitPath` makes it so. `LocalCommitPath` does it on this machine: it writes the batch at once, and waits
+for the disk once for all who ask at about the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, Protocol
+
+from photondb.api.storage import LogRecord
+from services.storage import layout
+from services.storage.log import HEADER, read
+from services.storage.rocks import Batch, Store, View
+from services.storage.tables import Table
+
+MAX_COMMIT_BYTES = 8 << 20
+"""A statement over many documents is carried out in several commits: each ends when it is this large ..."""
+
+MAX_COMMIT_S = 0.005
+"""... or has taken this long, so that others get their turn."""
+
+
+class ShardChanges:
+    """What a commit does to one shard: where it began, where it got to, and the (key, old, new) of each change."""
+
+    __slots__ = ("position", "records", "start", "table")
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.start = table.position.sequence
+        self.position = table.position.copy()
+        self.records: list[tuple[bytes, bytes | None, bytes | None]] = []
+
+    @property
+    def first_sequence(self) -> int:
+        """The sequence number of the first change."""
+        return self.start + 1
+
+
+class Commit:
+    """Changes to be made together. Nothing outside of it changes until a `CommitPath` takes it."""
+
+    __slots__ = ("_deadline", "_store", "batch", "changes", "documents", "size", "time_us")
+
+    def __init__(self, store: Store, time_us: int) -> None:
+        self._store = store
+        self._deadline = perf_counter() + MAX_COMMIT_S
+        self.time_us = time_us
+        self.batch = Batch()
+        self.documents: dict[bytes, bytes | None] = {}
+        """The documents that were read, by store key, as this commit leaves them."""
+        self.changes: dict[int, ShardChanges] = {}
+        self.size = 0
+        """Bytes of change-log records, which is about what the whole commit comes to."""
+
+    @property
+    def full(self) -> bool:
+        """Whether no more should be added. At least one document always may be."""
+        return self.size > MAX_COMMIT_BYTES or perf_counter() > self._deadline
+
+    def read(self, keys: list[bytes]) -> None:
+        """Read the documents that the statements are about, with one call. Raises StoreError."""
+        if len(keys) == 1:
+            self.documents[keys[0]] = self._store.get(keys[0])
+        else:
+            self.documents.update(zip(keys, self._store.get_many(keys), strict=True))
+        self._deadline = perf_counter() + MAX_COMMIT_S
+
+    def change(self, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
+        """Put, replace or delete the document `key`. `old` is what `documents` has for it; None is no document."""
+        store_key = table.document_prefix + key
+        self.documents[store_key] = new
+        changes = self.changes.get(table.id)
+        if changes is None:
+            changes = self.changes[table.id] = ShardChanges(table)
+        position = changes.position
+        position.sequence += 1
+        position.time_us = self.time_us
+        put = self.batch.put
+        if new is None:
+            assert old is not None, "a document that is not there cannot be deleted"
+            self.batch.delete(store_key)
+            old_length, new_length = len(old), 0
+            position.rows -= 1
+            payload = key + old
+        elif old is None:
+            put(store_key, new)
+            old_length, new_length = 0, len(new)
+            position.rows += 1
+            payload = key + new
+        else:
+            put(store_key, new)
+            old_length, new_length = len(old), len(new)
+            payload = key + old + new
+        position.document_bytes += new_length - old_length
+        size = HEADER.size + len(payload)
+        position.log_bytes += size
+        self.size += size
+        header = HEADER.pack(
+            self.time_us,
+            position.rows,
+            position.document_bytes,
+            position.log_bytes,
+            len(key),
+            old_length,
+            new_length,
+        )
+        put(table.log_prefix + position.sequence.to_bytes(8, "big"), header + payload)
+        changes.records.append((key, old, new))
+
+    def change_entries(
+        self, table: Table, key: bytes, old: Any, new: Any, touched: frozenset[str] | None = None
+    ) -> None:
+        """Bring the document's index entries up to date. `old` and `new` are the documents as values, None where there
+        is none; `touched` are the only top-level fields that differ, None when any may."""
+        batch = self.batch
+        for index in table.indexes:
+            if touched is not None and index.fields is not None and index.fields.isdisjoint(touched):
+                continue
+            before = index.entries(key, old) if old is not None else _NO_ENTRIES
+            after = index.entries(key, new) if new is not None else _NO_ENTRIES
+            for entry in before - after:
+                batch.delete(entry)
+            for entry in after - before:
+                batch.put(entry, key)
+
+
+_NO_ENTRIES: frozenset[bytes] = frozenset()
+
+
+class PositionConflict(Exception):
+    """Something else was appended to a shard's log after the commit was made: it must be made again."""
+
+
+Follower = Callable[[Commit], None]
+
+
+class CommitPath(Protocol):
+    """The log that shards are kept by: append at an expected position, read from a position, follow."""
+
+    def append(self, commit: Commit, durable: bool) -> asyncio.Future[None] | None:
+        """Make the commit's changes, if no shard has moved on from where the commit found it.
+
+        They are visible when this returns. What comes back is to be waited for before they are acknowledged, None when
+        there is nothing to wait for; others wait for the same future, so it must not be cancelled. It gives StoreError
+        when nobody knows whether the changes are on the disk. Raises PositionConflict, or StoreError; then nothing has
+        happened.
+        """
+        ...
+
+    def read(self, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
+        """Up to `limit` records with a sequence greater than `after`. Raises LogGap."""
+        ...
+
+    def follow(self, follower: Follower) -> None:
+        """Call `follower` with every commit from now on, in order, once it is as durable as it asked to be."""
+        ...
+
+    async def sync(self) -> None:
+        """Return when everything appended so far is durable. Raises StoreError."""
+        ...
+
+
+MAX_READ_BYTES = 16_000_000
+"""How much of the log one read gives at most, in bytes of records."""
+
+
+class LocalCommitPath:
+    """A `CommitPath` on this machine alone."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._followers: list[Follower] = []
+        self._appended = 0
+        # Commits that followers have not seen, in order: (number of the commit, whether it must be durable first, it).
+        self._unseen: deque[tuple[int, bool, Commit]] = deque()
+        self._group = SyncGroup(store.sync, lambda: self._appended, self._synced)
+
+    def append(self, commit: Commit, durable: bool) -> asyncio.Future[None] | None:
+        for changes in commit.changes.values():
+            table = changes.table
+            if table.dropped or changes.start != table.position.sequence:
+                raise PositionConflict(f"shard {layout.SHARD} of table {table.id}")
+        self._store.write(commit.batch)
+        for changes in commit.changes.values():
+            changes.table.position = changes.position
+        self._appended += 1
+        if durable or self._unseen:
+            self._unseen.append((self._appended, durable, commit))
+        else:
+            self._show(commit)
+        return self._group.wait() if durable else None
+
+    def read(self, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
+        return read(View(self._store), table, after, limit, MAX_READ_BYTES, shard)
+
+    def follow(self, follower: Follower) -> None:
+        self._followers.append(follower)
+
+    async def sync(self) -> None:
+        await asyncio.shield(self._group.wait())
+
+    async def close(self) -> None:
+        """Make everything durable and end the thread that does it."""
+        try:
+            await self.sync()
+        finally:
+            self._group.close()
+
+    def _synced(self, last: int) -> None:
+        """All commits up to number `last` are durable (or, after an error, as durable as they will be)."""
+        unseen = self._unseen
+        while unseen and (unseen[0][0] <= last or not unseen[0][1]):
+            self._show(unseen.popleft()[2])
+
+    def _show(self, commit: Commit) -> None:
+        for follower in self._followers:
+            follower(commit)
+
+
+class SyncGroup:
+    """Lets many wait for the disk at the cost of one.
+
+    `sync` runs in a thread, one at a time. Who asks before it starts is answered by it; who asks while it runs shares
+    the next one, because it may have missed their writes. `mark` is read when a sync starts and `synced` is told of it
+    when that sync is over.
+    """
+
+    def __init__(self, sync: Callable[[], None], mark: Callable[[], int], synced: Callable[[int], None]) -> None:
+        self._sync = sync
+        self._mark = mark
+        self._synced = synced
+        self._thread = ThreadPoolExecutor(1, "sync")
+        self._next: asyncio.Future[None] | None = None
+        self._running = False
+
+    def wait(self) -> asyncio.Future[None]:
+        """The end of a sync that begins after now, or the error that it raises. Many have the same future."""
+        if self._next is None:
+            loop = asyncio.get_running_loop()
+            self._next = loop.create_future()
+            if not self._running:
+                # Not at once: the other writers of this turn of the loop come along.
+                self._running = True
+                loop.call_soon(self._start)
+        return self._next
+
+    def close(self) -> None:
+        """End the thread. Nobody may be waiting."""
+        self._thread.shutdown()
+
+    def _start(self) -> None:
+        waiting, mark = self._next, self._mark()
+        assert waiting is not None
+        self._next = None
+        run = asyncio.get_running_loop().run_in_executor(self._thread, self._sync)
+        run.add_done_callback(lambda run: self._finish(run, waiting, mark))
+
+    def _finish(self, run: asyncio.Future[None], waiting: asyncio.Future[None], mark: int) -> None:
+        error = run.exception()
+        self._running = self._next is not None
+        if self._running:
+            self._start()
+        self._synced(mark)
+        if error is None:
+            waiting.set_result(None)
+        else:
+            waiting.set_exception(error)
+            waiting.exception()  # whoever still waits gets it; that nobody does is no error

@@ -1,0 +1,244 @@
+"""Ordered reads: ranges of the primary key or of an index, chunk by chunk, with the pushed-down part of the query.
+
+A scan sees one point in time. A range that is being read is held by its own iterator, which is such a view already;
+documents that an index points to, and ranges that come later, are read from a `View`, which is pinned before control is
+given up for the first time. A scan that is done in one go, as most are, pins nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any, cast
+
+from photondb.api.context import CallContext
+from photondb.api.storage import KeyRange, Scan
+from photondb.reql.aggregates import Count
+from photondb.reql.chunk import EMPTY, Chunk
+from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.reql.pipeline import Pipeline
+from services.storage.indexes import Index
+from services.storage.rocks import Reader, Store, StoreError, View
+from services.storage.tables import Table
+
+SLICE_S = 0.002
+"""How long a scan works before it lets others go on."""
+
+MAX_BLOCK_ROWS = 512
+BLOCK_BYTES = 256 << 10
+"""How much is read at a time, about."""
+
+MIN_STEP_ROWS = 64
+"""How many documents are read for a chunk of fewer rows when steps may leave many of them out."""
+
+MAX_RANGES_PER_BLOCK = 64
+
+
+class ScanRun:
+    """A scan under way."""
+
+    __slots__ = (
+        "__weakref__",
+        "_aborted",
+        "_block_rows",
+        "_context",
+        "_index",
+        "_keys_suffice",
+        "_limit",
+        "_pipeline",
+        "_prefix",
+        "_ranges",
+        "_reader",
+        "_repeat",
+        "_scan",
+        "_table",
+        "_view",
+    )
+
+    def __init__(self, store: Store, table: Table, index: Index | None, scan: Scan, context: CallContext) -> None:
+        self._view = View(store)
+        self._table = table
+        self._index = index
+        self._scan = scan
+        self._context = context
+        self._prefix = table.document_prefix if index is None else index.prefix
+        ranges: Sequence[KeyRange] = scan.ranges
+        # Taken from the end.
+        self._ranges: list[KeyRange] = list(ranges if scan.descending else reversed(ranges))
+        self._reader: Reader | None = None
+        self._repeat = 1
+        self._aborted = False
+        self._limit = scan.limit
+        self._pipeline: Pipeline | None = None
+        self._keys_suffice = False
+        if scan.steps or scan.aggregate is not None:
+            self._pipeline = Pipeline(scan.steps, scan.aggregate, scan.limit)
+            self._keys_suffice = type(scan.aggregate) is Count and not scan.steps
+        self._block_rows = self._rows_of_block(table.position.document_bytes, table.position.rows)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether everything was read."""
+        return self._reader is None and not self._ranges
+
+    def close(self) -> None:
+        """Let go of the view. What is left of the scan is lost."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._ranges.clear()
+        self._view.close()
+
+    def abort(self) -> None:
+        """The same, in the middle of a chunk too: whoever waits for it gets an error."""
+        self._aborted = True
+        self.close()
+
+    async def chunk(self, rows: int) -> tuple[Chunk, bool]:
+        """The next chunk, of at most about `rows` rows, and whether it is the last one."""
+        max_bytes = self._scan.chunk_bytes
+        if self._limit is not None and self._pipeline is None:
+            rows = min(rows, self._limit)
+        found: list[bytes] = []
+        chunks: list[Chunk] = []
+        count = size = 0
+        slice_end = perf_counter() + SLICE_S
+        last = False
+        while True:
+            block = self._read(rows - count if self._pipeline is None else max(rows - count, MIN_STEP_ROWS))
+            size += self._learn(block)
+            if self._pipeline is None:
+                found += block
+                count = len(found)
+            else:
+                chunk = self._pipeline.feed(block)
+                assert chunk is not None
+                if chunk:
+                    chunks.append(chunk)
+                    count += len(chunk)
+                last = self._pipeline.done
+            if last or self.exhausted:
+                last = True
+                break
+            if count >= rows or (size >= max_bytes and count):
+                break
+            if perf_counter() > slice_end:
+                await self._give_way()
+                slice_end = perf_counter() + SLICE_S
+        if self._limit is not None and self._pipeline is None:
+            self._limit -= count
+            last = last or self._limit <= 0
+        if last:
+            self.close()
+        else:
+            self._keep_view()
+        if self._pipeline is None:
+            return (Chunk.of_raw(found) if found else EMPTY), last
+        return _joined(chunks, self._pipeline.filters_only), last
+
+    async def aggregate(self) -> Any:
+        """Read everything into the aggregate, and return its partial result."""
+        pipeline = self._pipeline
+        assert pipeline is not None
+        if self._keys_suffice and self._index is None and self._ranges == [KeyRange()]:
+            # All documents of the table are counted: their number is known.
+            pipeline.feed(cast("Sequence[bytes]", range(self._table.position.rows)))
+            self.close()
+            return pipeline.partial()
+        slice_end = perf_counter() + SLICE_S
+        while not self.exhausted:
+            block = self._read(MAX_BLOCK_ROWS)
+            self._learn(block)
+            if block:
+                pipeline.feed(block)
+            if perf_counter() > slice_end:
+                await self._give_way()
+                slice_end = perf_counter() + SLICE_S
+        self.close()
+        return pipeline.partial()
+
+    def _read(self, rows: int) -> list[bytes]:
+        """The next documents: about as many as make a good block, at most `rows`."""
+        wanted = min(rows, self._block_rows)
+        documents: list[bytes] = []
+        for _ in range(MAX_RANGES_PER_BLOCK):
+            reader = self._reader or self._next_range()
+            if reader is None:
+                break
+            found = self._take(reader, wanted - len(documents))
+            if reader.done:
+                reader.close()
+                self._reader = None
+            documents += found
+            if len(documents) >= wanted:
+                break
+        return documents
+
+    def _next_range(self) -> Reader | None:
+        if not self._ranges:
+            return None
+        wanted = self._ranges.pop()
+        self._repeat = wanted.repeat
+        keys_only = self._keys_suffice and self._index is None
+        self._reader = self._view.read(
+            self._prefix + wanted.low,
+            self._prefix + wanted.high,
+            descending=self._scan.descending,
+            keys_only=keys_only,
+        )
+        return self._reader
+
+    def _take(self, reader: Reader, count: int) -> list[bytes]:
+        if self._index is None:
+            found = reader.take_keys(count) if self._keys_suffice else [value for _, value in reader.take(count)]
+        else:
+            primaries = [primary for _, primary in reader.take(count)]
+            found = primaries if self._keys_suffice else self._documents(primaries)
+        if self._repeat == 1:
+            return found
+        return [document for document in found for _ in range(self._repeat)]
+
+    def _documents(self, primaries: list[bytes]) -> list[bytes]:
+        prefix = self._table.document_prefix
+        documents = []
+        for document in self._view.get_many([prefix + primary for primary in primaries]):
+            if document is None:
+                assert self._index is not None
+                raise StoreError("corrupt", f"The index `{self._index.info.name}` has an entry without a document.")
+            documents.append(document)
+        return documents
+
+    def _learn(self, block: list[bytes]) -> int:
+        """The size of the block in bytes, from which the number of rows of the next ones follows."""
+        size = sum(map(len, block))
+        if len(block) >= 8:
+            self._block_rows = self._rows_of_block(size, len(block))
+        return size
+
+    @staticmethod
+    def _rows_of_block(size: int, rows: int) -> int:
+        return max(8, min(MAX_BLOCK_ROWS, BLOCK_BYTES * rows // size)) if size else MAX_BLOCK_ROWS
+
+    def _keep_view(self) -> None:
+        """Make the view last. A range that is being read needs nothing: its iterator is the view."""
+        if self._index is not None or self._ranges:
+            self._view.pin()
+
+    async def _give_way(self) -> None:
+        self._keep_view()
+        deadline = self._context.deadline
+        if deadline is not None and time.monotonic() > deadline:
+            raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
+        await asyncio.sleep(0)
+        if self._aborted:
+            raise ReqlError(ErrorKind.OP_FAILED, "The scan was ended before it was done.")
+
+
+def _joined(chunks: list[Chunk], raw: bool) -> Chunk:
+    if len(chunks) <= 1:
+        return chunks[0] if chunks else EMPTY
+    if raw:
+        return Chunk.of_blob(b",".join([chunk.json() for chunk in chunks]), sum(map(len, chunks)))
+    return Chunk.of_values([value for chunk in chunks for value in chunk.values()])

@@ -1,0 +1,349 @@
+"""The storage service as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from weakref import WeakSet
+
+from photondb.api.catalogue import Catalogue, CatalogueChange
+from photondb.api.context import CallContext
+from photondb.api.storage import (
+    IndexStatus,
+    LogRecord,
+    Scan,
+    ScanReply,
+    StorageApi,
+    TableGone,
+    TableStats,
+    Write,
+    WriteSummary,
+)
+from photondb.bus import Bus
+from photondb.reql.chunk import EMPTY, Chunk
+from photondb.reql.errors import ErrorKind, ReqlError, op_failed, resource_limit
+from services.storage import catalog
+from services.storage.builder import IndexBuilder
+from services.storage.commit import Commit, LocalCommitPath
+from services.storage.indexes import Index
+from services.storage.publisher import Publisher
+from services.storage.rocks import DEFAULT_CACHE_BYTES, Batch, Store, StoreError, View
+from services.storage.scan import ScanRun
+from services.storage.tables import Table
+from services.storage.trimmer import LogTrimmer
+from services.storage.writes import Statement
+
+log = logging.getLogger(__name__)
+
+MAX_COMMIT_DOCUMENTS = 256
+"""A call that writes more documents is carried out in several commits, with room for others in between."""
+
+MAX_CURSORS = 4096
+"""How many scans may be open. Each keeps files and memory from being freed."""
+
+
+class Storage(StorageApi):
+    """One storage node with its data in `data_dir`; implements StorageApi."""
+
+    def __init__(self, data_dir: Path, bus: Bus, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self._data_dir = data_dir
+        self._bus = bus
+        self._cache_bytes = cache_bytes
+        self._tables: dict[int, Table] = {}
+        self._runs: WeakSet[ScanRun] = WeakSet()
+        self._last_time_us = 0
+        self._store: Store
+        self._path: LocalCommitPath
+        self._state: catalog.State
+        self._catalogue: Catalogue
+        self._publisher: Publisher
+        self._builder: IndexBuilder
+        self._trimming: asyncio.Task[None]
+
+    async def start(self) -> None:
+        """Open the store and take up unfinished index builds. Raises StartupError."""
+        store = self._store = Store.open(self._data_dir, cache_bytes=self._cache_bytes)
+        self._path = LocalCommitPath(store)
+        self._publisher = Publisher(self._bus, self._tables)
+        self._path.follow(self._publisher.commit)
+        self._builder = IndexBuilder(store, self._finish_index)
+        state = catalog.load(store)
+        if state is None:
+            first = catalog.first_state()
+            batch = Batch()
+            first.write_to(batch)
+            store.write(batch)
+            await self._path.sync()
+            state = first.state
+        self._adopt(state)
+        self._last_time_us = max((table.position.time_us for table in self._tables.values()), default=0)
+        self._trimming = asyncio.create_task(LogTrimmer(store, self._tables).run())
+
+    async def stop(self) -> None:
+        """Make everything durable and let go of the data directory. Calls under way fail."""
+        self._trimming.cancel()
+        await self._builder.stop()
+        for run in list(self._runs):
+            run.abort()
+        try:
+            await self._path.close()
+        except StoreError as error:
+            log.error("the last writes may be lost", extra={"reason": str(error)})
+        await asyncio.to_thread(self._store.close)
+
+    # --- the catalogue
+
+    async def catalogue(self, context: CallContext) -> Catalogue:
+        return self._catalogue
+
+    async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
+        with _reql_errors():
+            self._carry_out(catalog.carry_out(self._state, change), Batch())
+            after = self._catalogue
+            await self._path.sync()
+        self._publisher.catalogue(after.version)
+        return after
+
+    def _carry_out(self, outcome: catalog.Outcome, batch: Batch) -> None:
+        """Write a change of the catalogue together with what is in `batch` already, and live by it."""
+        outcome.write_to(batch)
+        self._store.write(batch)
+        self._adopt(outcome.state)
+
+    def _adopt(self, state: catalog.State) -> None:
+        """Bring the tables in memory in line with the catalogue."""
+        self._state = state
+        self._catalogue = state.catalogue()
+        tables = self._tables
+        for table_id in [table_id for table_id in tables if table_id not in state.tables]:
+            tables.pop(table_id).dropped = True
+        view = View(self._store)
+        for table_id, record in state.tables.items():
+            table = tables.get(table_id)
+            known = set() if table is None else {index.id for index in table.indexes}
+            if table is None:
+                table = tables[table_id] = Table.load(view, record.info)
+            elif table.info is not record.info:
+                table.update(record.info)
+            for index in table.indexes:
+                if not index.info.ready and index.id not in known:
+                    self._builder.start(table, index)
+
+    def _finish_index(self, table: Table, index: Index, batch: Batch) -> None:
+        self._carry_out(catalog.mark_ready(self._state, table.id, index.id), batch)
+        self._publisher.catalogue(self._catalogue.version)
+
+    async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
+        found = self._table(table)
+        statuses = [self._builder.status(found, index) for index in found.indexes]
+        return sorted(statuses, key=lambda status: status.name)
+
+    # --- documents
+
+    async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        tables = self._tables
+        try:
+            store_keys = [tables[table].document_prefix + key for table, key in keys]
+        except KeyError:
+            raise TableGone from None
+        try:
+            return self._store.get_many(store_keys)
+        except StoreError as error:
+            raise _reql_error(error) from None
+
+    async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
+        results: list[WriteSummary | Exception] = []
+        statements: list[tuple[int, Statement]] = []
+        for write in writes:
+            table = self._tables.get(write.table)
+            if table is None:
+                results.append(TableGone())
+                continue
+            statement = Statement(write, table)
+            if not statement.done:
+                statements.append((len(results), statement))
+            results.append(statement.summary)
+        durable: asyncio.Future[None] | None = None
+        position = 0
+        while position < len(statements):
+            # Only this statement can have been begun before.
+            begun, done = position, statements[position][1].done_documents
+            if begun or done:
+                await asyncio.sleep(0)
+            try:
+                position, waiting = self._commit_some(statements, begun, results)
+            except StoreError as error:
+                for place, statement in statements[begun:]:
+                    if results[place] is statement.summary:
+                        results[place] = _write_error(error, done)
+                    done = 0
+                break
+            durable = waiting or durable
+        if durable is not None:
+            try:
+                await asyncio.shield(durable)
+            except StoreError as error:
+                for place, statement in statements:
+                    if statement.hard and results[place] is statement.summary:
+                        results[place] = _indeterminate(error)
+        return results
+
+    def _commit_some(
+        self, statements: list[tuple[int, Statement]], start: int, results: list[WriteSummary | Exception]
+    ) -> tuple[int, asyncio.Future[None] | None]:
+        """Carry out statements from `start` on, as many as fit into one commit.
+
+        Returns which statement is the next, and what a hard write must wait for. Raises StoreError: then none of them
+        has changed anything in this commit.
+        """
+        commit = Commit(self._store, self._now_us())
+        keys: list[bytes] = []
+        end = start
+        while end < len(statements) and len(keys) < MAX_COMMIT_DOCUMENTS:
+            place, statement = statements[end]
+            if statement.table.dropped:
+                results[place] = TableGone()
+            else:
+                keys += statement.prepare(MAX_COMMIT_DOCUMENTS - len(keys))
+            end += 1
+        if keys:
+            commit.read(keys)
+        hard = False
+        position = start
+        while position < end and not commit.full:
+            place, statement = statements[position]
+            if results[place] is statement.summary:
+                hard = hard or statement.hard
+                if not statement.run(commit):
+                    break
+            position += 1
+        return position, self._path.append(commit, hard) if commit.changes else None
+
+    def _now_us(self) -> int:
+        """The time of a commit. It never goes back, even when the clock does."""
+        self._last_time_us = max(self._last_time_us, time.time_ns() // 1000)
+        return self._last_time_us
+
+    async def sync(self, context: CallContext, table: int) -> None:
+        self._table(table)
+        with _reql_errors():
+            await self._path.sync()
+
+    async def table_stats(self, context: CallContext, table: int) -> TableStats:
+        position = self._table(table).position
+        return TableStats(position.rows, position.document_bytes)
+
+    # --- scans
+
+    async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
+        table = self._table(scan.table)
+        run = ScanRun(self._store, table, self._ready_index(table, scan.index), scan, context)
+        if len(self._runs) >= MAX_CURSORS:
+            raise resource_limit(f"Too many open cursors (the limit is {MAX_CURSORS}). Close some, or try again later.")
+        self._runs.add(run)
+        try:
+            if scan.aggregate is not None:
+                return ScanReply(partial=await run.aggregate())
+            chunk, last = await run.chunk(scan.first_chunk_rows or scan.chunk_rows)
+        except StoreError as error:
+            run.close()
+            raise _reql_error(error) from None
+        except BaseException:
+            run.close()
+            raise
+        return ScanReply(chunk, cursor=None if last else Cursor(run, scan.chunk_rows))
+
+    def _ready_index(self, table: Table, index_id: int | None) -> Index | None:
+        if index_id is None:
+            return None
+        index = table.index(index_id)
+        name = f"{table.info.database}.{table.info.name}"
+        if index is None:
+            raise op_failed(f"The index was dropped from table `{name}`.")
+        if not index.info.ready:
+            raise op_failed(
+                f"Index `{index.info.name}` on table `{name}` was accessed before its construction was finished."
+            )
+        return index
+
+    # --- the change log
+
+    async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
+        self._table(table)
+        with _reql_errors():
+            return self._path.read(table, shard, after, limit)
+
+    async def log_position(self, context: CallContext, table: int) -> list[int]:
+        return [self._table(table).position.sequence]
+
+    def _table(self, table_id: int) -> Table:
+        table = self._tables.get(table_id)
+        if table is None:
+            raise TableGone
+        return table
+
+
+class Cursor:
+    """The rest of a scan; implements ScanCursor."""
+
+    __slots__ = ("_rows", "_run", "_running")
+
+    def __init__(self, run: ScanRun, rows: int) -> None:
+        self._run: ScanRun | None = run
+        self._rows = rows
+        self._running = False
+
+    async def next(self) -> tuple[Chunk, bool]:
+        run = self._run
+        if run is None:
+            return EMPTY, True
+        if self._running:
+            raise op_failed("The cursor is already being read from.")
+        self._running = True
+        last = True
+        try:
+            with _reql_errors():
+                chunk, last = await run.chunk(self._rows)
+        finally:
+            self._running = False
+            if last:
+                await self.close()
+        return chunk, last
+
+    async def close(self) -> None:
+        if self._run is not None:
+            self._run.abort()
+            self._run = None
+
+
+@contextmanager
+def _reql_errors() -> Iterator[None]:
+    """Turn errors of the store into errors of the query."""
+    try:
+        yield
+    except StoreError as error:
+        raise _reql_error(error) from None
+
+
+def _reql_error(error: StoreError) -> ReqlError:
+    log.error("the store failed", extra={"reason": str(error)})
+    return ReqlError(ErrorKind.OP_FAILED if error.kind == "full" else ErrorKind.INTERNAL, str(error))
+
+
+def _write_error(error: StoreError, done_documents: int) -> ReqlError:
+    """The error for a statement that failed after `done_documents` of its documents were written."""
+    if done_documents:
+        log.error("a write failed", extra={"reason": str(error)})
+        return ReqlError(
+            ErrorKind.OP_INDETERMINATE, f"{error} Only the first {done_documents:,} documents of the write were saved."
+        )
+    return _reql_error(error)
+
+
+def _indeterminate(error: StoreError) -> ReqlError:
+    log.error("the log cannot be synced", extra={"reason": str(error)})
+    return ReqlError(ErrorKind.OP_INDETERMINATE, f"{error} The write may or may not have been saved.")

@@ -1,0 +1,72 @@
+"""A table as storage has it in memory: compiled functions, key prefixes, and where its change log stands."""
+
+from __future__ import annotations
+
+from photondb.api.catalogue import TableInfo
+from photondb.reql.function import Func
+from services.storage import layout
+from services.storage.indexes import Index
+from services.storage.log import Position, last_position, oldest_sequence
+from services.storage.rocks import View
+
+
+class Table:
+    """One table. The object lives as long as the table does; `update` takes in a changed `TableInfo`."""
+
+    __slots__ = (
+        "document_prefix",
+        "dropped",
+        "hard",
+        "id",
+        "indexes",
+        "info",
+        "log_prefix",
+        "oldest",
+        "position",
+        "primary_key",
+        "write_hook",
+    )
+
+    info: TableInfo
+    indexes: tuple[Index, ...]
+    write_hook: Func | None
+    hard: bool
+
+    def __init__(self, info: TableInfo, position: Position, oldest: int) -> None:
+        self.id = info.id
+        self.primary_key = info.primary_key
+        self.document_prefix = layout.document_prefix(info.id)
+        self.log_prefix = layout.log_prefix(info.id)
+        self.position = position
+        self.oldest = oldest
+        """The first sequence that the change log still has."""
+        self.dropped = False
+        self.indexes = ()
+        self.update(info)
+
+    @classmethod
+    def load(cls, view: View, info: TableInfo) -> Table:
+        """The table as the store has it."""
+        return cls(info, last_position(view, info.id), oldest_sequence(view, info.id))
+
+    def update(self, info: TableInfo) -> None:
+        """Take in a change of the table's configuration."""
+        compiled = {index.id: index for index in self.indexes}
+        indexes = []
+        for wanted in info.indexes:
+            index = compiled.get(wanted.id)
+            if index is None:
+                index = Index(info.id, wanted)
+            index.info = wanted
+            indexes.append(index)
+        self.indexes = tuple(indexes)
+        self.info = info
+        self.hard = info.durability == "hard"
+        self.write_hook = Func.from_wire(info.write_hook) if info.write_hook else None
+
+    def index(self, index_id: int) -> Index | None:
+        """The index of that id, or None."""
+        for index in self.indexes:
+            if index.id == index_id:
+                return index
+        return None
