@@ -1,0 +1,40 @@
+"""Start the query service alone, with its settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+from photondb.cli.hosting import connect_options, join_bus, serving
+from photondb.cli.service import ReportReady, run_service
+from photondb.config import Settings
+from photondb.rpc.auth import AuthStub
+from photondb.rpc.changefeed import ChangefeedStub
+from photondb.rpc.query import query_servant
+from photondb.rpc.storage import StorageStub
+from services.query.service import Query
+
+
+async def serve(settings: Settings, report_ready: ReportReady) -> None:
+    """Serve until cancelled."""
+    options = connect_options(settings)
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await join_bus(settings)
+        stack.push_async_callback(bus.close)
+        storage = StorageStub(settings.address_of("storage"), options)
+        stack.push_async_callback(storage.close)
+        auth = AuthStub(settings.address_of("auth"), options)
+        stack.push_async_callback(auth.close)
+        changefeed = ChangefeedStub(settings.address_of("changefeed"), options)
+        stack.push_async_callback(changefeed.close)
+        query = Query(storage, bus, auth, changefeed)
+        await query.start()
+        stack.push_async_callback(query.stop)
+        await stack.enter_async_context(serving(settings, "query", query_servant(query)))
+        report_ready({})
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    sys.exit(run_service("query", serve))

@@ -1,0 +1,30 @@
+"""Start the storage service alone, with its settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+from photondb.cli.hosting import join_bus, serving
+from photondb.cli.service import ReportReady, run_service
+from photondb.config import Settings
+from photondb.rpc.storage import storage_servant
+from services.storage.service import Storage
+
+
+async def serve(settings: Settings, report_ready: ReportReady) -> None:
+    """Serve until cancelled."""
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await join_bus(settings)
+        stack.push_async_callback(bus.close)
+        storage = Storage(settings.data_dir, bus)
+        await storage.start()
+        stack.push_async_callback(storage.stop)
+        await stack.enter_async_context(serving(settings, "storage", storage_servant(storage)))
+        report_ready({})
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    sys.exit(run_service("storage", serve))
