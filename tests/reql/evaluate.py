@@ -1,0 +1,51 @@
+"""Evaluates driver terms in this process, for tests of terms that need no table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import photondb.reql.terms  # noqa: F401  # registers the terms
+from photondb.datum.time import make_time
+from photondb.reql.compiler import Compiler
+from photondb.reql.function import Frame
+from photondb.reql.runtime import Runtime
+from photondb.reql.shape import Shaper
+from photondb.reql.stream import Stream
+from photondb.reql.suspend import Evaluation
+from photondb.reql.values import Grouped, as_datum
+
+NOW = make_time(1_375_147_296.681, "+00:00")
+"""What `r.now()` is in evaluated queries."""
+
+
+def evaluate(query: Any, **options: Any) -> Any:
+    """The datum that `query`, a term of the official driver or a wire term, evaluates to.
+
+    A stream becomes the list of its rows, grouped data a list of [group, value] pairs. Pseudo types stay objects.
+    `options` are run options. Raises ReqlError with its frames.
+    """
+    term = json.loads(json.dumps(query, default=lambda part: part.build()))
+    shaper = Shaper(NOW)
+    shape = shaper.shape(term)
+    compiler = Compiler(len(shaper.constants), shaper.variables, frozenset(options))
+    node = compiler.compile(shape, ())
+    runtime = Runtime(SimpleNamespace(storage=None), options=options)  # type: ignore[arg-type]  # no query here reads
+    frame: Frame = [runtime, *shaper.constants]
+    frame.extend([None] * (compiler.frame_size - len(frame)))
+    return asyncio.run(_complete(Evaluation().begin, lambda: _datum(node.run(frame), runtime)))
+
+
+async def _complete(begin: Any, function: Any) -> Any:
+    evaluation = begin(function)
+    return evaluation.result() if evaluation.finished else await evaluation.complete()
+
+
+def _datum(value: Any, runtime: Runtime) -> Any:
+    if isinstance(value, Stream):
+        value = value.to_list(runtime) if value.grouping is None else value.to_grouped(runtime)
+    if type(value) is Grouped:
+        return [[group, member] for group, member in value.pairs]
+    return as_datum(value)
