@@ -60,7 +60,7 @@ def _factory(wants_runtime: bool, pattern: str, names: tuple[str, ...]) -> Calla
             f"            return function({', '.join(values)})",
             "        except ReqlError as error:",
             "            if error.frames is None:",
-            "                error.frames = path",
+            "                error.frames = path + error.where",
             "            raise",
             "        except DatumError as error:",
             "            raise reql_error(error, path) from None",

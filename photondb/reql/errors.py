@@ -40,7 +40,8 @@ class ResponseType(enum.IntEnum):
 
 
 class ReqlError(Exception):
-    """An error of a query. `frames` is None until the term that failed has said where it stands."""
+    """An error of a query. `frames` is None until the term that failed has said where it stands; `where` is the way
+    from there to the argument that is to blame, if one is."""
 
     response_type = ResponseType.RUNTIME_ERROR
 
@@ -49,6 +50,12 @@ class ReqlError(Exception):
         self.kind = kind
         self.message = message
         self.frames: Frames | None = None if frames is None else tuple(frames)
+        self.where: Frames = ()
+
+    def blame(self, argument: int | str) -> ReqlError:
+        """The error, with one argument (its position or name) of the term marked as the one to blame."""
+        self.where = (argument,)
+        return self
 
 
 class CompileError(ReqlError):

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from photondb.datum.errors import DatumError
-from photondb.datum.text import print_datum, truncated_print
+from photondb.datum.text import exact_number_text, truncated_print
+from photondb.datum.types import MAX_SAFE_INTEGER, truthy
 from photondb.reql import shape as shapes
 from photondb.reql.effects import Effects
 from photondb.reql.errors import ErrorKind, Frames, ReqlError
@@ -95,16 +96,23 @@ def _integer(value: Any) -> int:
     value = _number(value)
     if type(value) is int:
         return value
-    raise ReqlError(ErrorKind.LOGIC, f"Number not an integer: {print_datum(value)}")
+    if value == 0:  # negative zero is a float
+        return 0
+    outside = "" if abs(value) <= MAX_SAFE_INTEGER else " (<-2^53)" if value < 0 else " (>2^53)"
+    raise ReqlError(ErrorKind.LOGIC, f"Number not an integer{outside}: {exact_number_text(value)}")
+
+
+def _int32(value: Any) -> int:
+    value = _integer(value)
+    if -(2**31) <= value < 2**31:
+        return value
+    raise ReqlError(ErrorKind.LOGIC, f"Integer too large: {value}")
 
 
 def _boolean(value: Any) -> bool:
     if value is True or value is False:
         return bool(value)
-    value = as_datum(value)
-    if value is None:
-        raise wrong_datum("BOOL", value)
-    return value is not False
+    return truthy(as_datum(value))
 
 
 def _array(value: Any) -> list[Any]:
@@ -220,6 +228,7 @@ Value = Annotated[Any, VALUE]
 Datum = Annotated[Any, DATUM]
 """Any datum; a selection of one document stands for the document."""
 Number = Annotated[Any, NUMBER]
+Int32 = Annotated[int, Kind("32-bit integer", _int32)]
 Time = Annotated[dict[str, Any], Kind("time", _pseudotype("TIME"))]
 Binary = Annotated[dict[str, Any], Kind("binary", _pseudotype("BINARY"))]
 Geometry = Annotated[dict[str, Any], Kind("geometry", _pseudotype("GEOMETRY"))]
@@ -260,6 +269,7 @@ __all__ = [
     "Func",
     "Function",
     "Geometry",
+    "Int32",
     "Kind",
     "Number",
     "Runtime",

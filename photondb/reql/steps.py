@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from photondb.datum.types import type_name
+from photondb.datum.types import truthy, type_name
 from photondb.reql.errors import EmptyUserError, ErrorKind, ReqlError, logic_error, non_existence_error
 from photondb.reql.function import Func
 from photondb.reql.values import PLAIN_TYPES, as_datum
@@ -83,9 +83,7 @@ class FilterStep:
     def _truth(self, value: Any) -> bool:
         if type(value) not in PLAIN_TYPES:
             value = as_datum(value)
-        if value is None:  # as in RethinkDB, where a null predicate is a missing value
-            return self._missing(non_existence_error("Expected type BOOL but found NULL."))
-        return value is not False
+        return truthy(value)
 
     def _missing(self, error: ReqlError) -> bool:
         if error.kind != ErrorKind.NON_EXISTENCE:
