@@ -17,6 +17,7 @@ from photondb.rpc.backoff import Backoff
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
 from photondb.rpc.remote import Remote
+from photondb.rpc.stream import open_stream
 
 _log = logging.getLogger(__name__)
 
@@ -84,15 +85,7 @@ async def open_connection(address: Address, service: str, interface: Any, option
     answers.
     """
     async with asyncio.timeout(options.connect_timeout_ms / 1000):
-        if address.path is not None:
-            stream = await capnp.AsyncIoStream.create_unix_connection(address.path)
-        elif options.tls is None:
-            stream = await capnp.AsyncIoStream.create_connection(address.host, address.port)
-        else:
-            name = options.tls_name or address.host
-            stream = await capnp.AsyncIoStream.create_connection(
-                address.host, address.port, ssl=options.tls, server_hostname=name
-            )
+        stream = await open_stream(address, options.tls, options.tls_name)
     connection = Connection(stream, service, interface)
     try:
         found = await connection.ping(options.connect_timeout_ms)
@@ -163,7 +156,7 @@ class Link:
         while True:
             try:
                 connection = await open_connection(self._address, self._service, self._interface, options)
-            except (OSError, TimeoutError, KjException, ServiceUnavailable) as error:
+            except Exception as error:  # whatever it is, the next try may do better
                 self._report(_reason(error))
             else:
                 connected_at = time.monotonic()

@@ -145,12 +145,12 @@ class WireError(msgspec.Struct, omit_defaults=True):
 
     def write(self, builder: Any) -> None:
         """Fill in an `Error` of common.capnp."""
-        builder.kind = self.kind
+        builder.kind = int(self.kind)  # pycapnp takes no subclasses of int
         builder.message = self.message
         if self.backtrace is not None:
             builder.backtrace = orjson.dumps(list(self.backtrace))
-        builder.responseType = self.response_type
-        builder.category = self.category
+        builder.responseType = int(self.response_type)
+        builder.category = int(self.category)
         builder.detail = self.detail
         builder.requestId = self.request_id
 

@@ -21,8 +21,9 @@ capnp.remove_import_hook()  # it would look for a schema for every import of any
 
 
 def load(path: Path) -> Any:
-    """Load the schema at `path`. Its imports are looked for next to it, and where pycapnp keeps its own."""
-    return capnp.load(str(path), imports=[str(Path(capnp.__file__).parent.parent)])
+    """Load the schema at `path`. Other schemas that it imports are next to it, or are named from the root: pycapnp's
+    own as "/capnp/...", these as "/common.capnp"."""
+    return capnp.load(str(path), imports=[str(Path(capnp.__file__).parent.parent), str(DIRECTORY)])
 
 
 COMMON = load(DIRECTORY / "common.capnp")

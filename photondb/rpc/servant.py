@@ -157,8 +157,8 @@ def _carry_out(name: str) -> Callable[[Any, Any], Awaitable[None]]:
         handlers: Handlers = self.handlers
         admission = None if name in handlers.unlimited else handlers.admission
         if admission is not None and not admission.enter():
-            error = Overloaded(f"The {handlers.service} service is overloaded: it carries out {admission.limit} calls.")
-            WireError.of(error, handlers.service, "").write(raw_call.results.init("error"))
+            message = f"The {handlers.service} service is overloaded: it carries out {admission.limit} calls."
+            _fail(raw_call, Overloaded(message), handlers.service, "")
             return
         request_id = ""
         try:
@@ -197,10 +197,14 @@ async def _before_deadline(handler: Callable[[Call], Awaitable[None]], call: Cal
 
 
 def _fail(raw_call: Any, error: BaseException, service: str, request_id: str) -> None:
-    """Answer with an error, unless the caller has gone."""
-    described = WireError.of(error, service, request_id)
-    if not _cancelled():
-        described.write(raw_call.results.init("error"))
+    """Answer with an error, unless the caller has gone. Never raises: what it raised would go to the peer."""
+    if _cancelled():
+        return
+    builder = raw_call.results.init("error")  # as it is, an internal error without a message
+    try:
+        WireError.of(error, service, request_id).write(builder)
+    except Exception:
+        _log.exception("an error could not be written")
 
 
 def _cancelled() -> bool:

@@ -14,11 +14,14 @@ from typing import Any
 import capnp
 from capnp import KjException
 
-from photondb.rpc.accept import protocol_factory
 from photondb.rpc.address import Address
 from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
+from photondb.rpc.stream import protocol_factory
 
 _log = logging.getLogger(__name__)
+
+_FLUSH_MS = 20
+"""How long the last answers have to get from Cap'n Proto, which does not tell when they are sent, to the sockets."""
 
 
 class RpcServer:
@@ -61,6 +64,7 @@ class RpcServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_ms / 1000):
                 await self._bootstrap.handlers.admission.idle()
+        await asyncio.sleep(_FLUSH_MS / 1000)
         for stream in list(self._streams):
             stream.close()
 

@@ -1,4 +1,4 @@
-"""Accepting connections on uvloop without crashing.
+"""Cap'n Proto streams over the connections of asyncio, without crashing on uvloop.
 
 pycapnp pauses reading inside `get_buffer` when data arrives before it wants any, as happens on a new connection, and
 uvloop's plain transport does not survive that. So, until pycapnp first asks for data, `pause_reading` of a new
@@ -9,14 +9,20 @@ those of asyncio itself do not have the problem.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 import capnp
 
+from photondb.rpc.address import Address
+
 
 def protocol_factory(connected: Callable[[Any], Any], loop: asyncio.AbstractEventLoop, tls: bool) -> Callable[[], Any]:
-    """A protocol factory for `loop.create_server`, which calls `connected` with the capnp stream of each connection."""
+    """A factory for `loop.create_server` and the like, which calls `connected` with the stream of each connection.
+
+    Where `connected` is a coroutine function, the connection is closed when the coroutine ends.
+    """
     guarded = not tls and type(loop).__module__.startswith("uvloop")
 
     def factory() -> Any:
@@ -24,6 +30,22 @@ def protocol_factory(connected: Callable[[Any], Any], loop: asyncio.AbstractEven
         return _GuardedProtocol(protocol) if guarded else protocol
 
     return factory
+
+
+async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: str | None) -> Any:
+    """Connect, and return the stream. `tls` is for TCP only. Raises OSError, ssl.SSLError included."""
+    loop = asyncio.get_running_loop()
+    streams: list[Any] = []
+    factory = protocol_factory(streams.append, loop, tls is not None and address.path is None)
+    if address.path is not None:
+        await loop.create_unix_connection(factory, address.path)
+    elif tls is not None:
+        await loop.create_connection(
+            factory, address.host, address.port, ssl=tls, server_hostname=tls_name or address.host
+        )
+    else:
+        await loop.create_connection(factory, address.host, address.port)
+    return streams[0]
 
 
 class _GuardedProtocol(asyncio.BufferedProtocol):
