@@ -61,7 +61,7 @@ def wait(awaitable: Awaitable[T]) -> T:
         generator.close()
         raise RuntimeError("wait() was called outside of an evaluation")
     result = parent.switch(_Suspended(generator, future))
-    return result  # noqa: RET504  # it has a type only as a variable
+    return result
 
 
 class _Finished:
@@ -72,20 +72,24 @@ class _Finished:
         self.error = error
 
 
-def _work(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """The body of a pooled greenlet: it runs one evaluation after another."""
+def _run(function: Callable[..., Any], args: tuple[Any, ...]) -> _Finished:
+    try:
+        return _Finished(function(*args), None)
+    except BaseException as error:
+        return _Finished(None, error)
+
+
+def _work() -> Any:
+    """The body of a pooled greenlet: it runs one evaluation after another, and keeps nothing of one that is over."""
     me = getcurrent()
+    outcome: list[Any] = [None]
     while True:
-        try:
-            outcome = _Finished(function(*args), None)
-        except BaseException as error:
-            outcome = _Finished(None, error)
-        function, args = None, ()  # type: ignore[assignment]  # an idle greenlet must keep nothing alive
+        function, args = me.parent.switch(outcome.pop())
+        outcome.append(_run(function, args))
+        del function, args
         if len(_pool) >= POOL_SIZE:
-            return outcome
+            return outcome.pop()
         _pool.append(me)
-        parent = me.parent
-        function, args = parent.switch(outcome)
 
 
 class Evaluation:
@@ -107,10 +111,11 @@ class Evaluation:
         if _pool:
             self._greenlet = _pool.pop()
             self._greenlet.parent = getcurrent()
-            self._state = self._greenlet.switch((function, args))
         else:
+            # Jobs are switched in, never arguments of the first call: those would live as long as the greenlet.
             self._greenlet = greenlet(_work)
-            self._state = self._greenlet.switch(function, args)
+            self._greenlet.switch()
+        self._state = self._greenlet.switch((function, args))
         return self
 
     @property
