@@ -74,7 +74,8 @@ def reql_error(error: DatumError, path: Frames | None = None) -> ReqlError:
     return ReqlError(_KINDS[error.kind], error.message, path)
 
 
-def _string(value: Any) -> str:
+def as_string(value: Any) -> str:
+    """The string that a value is. This and the functions after it raise RethinkDB's errors for other values."""
     if type(value) is str:
         return value
     value = as_datum(value)
@@ -83,7 +84,7 @@ def _string(value: Any) -> str:
     raise wrong_datum("STRING", value)
 
 
-def _number(value: Any) -> int | float:
+def as_number(value: Any) -> int | float:
     if type(value) is int or type(value) is float:
         return value
     value = as_datum(value)
@@ -92,8 +93,8 @@ def _number(value: Any) -> int | float:
     raise wrong_datum("NUMBER", value)
 
 
-def _integer(value: Any) -> int:
-    value = _number(value)
+def as_integer(value: Any) -> int:
+    value = as_number(value)
     if type(value) is int:
         return value
     if value == 0:  # negative zero is a float
@@ -102,20 +103,20 @@ def _integer(value: Any) -> int:
     raise ReqlError(ErrorKind.LOGIC, f"Number not an integer{outside}: {exact_number_text(value)}")
 
 
-def _int32(value: Any) -> int:
-    value = _integer(value)
-    if -(2**31) <= value < 2**31:
-        return value
-    raise ReqlError(ErrorKind.LOGIC, f"Integer too large: {value}")
+def as_int32(value: Any) -> int:
+    integer = as_integer(value)
+    if -(2**31) <= integer < 2**31:
+        return integer
+    raise ReqlError(ErrorKind.LOGIC, f"Integer too large: {integer}")
 
 
-def _boolean(value: Any) -> bool:
+def as_boolean(value: Any) -> bool:
     if value is True or value is False:
         return bool(value)
     return truthy(as_datum(value))
 
 
-def _array(value: Any) -> list[Any]:
+def as_array(value: Any) -> list[Any]:
     if type(value) is list:
         return value
     value = as_datum(value)
@@ -124,7 +125,7 @@ def _array(value: Any) -> list[Any]:
     raise wrong_datum("ARRAY", value)
 
 
-def _object(value: Any) -> dict[str, Any]:
+def as_object(value: Any) -> dict[str, Any]:
     if type(value) is not dict:
         value = as_datum(value)
         if type(value) is not dict:
@@ -216,19 +217,19 @@ def field_function(name: Any) -> Func:
 
 VALUE = Kind("any", None)
 DATUM = Kind("datum", as_datum)
-STRING = Kind("string", _string)
-NUMBER = Kind("number", _number)
-INTEGER = Kind("integer", _integer)
-BOOLEAN = Kind("bool", _boolean)
-ARRAY = Kind("array", _array)
-OBJECT = Kind("object", _object)
+STRING = Kind("string", as_string)
+NUMBER = Kind("number", as_number)
+INTEGER = Kind("integer", as_integer)
+BOOLEAN = Kind("bool", as_boolean)
+ARRAY = Kind("array", as_array)
+OBJECT = Kind("object", as_object)
 
 Value = Annotated[Any, VALUE]
 """Anything: a datum, a table, a stream, a function, ..."""
 Datum = Annotated[Any, DATUM]
 """Any datum; a selection of one document stands for the document."""
 Number = Annotated[Any, NUMBER]
-Int32 = Annotated[int, Kind("32-bit integer", _int32)]
+Int32 = Annotated[int, Kind("32-bit integer", as_int32)]
 Time = Annotated[dict[str, Any], Kind("time", _pseudotype("TIME"))]
 Binary = Annotated[dict[str, Any], Kind("binary", _pseudotype("BINARY"))]
 Geometry = Annotated[dict[str, Any], Kind("geometry", _pseudotype("GEOMETRY"))]
@@ -279,6 +280,13 @@ __all__ = [
     "Table",
     "Time",
     "Value",
+    "as_array",
+    "as_boolean",
+    "as_int32",
+    "as_integer",
+    "as_number",
+    "as_object",
+    "as_string",
     "constant_function",
     "field_function",
     "reql_error",
