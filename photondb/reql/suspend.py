@@ -72,23 +72,24 @@ class _Finished:
         self.error = error
 
 
-def _run(function: Callable[..., Any], args: tuple[Any, ...]) -> _Finished:
+def _run(evaluation: Evaluation, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     try:
-        return _Finished(function(*args), None)
+        evaluation.state = _Finished(function(*args), None)
     except BaseException as error:
-        return _Finished(None, error)
+        evaluation.state = _Finished(None, error)
 
 
-def _work() -> Any:
-    """The body of a pooled greenlet: it runs one evaluation after another, and keeps nothing of one that is over."""
+def _work() -> None:
+    """The body of a pooled greenlet: it runs one evaluation after another.
+
+    It must keep nothing of one that is over, and what is passed to a call lives as long as the call. So jobs are
+    switched in and not passed when the greenlet begins, and results are left in the evaluation and not switched out.
+    """
     me = getcurrent()
-    outcome: list[Any] = [None]
     while True:
-        function, args = me.parent.switch(outcome.pop())
-        outcome.append(_run(function, args))
-        del function, args
+        _run(*me.parent.switch())
         if len(_pool) >= POOL_SIZE:
-            return outcome.pop()
+            return
         _pool.append(me)
 
 
@@ -100,11 +101,11 @@ class Evaluation:
     `asyncio.CancelledError` at the point where the evaluation waits.
     """
 
-    __slots__ = ("_greenlet", "_state")
+    __slots__ = ("_greenlet", "state")
 
     def __init__(self) -> None:
         self._greenlet: Any = None
-        self._state: Any = None
+        self.state: Any = None
 
     def begin(self, function: Callable[..., Any], *args: Any) -> Evaluation:
         """Start `function(*args)`; returns itself."""
@@ -112,19 +113,22 @@ class Evaluation:
             self._greenlet = _pool.pop()
             self._greenlet.parent = getcurrent()
         else:
-            # Jobs are switched in, never arguments of the first call: those would live as long as the greenlet.
             self._greenlet = greenlet(_work)
             self._greenlet.switch()
-        self._state = self._greenlet.switch((function, args))
+        self._note(self._greenlet.switch(self, function, args))
         return self
+
+    def _note(self, switched_out: Any) -> None:
+        if type(switched_out) is _Suspended:  # a finished evaluation has left its result already
+            self.state = switched_out
 
     @property
     def finished(self) -> bool:
-        return type(self._state) is _Finished
+        return type(self.state) is _Finished
 
     def result(self) -> Any:
         """The value of a finished evaluation; raises what it raised."""
-        state = self._state
+        state = self.state
         if state.error is not None:
             raise state.error
         return state.value
@@ -132,13 +136,13 @@ class Evaluation:
     async def complete(self) -> Any:
         """Wait for what the evaluation waits for until it is finished, and return its result."""
         running = self._greenlet
-        while type(self._state) is _Suspended:
+        while type(self.state) is _Suspended:
             try:
-                value = await self._state
+                value = await self.state
             except BaseException as error:
                 running.parent = getcurrent()
-                self._state = running.throw(error)
+                self._note(running.throw(error))
             else:
                 running.parent = getcurrent()
-                self._state = running.switch(value)
+                self._note(running.switch(value))
         return self.result()
