@@ -25,7 +25,7 @@ from photondb.reql.registry import SPECIAL_FORMS, TERMS, Definition, arity_text
 from photondb.reql.shape import Shape, Shaper
 from photondb.reql.steps import FilterStep, MapStep
 from photondb.reql.stream import Stream, apply_step
-from photondb.reql.values import Grouped, as_datum, is_sequence, print_value, truncated
+from photondb.reql.values import Database, Grouped, as_datum, is_sequence, print_value, truncated
 from photondb.reql.wire import Term
 
 FUNCTION_CACHE_SIZE = 4096
@@ -143,11 +143,14 @@ class Compiler:
         problem = definition.arity_error(len(arg_shapes))
         if problem is not None:
             raise CompileError(problem, path)
-        args = []
+        args: list[tuple[Run, Check | None]] = []
         effects = definition.effects
         grouped = False
+        left_out = definition.lacks_database(len(arg_shapes))
+        if left_out:
+            args.append((_default_database, None))
         for position, arg in enumerate(arg_shapes):
-            kind = definition.parameter(position).kind
+            kind = definition.parameter(position + left_out).kind
             node = self.compile(self._as_parameter(kind.shortcut, arg), (*path, position))
             effects |= node.effects
             if position == 0:
@@ -226,10 +229,13 @@ class Compiler:
                 error = logic_error(problem)
                 error.frames = path
                 raise error
-            args = [
-                (_giver(value), definition.parameter(position).kind.check((*path, position)))
+            left_out = definition.lacks_database(len(values))
+            args: list[tuple[Run, Check | None]] = [
+                (_giver(value), definition.parameter(position + left_out).kind.check((*path, position)))
                 for position, value in enumerate(values)
             ]
+            if left_out:
+                args.insert(0, (_default_database, None))
             if compiler_over and values and is_sequence(values[0]):
                 func = _mapped_function(definition.number, values[1:])
                 return _apply_over(definition, values[0], func, frame)
@@ -309,6 +315,10 @@ def _mapped_function(number: int, rest: list[Any]) -> Func:
 
 def _giver(value: Any) -> Run:
     return lambda _: value
+
+
+def _default_database(frame: Frame) -> Database:
+    return frame[0].default_database()  # type: ignore[no-any-return]
 
 
 def _option(name: str) -> Run:

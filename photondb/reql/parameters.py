@@ -191,6 +191,15 @@ def _field_function(value: Any) -> Func:
     return field_function(as_datum(value))
 
 
+def _durability(value: Any) -> str:
+    word = as_string(value)
+    if word == "hard" or word == "soft":
+        return word
+    raise ReqlError(
+        ErrorKind.LOGIC, f'Durability option `{word}` unrecognized (options are "hard" and "soft").'
+    )
+
+
 _CONSTANT_SHAPE: shapes.Shape = (int(Term.FUNC), (), (shapes.CONSTANT, 0))
 
 
@@ -246,6 +255,8 @@ ConstantOrFunction = Annotated[Func, Kind("function or datum", _constant_functio
 """A function; a datum stands for the function that always gives it."""
 FieldOrFunction = Annotated[Func, Kind("function or field name", _field_function, "field")]
 """A function; a string stands for the function that takes that field."""
+Durability = Annotated[Any, Kind("durability", _durability)]
+"""The word "hard" or "soft"."""
 
 KIND_OF_TYPE: dict[Any, Kind] = {
     str: STRING,
@@ -266,6 +277,7 @@ __all__ = [
     "DatabaseValue",
     "Datum",
     "Document",
+    "Durability",
     "FieldOrFunction",
     "Func",
     "Function",

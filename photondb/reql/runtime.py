@@ -6,13 +6,16 @@ import asyncio
 import time
 from typing import Any, Literal, Protocol
 
+from photondb.api.auth import SYSTEM_DATABASE_UUID, AuthApi
 from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.storage import Scan, ScanCursor, ScanReply, StorageApi, TableGone, Write, WriteSummary
+from photondb.api.storage import IndexStatus, Scan, ScanCursor, ScanReply, StorageApi, TableGone, Write, WriteSummary
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
+from photondb.reql import system_tables
+from photondb.reql.configuration import IdentifierFormat
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
-from photondb.reql.names import check_name
+from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.suspend import wait
 from photondb.reql.values import Database
 
@@ -33,9 +36,13 @@ class Permit(Protocol):
 
 
 class Surroundings(Protocol):
-    """What the service around the evaluator provides; one for all queries."""
+    """What the service around the evaluator provides; one for all queries. `server_id` and `server_name` are how the
+    node introduces itself to clients."""
 
     storage: StorageApi
+    auth: AuthApi | None
+    server_id: str
+    server_name: str
 
     @property
     def catalogue(self) -> Catalogue:
@@ -100,6 +107,8 @@ class Runtime:
 
     def database(self, name: str) -> DatabaseInfo:
         """The database of that name; raises where there is none."""
+        if name == SYSTEM_DATABASE:
+            return DatabaseInfo(SYSTEM_DATABASE_UUID, name)
         found = self.service.catalogue.databases.get(name)
         if found is None:
             found = wait(self.service.refresh_catalogue()).databases.get(name)
@@ -107,11 +116,14 @@ class Runtime:
             raise op_failed(f"Database `{name}` does not exist.")
         return found
 
-    def table(self, database: str, name: str) -> TableInfo:
-        """The table of that name; raises where there is none."""
-        found = self.service.catalogue.tables.get((database, name))
-        if found is None:
-            found = wait(self.service.refresh_catalogue()).tables.get((database, name))
+    def table(self, database: str, name: str, identifiers: IdentifierFormat = "name") -> TableInfo:
+        """The table of that name; raises where there is none. `identifiers` is how a system table names things."""
+        if database == SYSTEM_DATABASE:
+            found = system_tables.find(name, identifiers)
+        else:
+            found = self.service.catalogue.tables.get((database, name))
+            if found is None:
+                found = wait(self.service.refresh_catalogue()).tables.get((database, name))
         if found is None:
             raise op_failed(f"Table `{database}.{name}` does not exist.")
         return found
@@ -148,7 +160,7 @@ class Runtime:
         """Raise where an index is still being built."""
         if index is None or index.ready:
             return
-        for status in wait(self.storage.index_status(self.context, info.id)):
+        for status in self.index_states(info):
             if status.name == index.name and not status.ready:
                 raise op_failed(
                     f"Index `{index.name}` on table `{self.name_of(info)}` was accessed before its construction "
@@ -187,6 +199,28 @@ class Runtime:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+    def estimated_rows(self, info: TableInfo) -> int:
+        """About how many documents the table has."""
+        try:
+            return wait(self.storage.table_stats(self.context, info.id)).rows
+        except TableGone:
+            raise self.gone(info) from None
+
+    def sync(self, info: TableInfo) -> None:
+        """Return when all writes to the table that were acknowledged are on disk."""
+        self.require("write", info.database, info)
+        try:
+            wait(self.storage.sync(self.context, info.id))
+        except TableGone:
+            raise self.gone(info) from None
+
+    def index_states(self, info: TableInfo) -> list[IndexStatus]:
+        """How far each of the table's indexes is built."""
+        try:
+            return wait(self.storage.index_status(self.context, info.id))
+        except TableGone:
+            raise self.gone(info) from None
 
     def gone(self, info: TableInfo) -> ReqlError:
         """The error for a table that was dropped while the query ran."""

@@ -1,0 +1,92 @@
+"""Functions that the catalogue keeps: of indexes and write hooks, as terms, as binaries that can be passed on, as text.
+
+A binary starts with RethinkDB's prefix and goes on with JSON. It is what `index_status` and `get_write_hook` give, and
+what `index_create` and `set_write_hook` take in place of a function.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from photondb.api.catalogue import IndexInfo
+from photondb.datum.binary import binary_bytes, make_binary
+from photondb.reql.effects import Effects
+from photondb.reql.errors import ReqlError, logic_error
+from photondb.reql.function import Func
+from photondb.reql.javascript_text import function_text
+
+INDEX_PREFIX = b"$reql_index_function$"
+HOOK_PREFIX = b"$reql_write_hook_function$"
+
+Term = list[Any]
+
+
+def stored_term(func: Func) -> Term:
+    """The wire term of a function, as the catalogue keeps it: without the place in the query that it came from."""
+    return func.to_wire()[:2]
+
+
+def require_deterministic(func: Func, whose: str) -> None:
+    """Raise for a function that may give another value when it is called again, today or in a year."""
+    if not func.code.effects.deterministic or func.code.effects & Effects.NOW:
+        raise logic_error(f"Could not prove function deterministic.  {whose} functions must be deterministic.")
+
+
+def is_binary(value: Any) -> bool:
+    """Whether a value is a binary, which may hold a function."""
+    return type(value) is dict and value.get("$reql_type$") == "BINARY"
+
+
+def index_binary(index: IndexInfo) -> dict[str, Any]:
+    """The function of an index as a binary; it tells, too, whether the index is a multi or a geo index."""
+    content = {"function": index.function, "multi": index.multi, "geo": index.geo}
+    return make_binary(INDEX_PREFIX + orjson.dumps(content))
+
+
+def read_index_binary(binary: dict[str, Any]) -> tuple[Func, bool, bool]:
+    """(function, multi, geo) of the binary of an index."""
+    raw = binary_bytes(binary)
+    if not raw.startswith(INDEX_PREFIX):
+        raise logic_error(
+            "Cannot create an sindex except from a reql_index_function returned from `index_status` in the field "
+            "`function`."
+        )
+    try:
+        content = orjson.loads(raw[len(INDEX_PREFIX) :])
+        return Func.from_wire(content["function"]), bool(content["multi"]), bool(content["geo"])
+    except (ValueError, KeyError, TypeError, IndexError, ReqlError) as error:
+        raise logic_error(
+            f"Binary blob passed to index create could not be interpreted as a reql_index_function ({error})."
+        ) from None
+
+
+def index_query(index: IndexInfo) -> str:
+    """The query that makes the index, as `index_status` shows it: JavaScript."""
+    options = [f"{name}: true" for name in ("multi", "geo") if getattr(index, name)]
+    given = f", {{{', '.join(options)}}}" if options else ""
+    return f"indexCreate('{index.name}', {function_text(index.function)}{given})"
+
+
+def write_hook_datum(hook: Term | None) -> dict[str, Any] | None:
+    """A table's write hook as `get_write_hook` gives it; None without one."""
+    if hook is None:
+        return None
+    return {
+        "function": make_binary(HOOK_PREFIX + orjson.dumps(hook)),
+        "query": f"setWriteHook({function_text(hook)})",
+    }
+
+
+def read_hook_binary(binary: dict[str, Any]) -> Func:
+    """The function of the binary of a write hook."""
+    raw = binary_bytes(binary)
+    if not raw.startswith(HOOK_PREFIX):
+        raise logic_error(
+            "Cannot create a write hook except from a reql_write_hook_function returned from `get_write_hook`."
+        )
+    try:
+        return Func.from_wire(orjson.loads(raw[len(HOOK_PREFIX) :]))
+    except (ValueError, KeyError, TypeError, IndexError, ReqlError) as error:
+        raise logic_error(f"The binary passed to `set_write_hook` holds no function ({error}).") from None
