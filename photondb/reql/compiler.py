@@ -36,7 +36,7 @@ NO_RECURSE = "_NO_RECURSE_"
 class Node:
     """A compiled term: its closure and what is known about it.
 
-    `grouped` says that its value may be grouped data (or a grouped stream).
+    `grouped` says that its value may be grouped data (or a grouped stream); of a function, that its result may be.
     """
 
     __slots__ = ("effects", "grouped", "run", "shape")
@@ -131,7 +131,7 @@ class Compiler:
             object_body=body_shape[0] in (shapes.OBJECT, shapes.CONSTANT),
             path=(*path, 1),
         )
-        return Node(lambda frame: Func(code, frame), shape, body.effects)
+        return Node(lambda frame: Func(code, frame), shape, body.effects, body.grouped)
 
     # --- terms that are typed functions
 
@@ -151,7 +151,7 @@ class Compiler:
             args.append((_default_database, None))
         for position, arg in enumerate(arg_shapes):
             kind = definition.parameter(position + left_out).kind
-            node = self.compile(self._as_parameter(kind.shortcut, arg), (*path, position))
+            node = self.compile(self.as_parameter(kind.shortcut, arg), (*path, position))
             effects |= node.effects
             if position == 0:
                 grouped = node.grouped
@@ -163,13 +163,16 @@ class Compiler:
             run = self._over_sequences(definition, shape, path, run, args)
         if grouped and definition.grouped != "whole":
             run = _each_group(definition, args, named, path, run)
-        return Node(run, shape, effects, grouped and definition.grouped != "whole")
+        return Node(run, shape, effects, definition.gives_groups(grouped))
 
-    def _as_parameter(self, shortcut: str, shape: Shape) -> Shape:
-        """An argument's shape as its parameter takes it: a field's name becomes the function that takes the field."""
+    def as_parameter(self, shortcut: str, shape: Shape) -> Shape:
+        """An argument's shape as its parameter takes it: a field's name becomes the function that takes the field, a
+        delayed argument a function without parameters."""
         if shortcut == "field" and shape[0] == shapes.LITERAL:
             number = self.new_variable()
-            return (int(Term.FUNC), (number,), (int(Term.BRACKET), ((shapes.VAR, number), shape), ()))
+            return (int(Term.FUNC), (number,), (int(Term.GET_FIELD), ((shapes.VAR, number), shape), ()))
+        if shortcut == "delayed":
+            return (int(Term.FUNC), (), shape)
         return shape
 
     def check_optargs(
@@ -194,7 +197,7 @@ class Compiler:
             if name == NO_RECURSE:
                 continue
             kind = definition.optargs[name].kind
-            node = self.compile(self._as_parameter(kind.shortcut, shape), (*path, name))
+            node = self.compile(self.as_parameter(kind.shortcut, shape), (*path, name))
             effects |= node.effects
             present.add(name)
             named.append((name, node.run, kind.check((*path, name))))
@@ -209,9 +212,11 @@ class Compiler:
         _, arg_shapes, optarg_shapes = shape
         effects = definition.effects
         parts: list[tuple[Run, bool]] = []
+        grouped = False
         for position, arg in enumerate(arg_shapes):
             node = self.compile(arg, (*path, position))
             effects |= node.effects
+            grouped = grouped or (position == 0 and node.grouped)
             parts.append((node.run, arg[0] == Term.ARGS))
         named, named_effects = self._named(definition, optarg_shapes, path)
         effects |= named_effects
@@ -224,6 +229,13 @@ class Compiler:
                     values.extend(part(frame))
                 else:
                     values.append(part(frame))
+            first = _divided(definition, values[0], frame) if grouped and values else None
+            if type(first) is not Grouped:
+                return call(values, frame)
+            results = [(group, call([member, *values[1:]], frame)) for group, member in first.pairs]
+            return Grouped([(group, _group_member(result, frame)) for group, result in results])
+
+        def call(values: list[Any], frame: Frame) -> Any:
             problem = definition.arity_error(len(values))
             if problem is not None:
                 error = logic_error(problem)
@@ -241,7 +253,7 @@ class Compiler:
                 return _apply_over(definition, values[0], func, frame)
             return call_closure(definition.function, definition.wants_runtime, args, named, path)(frame)
 
-        return Node(run, shape, effects)
+        return Node(run, shape, effects, definition.gives_groups(grouped))
 
     # --- terms on objects that also take sequences of objects
 
@@ -340,12 +352,9 @@ def _each_group(
 ) -> Run:
     """The call for a first argument that may be grouped data: it is made for each group."""
     subject = args[0][0]
-    takes_stream = definition.grouped == "stream"
 
     def run(frame: Frame) -> Any:
-        value = subject(frame)
-        if isinstance(value, Stream) and value.grouping is not None and not takes_stream:
-            value = value.to_grouped(frame[0])
+        value = _divided(definition, subject(frame), frame)
         if type(value) is not Grouped:
             rest = [(_giver(value), args[0][1]), *args[1:]]
             return call_closure(definition.function, definition.wants_runtime, rest, named, path)(frame)
@@ -361,6 +370,13 @@ def _each_group(
 
     del plain
     return run
+
+
+def _divided(definition: Definition, value: Any, frame: Frame) -> Any:
+    """A value, as grouped data if it is a grouped stream and the term does not take that as it is."""
+    if isinstance(value, Stream) and value.grouping is not None and not definition.takes_grouped_stream:
+        return value.to_grouped(frame[0])
+    return value
 
 
 def _grouped_over(

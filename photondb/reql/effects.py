@@ -13,6 +13,7 @@ class Effects(enum.IntFlag):
     NONDETERMINISTIC = 2  # random numbers, JavaScript, HTTP: another call may give another value
     READS = 4  # reads tables or the catalogue
     WRITES = 8  # writes documents or changes the catalogue
+    ENDLESS = 16  # may go on without end, so that only a query's time limit can stop it
 
     @property
     def deterministic(self) -> bool:
@@ -21,5 +22,5 @@ class Effects(enum.IntFlag):
 
     @property
     def pushable(self) -> bool:
-        """Whether storage may evaluate it: the value depends on the arguments alone."""
-        return self.deterministic
+        """Whether storage may evaluate it: the value depends on the arguments alone, and is there after a while."""
+        return self.deterministic and not self & Effects.ENDLESS

@@ -10,39 +10,89 @@ from photondb.datum.order import sort_key
 from photondb.reql.aggregates import Accumulator, Aggregate, aggregate_from_wire
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
+from photondb.reql.index_values import IndexValues
 from photondb.reql.steps import Fields, Step, steps_from_wire, steps_to_wire
 
-_MISSING = object()
+
+class Grouping:
+    """How rows are divided: by what `funcs` give for them, and by an index when there is one.
+
+    With `multi` a row for which a function gives an array belongs to the group of each element. A row for which a
+    function raises a non-existence error belongs to the group null; one that is not in the index to none.
+    """
+
+    __slots__ = ("funcs", "index", "multi")
+
+    def __init__(self, funcs: Sequence[Func], multi: bool = False, index: IndexValues | None = None) -> None:
+        self.funcs = tuple(funcs)
+        self.multi = multi
+        self.index = index
+
+    @property
+    def parts(self) -> tuple[Func, ...]:
+        """All functions that it calls."""
+        return self.funcs if self.index is None else (*self.funcs, self.index.func)
+
+    def divide(self, rows: Sequence[Any]) -> list[tuple[Any, Any]]:
+        """(group, row) pairs."""
+        if len(self.funcs) == 1 and not self.multi and self.index is None:
+            func = self.funcs[0]
+            field = func.code.simple_field
+            if field is not None:
+                try:
+                    return [(row[field], row) for row in rows]
+                except (KeyError, TypeError):
+                    pass  # some row lacks the field or is no object
+            return [(_value_or_null(func, row), row) for row in rows]
+        return [(group, row) for row in rows for group in self._groups_of(row)]
+
+    def _groups_of(self, row: Any) -> list[Any]:
+        choices = [self._choices(_value_or_null(func, row)) for func in self.funcs]
+        if self.index is not None:
+            values = [value for _, value in self.index.entries(row)]
+            choices.append([choice for value in values for choice in self._choices(value)])
+        if len(choices) == 1:
+            return choices[0]
+        return [list(combination) for combination in itertools.product(*choices)]
+
+    def _choices(self, value: Any) -> list[Any]:
+        if self.multi and type(value) is list:
+            return value or [None]
+        return [value]
+
+    def to_wire(self) -> dict[str, Any]:
+        index = None if self.index is None else self.index.to_wire()
+        return {"by": [func.to_wire() for func in self.funcs], "multi": self.multi, "index": index}
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> Grouping:
+        index = None if wire["index"] is None else IndexValues.from_wire(wire["index"])
+        return cls([Func.from_wire(func) for func in wire["by"]], wire["multi"], index)
+
+
+def _value_or_null(func: Func, row: Any) -> Any:
+    try:
+        return func.call(row)
+    except ReqlError as error:
+        if error.kind != ErrorKind.NON_EXISTENCE:
+            raise
+        return None
 
 
 class Group:
-    """Divide rows by `funcs`, put each group's rows through `steps`, and fold them by `aggregate`.
+    """Divide rows, put each group's rows through `steps`, and fold them by `aggregate`. At most `limit` groups."""
 
-    With `multi` a row whose value is an array belongs to the group of each element. A row for which a function raises
-    a non-existence error belongs to the group null; with `skip_missing` (grouping by an index) to none.
-    """
-
-    def __init__(
-        self,
-        funcs: Sequence[Func],
-        multi: bool,
-        aggregate: Aggregate,
-        limit: int,
-        steps: Sequence[Step] = (),
-        skip_missing: bool = False,
-    ) -> None:
-        self.funcs = tuple(funcs)
-        self.multi = multi
+    def __init__(self, grouping: Grouping, aggregate: Aggregate, limit: int, steps: Sequence[Step] = ()) -> None:
+        self.grouping = grouping
         self.aggregate = aggregate
         self.limit = limit
         self.steps = tuple(steps)
-        self.skip_missing = skip_missing
 
     @property
     def fields(self) -> Fields | None:
         """The fields of a row that the functions, the steps and the aggregate look at."""
         fields: frozenset[str] = frozenset()
-        parts: list[Any] = [*self.funcs]
+        parts: list[Any] = [*self.grouping.parts]
         for step in self.steps:
             parts.append(step)
             if step.replaces_rows:
@@ -57,7 +107,7 @@ class Group:
 
     @property
     def pushable(self) -> bool:
-        return self.aggregate.pushable and all(part.pushable for part in (*self.funcs, *self.steps))
+        return self.aggregate.pushable and all(part.pushable for part in (*self.grouping.parts, *self.steps))
 
     def start(self) -> GroupAccumulator:
         return GroupAccumulator(self)
@@ -65,24 +115,20 @@ class Group:
     def to_wire(self) -> dict[str, Any]:
         return {
             "group": {
-                "by": [func.to_wire() for func in self.funcs],
-                "multi": self.multi,
+                "grouping": self.grouping.to_wire(),
                 "limit": self.limit,
                 "steps": steps_to_wire(self.steps),
                 "aggregate": self.aggregate.to_wire(),
-                "skip_missing": self.skip_missing,
             }
         }
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Group:
         return cls(
-            [Func.from_wire(func) for func in wire["by"]],
-            wire["multi"],
+            Grouping.from_wire(wire["grouping"]),
             aggregate_from_wire(wire["aggregate"]),
             wire["limit"],
             steps_from_wire(wire["steps"]),
-            wire["skip_missing"],
         )
 
 
@@ -95,7 +141,7 @@ class GroupAccumulator:
 
     def feed(self, rows: Sequence[Any]) -> None:
         divided: dict[Any, tuple[Any, list[Any]]] = {}
-        for value, row in self._divide(rows):
+        for value, row in self.spec.grouping.divide(rows):
             key = value if type(value) is str or type(value) is int else sort_key(value)
             entry = divided.get(key)
             if entry is None:
@@ -115,39 +161,6 @@ class GroupAccumulator:
                 raise ReqlError(ErrorKind.RESOURCE_LIMIT, f"Too many groups (> {self.spec.limit}).")
             entry = self.groups[key] = (value, self.spec.aggregate.start())
         return entry[1]
-
-    def _divide(self, rows: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """(group, row) pairs."""
-        spec = self.spec
-        if len(spec.funcs) == 1 and not spec.multi:
-            func = spec.funcs[0]
-            field = func.code.simple_field
-            if field is not None:
-                try:
-                    return [(row[field], row) for row in rows]
-                except (KeyError, TypeError):
-                    pass  # some row lacks the field or is no object
-        pairs = []
-        for row in rows:
-            values = [self._value(func, row) for func in spec.funcs]
-            if _MISSING in values:
-                continue
-            if spec.multi:
-                choices = [(value or [None]) if type(value) is list else [value] for value in values]
-                combinations: Any = itertools.product(*choices)
-            else:
-                combinations = (values,)
-            for combination in combinations:
-                pairs.append((combination[0] if len(combination) == 1 else list(combination), row))
-        return pairs
-
-    def _value(self, func: Func, row: Any) -> Any:
-        try:
-            return func.call(row)
-        except ReqlError as error:
-            if error.kind != ErrorKind.NON_EXISTENCE:
-                raise
-            return _MISSING if self.spec.skip_missing else None
 
     def partial(self) -> list[list[Any]]:
         return [[value, accumulator.partial()] for value, accumulator in self.groups.values()]

@@ -31,12 +31,17 @@ class _Descending:
 
 
 class Ordering:
-    """What to sort by: (function, descending) pairs, the first one first."""
+    """What to sort by: (function, descending) pairs, the first one first.
 
-    __slots__ = ("parts",)
+    Where all parts descend, rows have plain keys that are sorted in reverse (`reverse`); where only some do, their
+    keys are turned around one by one, which is slower.
+    """
+
+    __slots__ = ("parts", "reverse")
 
     def __init__(self, parts: Sequence[tuple[Func, bool]]) -> None:
         self.parts = tuple(parts)
+        self.reverse = all(descending for _, descending in self.parts)
 
     @property
     def fields(self) -> Fields | None:
@@ -54,13 +59,23 @@ class Ordering:
 
     def keys(self, rows: Sequence[Any]) -> list[Any]:
         """The sort keys of the rows."""
-        columns = [_column(func, descending, rows) for func, descending in self.parts]
+        columns = []
+        for func, descending in self.parts:
+            column = _column(func, rows)
+            columns.append([_Descending(key) for key in column] if descending and not self.reverse else column)
         return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+    def ascending_keys(self, rows: Sequence[Any]) -> list[Any]:
+        """Keys that are in ascending order when the rows are in this order, whatever its direction."""
+        return [_Descending(key) for key in self.keys(rows)] if self.reverse else self.keys(rows)
 
     def sort(self, rows: Sequence[Any]) -> list[Any]:
         """The rows in order; equal ones stay as they are."""
-        keys = self.keys(rows)
-        return [rows[i] for i in sorted(range(len(rows)), key=keys.__getitem__)]
+        return [rows[i] for i in self.positions(self.keys(rows))]
+
+    def positions(self, keys: Sequence[Any]) -> list[int]:
+        """Where the rows of these keys stand, in order."""
+        return sorted(range(len(keys)), key=keys.__getitem__, reverse=self.reverse)
 
     def to_wire(self) -> list[Any]:
         return [[func.to_wire(), descending] for func, descending in self.parts]
@@ -70,16 +85,14 @@ class Ordering:
         return cls([(Func.from_wire(func), descending) for func, descending in wire])
 
 
-def _column(func: Func, descending: bool, rows: Sequence[Any]) -> list[Any]:
+def _column(func: Func, rows: Sequence[Any]) -> list[Any]:
     field = func.code.simple_field
-    keys: list[Any]
-    try:
-        if field is None:
-            raise KeyError
-        keys = [sort_key(row[field]) for row in rows]
-    except (KeyError, TypeError):
-        keys = [_key(func, row) for row in rows]
-    return [_Descending(key) for key in keys] if descending else keys
+    if field is not None:
+        try:
+            return [sort_key(row[field]) for row in rows]
+        except (KeyError, TypeError):
+            pass  # some row lacks the field or is no object: the function itself decides about each
+    return [_key(func, row) for row in rows]
 
 
 def _key(func: Func, row: Any) -> Any:
@@ -136,6 +149,11 @@ class TopRows:
         if cut is None:
             self.keys.extend(keys)
             self.rows.extend(rows)
+        elif self.ordering.reverse:
+            for key, row in zip(keys, rows, strict=True):
+                if key > cut:
+                    self.keys.append(key)
+                    self.rows.append(row)
         else:
             for key, row in zip(keys, rows, strict=True):
                 if key < cut:
@@ -145,7 +163,7 @@ class TopRows:
             self._cut_back()
 
     def _cut_back(self) -> None:
-        order = sorted(range(len(self.rows)), key=self.keys.__getitem__)[: self.count]
+        order = self.ordering.positions(self.keys)[: self.count]
         self.rows = [self.rows[i] for i in order]
         self.keys = [self.keys[i] for i in order]
         if len(self.rows) == self.count and self.count:

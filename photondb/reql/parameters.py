@@ -195,9 +195,7 @@ def _durability(value: Any) -> str:
     word = as_string(value)
     if word == "hard" or word == "soft":
         return word
-    raise ReqlError(
-        ErrorKind.LOGIC, f'Durability option `{word}` unrecognized (options are "hard" and "soft").'
-    )
+    raise ReqlError(ErrorKind.LOGIC, f'Durability option `{word}` unrecognized (options are "hard" and "soft").')
 
 
 _CONSTANT_SHAPE: shapes.Shape = (int(Term.FUNC), (), (shapes.CONSTANT, 0))
@@ -221,7 +219,7 @@ def constant_function(value: Any) -> Func:
 
 def field_function(name: Any) -> Func:
     """A function that takes the field (or element) `name` of its argument."""
-    return Func.from_wire([Term.FUNC, [[Term.MAKE_ARRAY, [1]], [Term.BRACKET, [[Term.VAR, [1]], name]]]])
+    return Func.from_wire([Term.FUNC, [[Term.MAKE_ARRAY, [1]], [Term.GET_FIELD, [[Term.VAR, [1]], name]]]])
 
 
 VALUE = Kind("any", None)
@@ -258,6 +256,9 @@ FieldOrFunction = Annotated[Func, Kind("function or field name", _field_function
 Durability = Annotated[Any, Kind("durability", _durability)]
 """The word "hard" or "soft"."""
 
+Delayed = Annotated[Func, Kind("any", None, "delayed")]
+"""What is evaluated only when it is needed, if at all: a function without parameters."""
+
 KIND_OF_TYPE: dict[Any, Kind] = {
     str: STRING,
     bool: BOOLEAN,
@@ -276,6 +277,7 @@ __all__ = [
     "ConstantOrFunction",
     "DatabaseValue",
     "Datum",
+    "Delayed",
     "Document",
     "Durability",
     "FieldOrFunction",

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     SpecialForm = Callable[[Compiler, Shape, Frames], Node]
 
-Grouped = Literal["each", "stream", "whole"]
+Grouped = Literal["each", "stream", "starts", "whole"]
 """What a term does with grouped data as its first argument: it is applied to each group; the same, but a grouped
-stream is handed to it as such; it takes the grouped data as they are."""
+stream is handed to it as such; so too, and its result is always grouped; it takes the grouped data as they are."""
 
 OverSequences = Literal["", "map", "filter", "skip_map"]
 """What a term on objects does with a sequence of them: it is mapped over it, filters it, or is mapped over those
@@ -103,6 +103,15 @@ class Definition:
             return self.parameters[position]
         assert self.rest is not None
         return self.rest
+
+    @property
+    def takes_grouped_stream(self) -> bool:
+        """Whether a grouped stream is handed to it as such."""
+        return self.grouped in ("stream", "starts")
+
+    def gives_groups(self, takes_groups: bool) -> bool:
+        """Whether its value may be grouped, when its first argument may be."""
+        return self.grouped == "starts" or (takes_groups and self.grouped != "whole")
 
     def lacks_database(self, found: int) -> bool:
         """Whether the first of `found` arguments is not the database that the term works in."""

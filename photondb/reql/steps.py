@@ -6,15 +6,18 @@ to the wire and read from it. The function of a step is called for every row: th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from photondb.datum.merge import merge
 from photondb.datum.types import truthy, type_name
 from photondb.reql.errors import EmptyUserError, ErrorKind, ReqlError, logic_error, non_existence_error
 from photondb.reql.function import Func
-from photondb.reql.values import PLAIN_TYPES, as_datum
+from photondb.reql.values import PLAIN_TYPES, as_datum, wrong_datum
 
 Fields = frozenset[str]
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 class FilterStep:
@@ -50,9 +53,11 @@ class FilterStep:
         keep = self.selector()
         return [row for row in rows if keep(row)]
 
-    def selector(self) -> Any:
+    def selector(self) -> Callable[[Any], bool]:
         """A function that says whether to keep a row."""
         func = self.func
+        if func.code.object_body and not func.slots and func.pushable:
+            return self._matcher()
         if len(func.slots) != 1 or func.code.object_body:
             return self._keeps_slowly
         body, frame, slot = func.body, func.frame, func.slots[0]
@@ -68,6 +73,25 @@ class FilterStep:
             if value is False:
                 return False
             return self._truth(value)
+
+        return keeps
+
+    def _matcher(self) -> Callable[[Any], bool]:
+        """The selector for a pattern that is the same for all rows; a loop where its values are plain."""
+        pattern = self.func.call()
+        if type(pattern) is not dict or not all(type(value) in _SCALARS for value in pattern.values()):
+            return self._keeps_slowly
+        wanted = [(key, value, type(value) is bool) for key, value in pattern.items()]
+
+        def keeps(row: Any) -> bool:
+            try:
+                for key, value, is_bool in wanted:
+                    found = row[key]
+                    if found != value or (type(found) is bool) is not is_bool:
+                        return False
+            except (KeyError, TypeError):
+                return self._keeps_slowly(row)  # which knows what to do about rows without the field
+            return True
 
         return keeps
 
@@ -213,7 +237,50 @@ class ConcatMapStep:
         return {"concat_map": self.func.to_wire()}
 
 
-Step = FilterStep | MapStep | ConcatMapStep
+class ZipStep:
+    """Merge the two sides of each row of a join."""
+
+    __slots__ = ()
+
+    replaces_rows = True
+    fields: Fields | None = frozenset({"left", "right"})
+    pushable = True
+
+    def apply(self, rows: Sequence[Any]) -> list[Any]:
+        return list(map(_zipped, rows))
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"zip": True}
+
+
+def _zipped(row: Any) -> Any:
+    if type(row) is not dict:
+        raise wrong_datum("OBJECT", row)
+    if "left" not in row:
+        raise logic_error("ZIP can only be called on the result of a join.")
+    return merge(row["left"], row["right"]) if "right" in row else row["left"]
+
+
+class LocalStep:
+    """A step that only the evaluator of the whole query can do, because it needs the query's runtime."""
+
+    __slots__ = ("function",)
+
+    replaces_rows = True
+    fields: Fields | None = None
+    pushable = False
+
+    def __init__(self, function: Callable[[Sequence[Any]], list[Any]]) -> None:
+        self.function = function
+
+    def apply(self, rows: Sequence[Any]) -> list[Any]:
+        return self.function(rows)
+
+    def to_wire(self) -> dict[str, Any]:
+        raise TypeError("a local step stays where it is")
+
+
+Step = FilterStep | MapStep | ConcatMapStep | ZipStep | LocalStep
 
 
 def steps_to_wire(steps: Sequence[Step]) -> list[dict[str, Any]]:
@@ -236,6 +303,8 @@ def steps_from_wire(wire: list[dict[str, Any]]) -> list[Step]:
             steps.append(MapStep(Func.from_wire(entry["map"]), entry["skip_missing"]))
         elif "concat_map" in entry:
             steps.append(ConcatMapStep(Func.from_wire(entry["concat_map"])))
+        elif "zip" in entry:
+            steps.append(ZipStep())
         else:
             raise logic_error(f"Unknown pipeline step: {sorted(entry)}.")
     return steps

@@ -7,6 +7,7 @@ a table takes steps, limits and aggregates along to storage, as far as they can 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 from photondb.api.catalogue import IndexInfo, TableInfo
@@ -14,20 +15,23 @@ from photondb.api.storage import KeyRange, Scan
 from photondb.datum.keys import key_range
 from photondb.reql.aggregates import Accumulator, Aggregate, Collect
 from photondb.reql.chunk import Chunk
-from photondb.reql.grouping import Group
+from photondb.reql.errors import logic_error
+from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
-from photondb.reql.steps import FilterStep, Step
+from photondb.reql.steps import FilterStep, MapStep, Step
 from photondb.reql.suspend import wait
 from photondb.reql.values import Bounds, TableSlice, as_sequence, check_array_size
 
 if TYPE_CHECKING:
-    from photondb.reql.function import Func
     from photondb.reql.runtime import Runtime
 
 LOCAL_CHUNK_ROWS = 500
 """Rows that a computed source hands out at once."""
 
 AGGREGATE_CHUNK_ROWS = 1000
+
+PART_ROWS = 128
+"""How many elements of an array are worked on between two looks at the clock."""
 
 
 class Source(Protocol):
@@ -45,14 +49,13 @@ class Source(Protocol):
 class ComputedSource:
     """Rows from a generator of lists, made anew for each reading."""
 
-    def __init__(self, make: Callable[[Runtime], Iterator[list[Any]]], infinite: bool = False) -> None:
+    def __init__(self, make: Callable[[Runtime], Iterator[list[Any]]]) -> None:
         self.make = make
-        self.infinite = infinite
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         for values in self.make(runtime):
-            runtime.checkpoint()
             for start in range(0, len(values), rows):
+                runtime.checkpoint()
                 part = values if len(values) <= rows else values[start : start + rows]
                 for step in steps:
                     part = step.apply(part)
@@ -186,41 +189,62 @@ class SortedSource:
         self.stream = stream
         self.ordering = ordering
 
-    def rows(self, runtime: Runtime, limit: int | None) -> list[Any]:
-        """The sorted rows, or the first `limit` of them."""
-        if limit is not None and limit <= runtime.array_limit:
-            rows: list[Any] = self.stream.aggregate(runtime, Top(self.ordering, limit)).result()
-            return rows
-        return self.ordering.sort(self.stream.to_list(runtime))
-
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
-        replaced = any(type(step) is FilterStep or step.replaces_rows for step in steps)
-        source = ComputedSource(lambda _: iter([self.rows(runtime, None if replaced else limit)]))
-        return source.chunks(runtime, steps, limit, rows)
+        stream, steps = self._filtered(steps)
+        wanted = limit if all(type(step) is MapStep and not step.skip_missing for step in steps) else None
+        if wanted is not None and wanted <= runtime.array_limit:
+            first: list[Any] = stream.aggregate(runtime, Top(self.ordering, wanted)).result()
+        else:
+            first = self.ordering.sort(stream.to_list(runtime))
+        return list_source(first).chunks(runtime, steps, limit, rows)
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        return ComputedSource(lambda _: iter([self.rows(runtime, None)])).aggregate(runtime, steps, aggregate)
+        stream, steps = self._filtered(steps)
+        return list_source(self.ordering.sort(stream.to_list(runtime))).aggregate(runtime, steps, aggregate)
+
+    def _filtered(self, steps: Sequence[Step]) -> tuple[Stream, Sequence[Step]]:
+        """The unsorted stream with the filters that come first, which need not wait for the order, and the rest."""
+        stream = self.stream
+        for position, step in enumerate(steps):
+            if type(step) is not FilterStep:
+                return stream, steps[position:]
+            stream = stream.with_step(step)
+        return stream, ()
 
 
-class Grouping:
-    """How a grouped stream is divided: what a `Group` aggregate needs besides the steps and the aggregate."""
+class UnionSource:
+    """The rows of several streams, one stream after the other."""
 
-    __slots__ = ("funcs", "multi", "skip_missing")
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self.streams = tuple(streams)
 
-    def __init__(self, funcs: Sequence[Func], multi: bool, skip_missing: bool = False) -> None:
-        self.funcs = tuple(funcs)
-        self.multi = multi
-        self.skip_missing = skip_missing
+    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        for stream in self.streams:
+            for chunk in stream.source.chunks(runtime, (*stream.steps, *steps), limit, rows):
+                yield chunk
+                if limit is not None:
+                    limit -= len(chunk)
+            if limit == 0:
+                return
+
+    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
+        accumulator = aggregate.start()
+        for stream in self.streams:
+            part = stream.source.aggregate(runtime, (*stream.steps, *steps), aggregate)
+            accumulator.merge(part.partial())
+        return accumulator
 
 
 class Stream:
     """A sequence that is computed while it is read.
 
     `table` is set where the rows are documents of a table that can still be written (a selection). A grouped stream
-    has `grouping`; `steps` stand before it, `group_steps` behind it.
+    has `grouping`; `steps` stand before it, `group_steps` behind it. `array_of` is set where the language has an array
+    that need not be computed yet (rows in order, of which perhaps only the first are asked for): the query in which
+    it is one.
     """
 
-    __slots__ = ("group_steps", "grouping", "source", "steps", "table")
+    __slots__ = ("array_of", "group_steps", "grouping", "infinite", "source", "steps", "table")
 
     def __init__(
         self,
@@ -229,63 +253,74 @@ class Stream:
         steps: tuple[Step, ...] = (),
         grouping: Grouping | None = None,
         group_steps: tuple[Step, ...] = (),
+        *,
+        array_of: Runtime | None = None,
+        infinite: bool = False,
     ) -> None:
         self.source = source
         self.table = table
         self.steps = steps
         self.grouping = grouping
         self.group_steps = group_steps
+        self.array_of = array_of
+        self.infinite = infinite
 
     def with_step(self, step: Step) -> Stream:
         """The stream with one more step; only a filter leaves a selection one."""
         table = self.table if type(step) is FilterStep else None
         if self.grouping is not None:
             return Stream(self.source, table, self.steps, self.grouping, (*self.group_steps, step))
-        return Stream(self.source, table, (*self.steps, step))
+        return Stream(self.source, table, (*self.steps, step), array_of=self.array_of, infinite=self.infinite)
 
     def grouped_by(self, grouping: Grouping) -> Stream:
         """The stream divided into groups."""
-        return Stream(self.source, None, self.steps, grouping)
+        if self.grouping is not None:
+            raise logic_error("Cannot call `group` on the output of `group` (did you mean to `ungroup`?).")
+        return Stream(self.source, None, self.steps, grouping, infinite=self.infinite)
 
     def sliced(self, skip: int, count: int | None) -> Stream:
         """From position `skip` on, at most `count` rows."""
-        return Stream(SlicedSource(self, skip, count), self.table)
+        infinite = self.infinite and count is None
+        return Stream(SlicedSource(self, skip, count), self.table, array_of=self.array_of, infinite=infinite)
 
-    def sorted_by(self, ordering: Ordering) -> Stream:
-        """The stream in order."""
-        return Stream(SortedSource(self, ordering), self.table)
-
-    @property
-    def infinite(self) -> bool:
-        """Whether it is known to have no end."""
-        return isinstance(self.source, ComputedSource) and self.source.infinite
+    def sorted_by(self, ordering: Ordering, runtime: Runtime) -> Stream:
+        """The stream in order, which is an array."""
+        return Stream(SortedSource(self, ordering), self.table, array_of=runtime)
 
     def chunks(self, runtime: Runtime, limit: int | None = None, rows: int = LOCAL_CHUNK_ROWS) -> Iterator[Chunk]:
-        """Read the stream (not a grouped one)."""
+        """Read the stream, or the first `limit` rows of it, in chunks of about `rows`."""
+        if self.grouping is not None:
+            raise logic_error("Cannot treat the output of `group` as a stream (did you mean to `ungroup`?).")
         if limit == 0:
             return iter(())
         return self.source.chunks(runtime, self.steps, limit, rows)
 
-    def rows(self, runtime: Runtime) -> Iterator[Any]:
-        """Read the stream row by row, in small steps at first: whoever reads so may stop early."""
-        rows = 8
-        for chunk in self.chunks(runtime, None, rows):
-            yield from chunk.values()
+    def lists(self, runtime: Runtime) -> Iterator[list[Any]]:
+        """Read the stream as lists of rows."""
+        for chunk in self.chunks(runtime):
+            yield chunk.values()
 
     def aggregate(self, runtime: Runtime, aggregate: Aggregate) -> Accumulator:
         """Fold the stream; a grouped one group by group."""
+        self.check_finite()
         if self.grouping is not None:
-            grouping = self.grouping
-            aggregate = Group(
-                grouping.funcs, grouping.multi, aggregate, runtime.array_limit, self.group_steps, grouping.skip_missing
-            )
+            aggregate = Group(self.grouping, aggregate, runtime.array_limit, self.group_steps)
         return self.source.aggregate(runtime, self.steps, aggregate)
 
+    def check_finite(self) -> None:
+        """Raise for a stream that has no end."""
+        if self.infinite:
+            raise logic_error(
+                "Cannot use an infinite stream with an aggregation function (`reduce`, `count`, etc.) or coerce it to "
+                "an array."
+            )
+
     def to_list(self, runtime: Runtime) -> list[Any]:
-        """All rows (not of a grouped stream). Raises the array limit's error."""
+        """All rows. Raises the array limit's error."""
+        self.check_finite()
         out: list[Any] = []
-        for chunk in self.chunks(runtime):
-            out.extend(chunk.values())
+        for rows in self.lists(runtime):
+            out.extend(rows)
             check_array_size(len(out), runtime.array_limit)
         return out
 
@@ -325,28 +360,71 @@ def list_source(values: list[Any]) -> ComputedSource:
     return ComputedSource(lambda _: iter([values]))
 
 
+def as_stream(sequence: list[Any] | Stream) -> Stream:
+    """An array or a stream as a stream."""
+    return Stream(list_source(sequence)) if type(sequence) is list else sequence  # type: ignore[return-value]
+
+
+def computed(
+    runtime: Runtime,
+    origins: Sequence[list[Any] | Stream],
+    make: Callable[[Runtime], Iterator[list[Any]]],
+    infinite: bool = False,
+) -> list[Any] | Stream:
+    """A sequence that is made from others, in lists of rows: an array when all of them are arrays, else a stream."""
+    if not all(type(origin) is list or origin.array_of is not None for origin in origins):  # type: ignore[union-attr]
+        return Stream(ComputedSource(make), infinite=infinite)
+    out: list[Any] = []
+    for rows in make(runtime):
+        runtime.checkpoint()
+        out.extend(rows)
+        check_array_size(len(out), runtime.array_limit)
+    return out
+
+
+def parts(values: list[Any], runtime: Runtime) -> Iterator[list[Any]]:
+    """An array in parts, with a look at the clock between them."""
+    if len(values) <= PART_ROWS:
+        yield values
+        return
+    for start in range(0, len(values), PART_ROWS):
+        runtime.checkpoint()
+        yield values[start : start + PART_ROWS]
+
+
+def lists(runtime: Runtime, value: Any) -> Iterator[list[Any]]:
+    """The rows of any sequence in lists."""
+    sequence = as_sequence(value)
+    return parts(sequence, runtime) if type(sequence) is list else sequence.lists(runtime)  # type: ignore[union-attr]
+
+
+def elements(runtime: Runtime, value: Any) -> Iterator[Any]:
+    """The rows of any sequence, one by one."""
+    return chain.from_iterable(lists(runtime, value))
+
+
 def apply_step(value: Any, step: Step, runtime: Runtime) -> list[Any] | Stream:
     """A sequence after one more step: arrays at once, streams when they are read."""
     sequence = as_sequence(value)
-    if type(sequence) is list:
+    if type(sequence) is not list:
+        return sequence.with_step(step)  # type: ignore[union-attr]
+    if len(sequence) <= PART_ROWS:
         result = step.apply(sequence)
         check_array_size(len(result), runtime.array_limit)
         return result
-    return sequence.with_step(step)  # type: ignore[union-attr]
-
-
-def elements(runtime: Runtime, value: Any) -> list[Any] | Iterator[Any]:
-    """The elements of an array or a stream, one by one."""
-    sequence = as_sequence(value)
-    return sequence if type(sequence) is list else sequence.rows(runtime)  # type: ignore[union-attr]
+    result = []
+    for part in parts(sequence, runtime):
+        result.extend(step.apply(part))
+        check_array_size(len(result), runtime.array_limit)
+    return result
 
 
 def fold(value: Any, aggregate: Aggregate, runtime: Runtime) -> Any:
     """The aggregate of a sequence (of each group of a grouped one)."""
     sequence = as_sequence(value)
-    if type(sequence) is list:
-        accumulator = aggregate.start()
-        accumulator.feed(sequence)
-    else:
-        accumulator = sequence.aggregate(runtime, aggregate)  # type: ignore[union-attr]
+    if type(sequence) is not list:
+        return sequence.aggregate(runtime, aggregate).result()  # type: ignore[union-attr]
+    accumulator = aggregate.start()
+    for part in parts(sequence, runtime):
+        accumulator.feed(part)
     return accumulator.result()

@@ -126,14 +126,16 @@ def value_type(value: Any) -> str:
         return "FUNCTION"
     if type(value) is Grouped:
         return "GROUPED_DATA"
-    return "SELECTION" if value.table is not None else "SEQUENCE"
+    if value.table is not None:
+        return "SELECTION"
+    return "SEQUENCE" if value.array_of is None else "DATUM"
 
 
 def print_value(value: Any) -> str:
     """A value as it stands in error messages."""
-    if is_datum(value):
-        return print_datum(value)
     kind = value_type(value)
+    if kind == "DATUM":
+        return print_datum(as_datum(value))
     if kind == "DATABASE":
         return f'db("{value.name}")'
     if kind == "TABLE":
@@ -172,6 +174,9 @@ def as_datum(value: Any) -> Any:
         return value.row
     if value is MINVAL or value is MAXVAL:
         return value
+    runtime = getattr(value, "array_of", None)
+    if runtime is not None and value.table is None:
+        return value.to_list(runtime)
     raise wrong_type("DATUM", value)
 
 

@@ -118,7 +118,7 @@ def branch(compiler: Compiler, shape: Shape, path: Frames) -> Node:
                 return value(frame)
         return otherwise(frame)
 
-    return Node(run, shape, effects)
+    return Node(run, shape, effects, any(node.grouped for node in nodes))
 
 
 def _spliced_branch(nodes: list[Node], shape: Shape, path: Frames, effects: Effects) -> Node:
@@ -262,4 +262,4 @@ def funcall(compiler: Compiler, shape: Shape, path: Frames) -> Node:
                 error.frames = path
             raise
 
-    return Node(run, shape, effects, len(nodes) > 1 and nodes[1].grouped)
+    return Node(run, shape, effects, any(node.grouped for node in nodes[:2]))

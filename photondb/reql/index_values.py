@@ -1,0 +1,48 @@
+"""What a document is indexed by, as values: for terms that work on an index and not only through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from photondb.api.catalogue import IndexInfo
+from photondb.datum.errors import DatumError
+from photondb.datum.keys import secondary_key
+from photondb.reql.errors import ReqlError
+from photondb.reql.function import Func
+
+
+class IndexValues:
+    """The function of an index. With `multi` each element of an array that it gives is a value of its own."""
+
+    __slots__ = ("func", "multi")
+
+    def __init__(self, func: Func, multi: bool) -> None:
+        self.func = func
+        self.multi = multi
+
+    @classmethod
+    def of_index(cls, index: IndexInfo) -> IndexValues:
+        """The values of an index of the catalogue."""
+        return cls(Func.from_wire(index.function), index.multi)
+
+    def entries(self, document: Any) -> list[tuple[bytes, Any]]:
+        """The document's (encoded key, value) pairs. An error of the function, or a value that cannot be a key, gives
+        none, as in RethinkDB; equal elements of an array give as many equal pairs."""
+        try:
+            value = self.func.call(document)
+        except (ReqlError, DatumError):
+            return []
+        found = []
+        for element in value if self.multi and type(value) is list else (value,):
+            try:
+                found.append((secondary_key(element), element))
+            except DatumError:
+                continue
+        return found
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"function": self.func.to_wire(), "multi": self.multi}
+
+    @classmethod
+    def from_wire(cls, wire: dict[str, Any]) -> IndexValues:
+        return cls(Func.from_wire(wire["function"]), wire["multi"])
