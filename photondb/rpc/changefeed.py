@@ -51,16 +51,11 @@ class FeedStub(RemoteObject, Feed):
     async def next(self, max_changes: int) -> list[dict[str, Any]]:
         """The next changes. Cancelling it loses none: the next call gets what this one was about to get."""
         if self._pending is None:
-            self._pending = asyncio.create_task(self._next(self.remote, max_changes))
+            self._pending = asyncio.create_task(_next_changes(self.remote, self._context, max_changes))
         pending = self._pending
         await asyncio.wait([pending])
         self._pending = None
         return pending.result()
-
-    async def _next(self, remote: Remote, max_changes: int) -> list[dict[str, Any]]:
-        response = await remote.call(_NEXT, self._context, maxChanges=max_changes)
-        changes: list[dict[str, Any]] = loads_stored(await read_payload(response.ok, self._context, SERVICE))
-        return changes
 
     def drop(self) -> None:
         super().drop()
@@ -69,6 +64,13 @@ class FeedStub(RemoteObject, Feed):
 
     def __del__(self) -> None:
         self.drop()  # else the call that nobody waits for any more would keep the feed open
+
+
+async def _next_changes(remote: Remote, context: CallContext, max_changes: int) -> list[dict[str, Any]]:
+    # Not a method: its task would keep the stub alive, and with it the feed.
+    response = await remote.call(_NEXT, context, maxChanges=max_changes)
+    changes: list[dict[str, Any]] = loads_stored(await read_payload(response.ok, context, SERVICE))
+    return changes
 
 
 def changefeed_servant(changefeed: ChangefeedApi, max_calls: int = DEFAULT_MAX_CALLS) -> Servant:

@@ -145,9 +145,10 @@ class Link:
     async def close(self) -> None:
         """Close the connection for good."""
         self._closed = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        task, self._task = self._task, None  # kept, it would hold the connection in a cycle of references
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _keep_up(self) -> None:
         """Connect, again and again."""
