@@ -24,6 +24,8 @@ def execute(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Curso
         return responses.atom(_checked(responses.result_datum(value), runtime)), None
     if value.grouping is not None:
         return responses.atom(responses.grouped_datum(value.to_grouped(runtime))), None
+    if value.array_of is not None:
+        return responses.atom(value.to_list(runtime)), None
     cursor = Cursor(runtime, value, options)
     try:
         response = cursor.next_response()
