@@ -41,7 +41,7 @@ MAX_SUBMITS = 2
 """Batches under way at a time over a channel that does not answer at once."""
 
 WATCH_INTERVAL_MS = 1_000
-"""How often a channel that owes answers is asked whether it is still alive."""
+"""How often an idle channel is asked whether it is still alive."""
 
 FIRST_DELAY_MS = 20
 LONGEST_DELAY_MS = 1_000
@@ -99,9 +99,14 @@ class Dispatcher:
 
     async def check(self) -> None:
         """Raise an exception if `query` does not answer."""
-        if self._channel is None:
+        channel = self._channel
+        if channel is None:
             raise ServiceUnavailable("The query service cannot be reached.")
-        await self._channel.submit([])
+        try:
+            await channel.submit([])
+        except ServiceUnavailable as error:
+            self._lose(channel, error)
+            raise
 
     def add(self, session: Session) -> None:
         """Expect queries from a session."""
@@ -248,11 +253,11 @@ class Dispatcher:
         self._turn()
 
     async def _watch(self) -> None:
-        """Notice the loss of a channel over which nothing is submitted, but answers are due."""
+        """Notice the loss of a channel over which nothing is submitted, while answers are due or before some are."""
         while True:
             await asyncio.sleep(WATCH_INTERVAL_MS / 1000)
             channel = self._channel
-            if channel is not None and not self._submits and self.owes_answers:
+            if channel is not None and not self._submits:
                 await self._submit(channel, [])
 
 

@@ -72,6 +72,8 @@ class LoginProtocol(asyncio.Protocol):
         if connection is not None:
             # A client that vanishes without a word is noticed although it owes the server nothing.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            # asyncio does this only for sockets that say that they are TCP, which accepted ones do not.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._limits.handshake_timeout_ms / 1000, self._transport.abort)
 
