@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from photondb.api.auth import SYSTEM_DATABASE_UUID, AuthApi
@@ -190,15 +191,17 @@ class Runtime:
         except TableGone:
             raise self.gone(info) from None
 
-    def write(self, write: Write, info: TableInfo) -> WriteSummary:
-        """Carry out one write statement."""
+    def write(self, writes: Sequence[Write], info: TableInfo) -> list[WriteSummary]:
+        """Carry out statements on one table, as one commit. Raises the first error of a statement as a whole."""
         self.require("write", info.database, info)
-        (outcome,) = wait(self.storage.write(self.context, [write]))
-        if isinstance(outcome, TableGone):
-            raise self.gone(info)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        summaries = []
+        for outcome in wait(self.storage.write(self.context, writes)):
+            if isinstance(outcome, TableGone):
+                raise self.gone(info)
+            if isinstance(outcome, Exception):
+                raise outcome
+            summaries.append(outcome)
+        return summaries
 
     def estimated_rows(self, info: TableInfo) -> int:
         """About how many documents the table has."""

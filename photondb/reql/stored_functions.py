@@ -16,16 +16,20 @@ from photondb.reql.effects import Effects
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.function import Func
 from photondb.reql.javascript_text import function_text
+from photondb.reql.wire import Term
 
 INDEX_PREFIX = b"$reql_index_function$"
 HOOK_PREFIX = b"$reql_write_hook_function$"
 
-Term = list[Any]
 
-
-def stored_term(func: Func) -> Term:
+def stored_term(func: Func) -> list[Any]:
     """The wire term of a function, as the catalogue keeps it: without the place in the query that it came from."""
     return func.to_wire()[:2]
+
+
+def field_term(name: str) -> list[Any]:
+    """The wire term of the function that takes a field of a document."""
+    return [Term.FUNC.value, [[Term.MAKE_ARRAY.value, [1]], [Term.BRACKET.value, [[Term.VAR.value, [1]], name]]]]
 
 
 def require_deterministic(func: Func, whose: str) -> None:
@@ -69,7 +73,7 @@ def index_query(index: IndexInfo) -> str:
     return f"indexCreate('{index.name}', {function_text(index.function)}{given})"
 
 
-def write_hook_datum(hook: Term | None) -> dict[str, Any] | None:
+def write_hook_datum(hook: list[Any] | None) -> dict[str, Any] | None:
     """A table's write hook as `get_write_hook` gives it; None without one."""
     if hook is None:
         return None

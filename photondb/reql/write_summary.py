@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -47,14 +47,40 @@ def summary_datum(summary: WriteSummary) -> dict[str, Any]:
     return result
 
 
-def add_summary(total: WriteSummary, part: WriteSummary) -> None:
-    """Add what a further batch of the same statement did."""
+def add_summary(total: WriteSummary, part: WriteSummary, array_limit: int) -> None:
+    """Add what a further batch of the same statement did. Of the changes `array_limit` are kept, with a warning."""
     for name in _COUNTERS:
         setattr(total, name, getattr(total, name) + getattr(part, name))
     if total.first_error is None:
         total.first_error = part.first_error
     if part.changes is not None:
-        total.changes = [*(total.changes or ()), *part.changes]
-    if part.generated_keys is not None:
-        total.generated_keys = [*(total.generated_keys or ()), *part.generated_keys]
-    total.warnings += tuple(warning for warning in part.warnings if warning not in total.warnings)
+        changes = total.changes = total.changes or []
+        changes += part.changes
+        if len(changes) > array_limit:
+            del changes[array_limit:]
+            warn(total, f"Too many changes, array truncated to {array_limit}.")
+    for warning in part.warnings:
+        warn(total, warning)
+
+
+def add_failure(total: WriteSummary, message: str, old: bytes | None, return_changes: bool | Literal["always"]) -> None:
+    """Count a document that could not be written. `old` is the document (JSON) that stays as it is, if there is one."""
+    total.errors += 1
+    if total.first_error is None:
+        total.first_error = message
+    if return_changes:
+        changes = total.changes = total.changes or []
+        if return_changes == "always":
+            kept = old or b"null"
+            changes.append(b'{"error":%b,"new_val":%b,"old_val":%b}' % (dumps(message), kept, kept))
+
+
+def warn(total: WriteSummary, warning: str) -> None:
+    """Add a warning, once."""
+    if warning not in total.warnings:
+        total.warnings += (warning,)
+
+
+def has_effect(summary: WriteSummary) -> bool:
+    """Whether any document was written."""
+    return bool(summary.deleted or summary.inserted or summary.replaced)

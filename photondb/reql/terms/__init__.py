@@ -1,5 +1,25 @@
 """The terms of the language, one module per family. Importing this package registers all of them."""
 
-from photondb.reql.terms import control, fields
+from photondb.reql.terms import (
+    arithmetic,
+    control,
+    databases,
+    fields,
+    indexes,
+    selections,
+    tables,
+    write_hooks,
+    writes,
+)
 
-__all__ = ["control", "fields"]
+__all__ = [
+    "arithmetic",
+    "control",
+    "databases",
+    "fields",
+    "indexes",
+    "selections",
+    "tables",
+    "write_hooks",
+    "writes",
+]

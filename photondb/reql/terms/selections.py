@@ -70,7 +70,7 @@ def between(
     right_bound: str = "open",
 ) -> TableSlice:
     """The part of a table between two values of the primary key or of an index."""
-    bounds = Bounds(lower, upper, _is_open("left_bound", left_bound), _is_open("right_bound", right_bound))
+    bounds = Bounds(lower, upper, is_open("left_bound", left_bound), is_open("right_bound", right_bound))
     return _narrowed(runtime, table, bounds, index)
 
 
@@ -88,7 +88,7 @@ def between_deprecated(
     """`between` as it once was: null means that there is no bound."""
     lower = MINVAL if lower is None else lower
     upper = MAXVAL if upper is None else upper
-    bounds = Bounds(lower, upper, _is_open("left_bound", left_bound), _is_open("right_bound", right_bound))
+    bounds = Bounds(lower, upper, is_open("left_bound", left_bound), is_open("right_bound", right_bound))
     return _narrowed(runtime, table, bounds, index)
 
 
@@ -114,7 +114,8 @@ def _narrowed(runtime: Runtime, table: TableSlice, bounds: Bounds, name: str | N
     return TableSlice(table.info, index, name, table.ordering, bounds, table.read_mode)
 
 
-def _is_open(option: str, word: str) -> bool:
+def is_open(option: str, word: str) -> bool:
+    """Whether the word that an optional argument for a bound was given is "open" and not "closed"."""
     if word == "open" or word == "closed":
         return word == "open"
     raise logic_error(f'Expected `open` or `closed` for optarg `{option}` (got `"{word}"`).')

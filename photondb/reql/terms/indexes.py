@@ -1,0 +1,143 @@
+"""Secondary indexes: making, dropping, renaming and looking after them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from photondb.api.catalogue import CreateIndex, DropIndex, IndexInfo, RenameIndex, TableInfo
+from photondb.api.storage import IndexStatus
+from photondb.reql.effects import Effects
+from photondb.reql.errors import logic_error, op_failed
+from photondb.reql.function import Func
+from photondb.reql.parameters import Runtime, Table, Value
+from photondb.reql.registry import term
+from photondb.reql.stored_functions import (
+    field_term,
+    index_binary,
+    index_query,
+    is_binary,
+    read_index_binary,
+    require_deterministic,
+    stored_term,
+)
+from photondb.reql.suspend import wait
+from photondb.reql.values import wrong_type
+from photondb.reql.wire import Term
+
+FIRST_POLL_SECONDS = 0.05
+LONGEST_POLL_SECONDS = 1.0
+"""`index_wait` asks at first after this time whether indexes are ready, then after twice as long, and so on up to the
+longest."""
+
+
+@term(Term.INDEX_CREATE, effects=Effects.WRITES)
+def index_create(
+    runtime: Runtime,
+    table: Table,
+    name: str,
+    function: Value = ...,
+    *,
+    multi: bool | None = None,
+    geo: bool | None = None,
+) -> dict[str, Any]:
+    """Make an index of a table, on the field of that name or on what a function gives for a document.
+
+    In a multi index a document is found by each element of the array that the function gives; a geo index is one of
+    geometry. The function may be one that `index_status` showed (a binary), of which the options are kept.
+    """
+    info = table.info
+    _refuse_primary_key(info, name)
+    if function is ...:
+        stored = field_term(name)
+    elif is_binary(function):
+        func, was_multi, was_geo = read_index_binary(function)
+        stored = stored_term(func)
+        multi = was_multi if multi is None else multi
+        geo = was_geo if geo is None else geo
+    else:
+        if type(function) is not Func:
+            raise wrong_type("FUNCTION", function)
+        function.check_arity(1)
+        require_deterministic(function, "Index")
+        stored = stored_term(function)
+    runtime.require("config", info.database, info)
+    runtime.change_catalogue(CreateIndex(info.database, info.name, name, stored, multi=bool(multi), geo=bool(geo)))
+    return {"created": 1}
+
+
+@term(Term.INDEX_DROP, effects=Effects.WRITES)
+def index_drop(runtime: Runtime, table: Table, name: str) -> dict[str, Any]:
+    """Drop an index."""
+    info = table.info
+    runtime.require("config", info.database, info)
+    runtime.change_catalogue(DropIndex(info.database, info.name, name))
+    return {"dropped": 1}
+
+
+@term(Term.INDEX_RENAME, effects=Effects.WRITES)
+def index_rename(
+    runtime: Runtime, table: Table, name: str, new_name: str, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Rename an index; with `overwrite` in place of another one."""
+    info = table.info
+    _refuse_primary_key(info, name)
+    _refuse_primary_key(info, new_name)
+    runtime.require("config", info.database, info)
+    runtime.change_catalogue(RenameIndex(info.database, info.name, name, new_name, overwrite))
+    return {"renamed": int(name != new_name)}
+
+
+@term(Term.INDEX_LIST, effects=Effects.READS)
+def index_list(runtime: Runtime, table: Table) -> list[str]:
+    """The names of a table's indexes, in order."""
+    return sorted(index.name for index in runtime.current(table.info).indexes)
+
+
+@term(Term.INDEX_STATUS, effects=Effects.READS)
+def index_status(runtime: Runtime, table: Table, *names: str) -> list[dict[str, Any]]:
+    """How indexes (all of the table without names) are made, and how far they are built."""
+    return [_status(index, state) for index, state in _states(runtime, table.info, names)]
+
+
+@term(Term.INDEX_WAIT, effects=Effects.READS)
+def index_wait(runtime: Runtime, table: Table, *names: str) -> list[dict[str, Any]]:
+    """Wait until indexes (all of the table without names) are ready, and return their status."""
+    poll_seconds = FIRST_POLL_SECONDS
+    while True:
+        states = _states(runtime, table.info, names)
+        if all(state.ready for _, state in states):
+            return [_status(index, state) for index, state in states]
+        wait(asyncio.sleep(poll_seconds))
+        poll_seconds = min(2 * poll_seconds, LONGEST_POLL_SECONDS)
+        runtime.checkpoint()
+
+
+def _states(runtime: Runtime, info: TableInfo, names: tuple[str, ...]) -> list[tuple[IndexInfo, IndexStatus]]:
+    """Indexes, by name, with their state in storage. Raises for a name that there is not."""
+    states = {state.name: state for state in runtime.index_states(info)}
+    indexes = {index.name: index for index in runtime.current(info).indexes if index.name in states}
+    for name in sorted(names):
+        if name not in indexes:
+            raise op_failed(f"Index `{name}` was not found on table `{runtime.name_of(info)}`.")
+    return [(indexes[name], states[name]) for name in sorted(set(names) or indexes)]
+
+
+def _status(index: IndexInfo, state: IndexStatus) -> dict[str, Any]:
+    status: dict[str, Any] = {
+        "function": index_binary(index),
+        "geo": index.geo,
+        "index": index.name,
+        "multi": index.multi,
+        "outdated": False,
+        "query": index_query(index),
+        "ready": state.ready,
+    }
+    if not state.ready:
+        status["progress"] = state.progress
+    return status
+
+
+def _refuse_primary_key(info: TableInfo, name: str) -> None:
+    if name == info.primary_key:
+        raise logic_error(f"Index name conflict: `{name}` is the name of the primary key.")
