@@ -83,8 +83,9 @@ class IndexBuilder:
         if saved is not None:
             (done,) = _DONE.unpack_from(saved)
             low += saved[_DONE.size :] + b"\0"
-        reader = View(self._store).read(low, layout.end_of(table.document_prefix))
-        rows = reader.take(STEP_ROWS)
+        with View(self._store).read(low, layout.end_of(table.document_prefix)) as reader:
+            rows = reader.take(STEP_ROWS)
+            last = reader.done
         decode = loads_stored if index.fields is None else field_decoder(index.fields)
         start = len(table.document_prefix)
         batch = Batch()
@@ -92,7 +93,7 @@ class IndexBuilder:
             primary = key[start:]
             for entry in index.entries(primary, decode(document)):
                 batch.put(entry, primary)
-        if reader.done:
+        if last:
             batch.delete(progress_key)
             self._finish(table, index, batch)
             return True

@@ -152,10 +152,10 @@ def load(store: Store) -> State | None:
 
 
 def _values(store: Store, prefix: bytes) -> list[bytes]:
-    reader = View(store).read(prefix, layout.end_of(prefix))
     values: list[bytes] = []
-    while not reader.done:
-        values += [value for _, value in reader.take(1000)]
+    with View(store).read(prefix, layout.end_of(prefix)) as reader:
+        while not reader.done:
+            values += [value for _, value in reader.take(1000)]
     return values
 
 

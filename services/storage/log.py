@@ -48,14 +48,16 @@ class Position(msgspec.Struct, gc=False):
 def last_position(view: View, table: int, shard: int = layout.SHARD) -> Position:
     """Where the shard stands, from its last record."""
     low = layout.log_prefix(table, shard)
-    last = view.read(low, layout.end_of(low), descending=True).take(1)
+    with view.read(low, layout.end_of(low), descending=True) as reader:
+        last = reader.take(1)
     return _position(*last[0]) if last else Position()
 
 
 def oldest_sequence(view: View, table: int, shard: int = layout.SHARD) -> int:
     """The first sequence that is still there; 1 when there has been none yet."""
     low = layout.log_prefix(table, shard)
-    first = view.read(low, layout.end_of(low), keys_only=True).take_keys(1)
+    with view.read(low, layout.end_of(low), keys_only=True) as reader:
+        first = reader.take_keys(1)
     return layout.sequence_of(first[0]) if first else 1
 
 
@@ -67,11 +69,11 @@ def read(view: View, table: int, after: int, limit: int, max_bytes: int, shard: 
     records: list[LogRecord] = []
     size = 0
     low, end = layout.record_key(table, shard, after + 1), layout.end_of(layout.log_prefix(table, shard))
-    reader = view.read(low, end)
-    while len(records) < limit and size < max_bytes and not reader.done:
-        for key, value in reader.take(min(READ_CHUNK_RECORDS, limit - len(records))):
-            records.append(decode_record(key, value))
-            size += len(value)
+    with view.read(low, end) as reader:
+        while len(records) < limit and size < max_bytes and not reader.done:
+            for key, value in reader.take(min(READ_CHUNK_RECORDS, limit - len(records))):
+                records.append(decode_record(key, value))
+                size += len(value)
     if records and records[0].sequence > after + 1:
         raise LogGap(records[0].sequence)
     return records

@@ -19,7 +19,7 @@ class Publisher:
         self._bus = bus
         self._tables = tables
         self._version = 0
-        bus.on_gap(self._announce_positions)
+        bus.on_gap(self.announce_positions)
 
     def commit(self, commit: Commit) -> None:
         """Publish the changes of a commit."""
@@ -39,7 +39,7 @@ class Publisher:
         self._version = version
         self._bus.publish_nowait(CATALOGUE_SUBJECT, b"%d" % version)
 
-    def _announce_positions(self) -> None:
+    def announce_positions(self) -> None:
         """Messages may have been lost. A subscriber sees from an empty batch what the last record is."""
         for table in self._tables.values():
             position = table.position

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Self, cast
 
 from rocksdict import (
     BlockBasedOptions,
@@ -140,7 +140,7 @@ class Store:
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """The values of `keys`, in their order, None where there is none."""
         try:
-            values: list[bytes | None] = self._database.get(cast("Any", keys))
+            values = cast("list[bytes | None]", self._database.get(cast("Any", keys)))
         except Exception as error:
             raise _store_error(error) from None
         return values
@@ -169,17 +169,8 @@ class Store:
 
     def is_empty(self) -> bool:
         """Whether there is no key at all."""
-        return not View(self).read(b"", b"\xff", keys_only=True).take_keys(1)
-
-    def approximate_keys(self) -> int:
-        """RocksDB's estimate of the number of keys in the whole store."""
-        return self._database.property_int_value("rocksdb.estimate-num-keys") or 0
-
-    def disk_bytes(self) -> int:
-        """The size of the live table files and memory tables, in bytes."""
-        files = self._database.property_int_value("rocksdb.live-sst-files-size") or 0
-        memory = self._database.property_int_value("rocksdb.cur-size-all-mem-tables") or 0
-        return files + memory
+        with View(self).read(b"", b"\xff", keys_only=True) as reader:
+            return not reader.take_keys(1)
 
 
 def _options(cache_bytes: int, salvage: bool) -> Options:
@@ -281,12 +272,21 @@ class View:
 
 
 class Reader:
-    """An ordered read of one range. Fewer rows than asked for come only at its end, and then `done` is set."""
+    """An ordered read of one range. Fewer rows than asked for come only at its end, and then `done` is set.
+
+    It must be closed, since RocksDB's iterators keep files and the lock of the directory.
+    """
 
     __slots__ = ("done",)
 
     def __init__(self) -> None:
         self.done = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def take(self, count: int) -> list[tuple[bytes, bytes]]:
         """The next keys with their values."""
@@ -368,7 +368,10 @@ class DirectReader(Reader):
             iterator.seek_for_prev(last)
             if iterator.valid() and iterator.key() == last:
                 iterator.prev()
-        _check(iterator)
+        try:
+            _check(iterator)
+        finally:
+            del iterator  # an error's traceback would keep it
 
 
 class PinnedReader(Reader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import photondb.reql.terms  # noqa: F401  # functions are compiled here, which may use any term
 from photondb.api.catalogue import TableInfo
 from photondb.reql.function import Func
 from services.storage import layout
