@@ -15,7 +15,7 @@ from photondb.datum.types import MAX_SAFE_INTEGER, truthy
 from photondb.reql import shape as shapes
 from photondb.reql.effects import Effects
 from photondb.reql.errors import ErrorKind, Frames, ReqlError
-from photondb.reql.function import Func, FunctionCode
+from photondb.reql.function import Func, FunctionCode, literal_term
 from photondb.reql.runtime import Runtime
 from photondb.reql.stream import Stream
 from photondb.reql.values import (
@@ -218,8 +218,20 @@ def constant_function(value: Any) -> Func:
 
 
 def field_function(name: Any) -> Func:
-    """A function that takes the field (or element) `name` of its argument."""
-    return Func.from_wire([Term.FUNC, [[Term.MAKE_ARRAY, [1]], [Term.GET_FIELD, [[Term.VAR, [1]], name]]]])
+    """A function that takes the field `name` of its argument."""
+    return _function_of_row([Term.GET_FIELD, [_ROW, literal_term(name)]])
+
+
+def equality_function(value: Any) -> Func:
+    """A function that says whether its argument equals `value`."""
+    return _function_of_row([Term.EQ, [_ROW, literal_term(value)]])
+
+
+_ROW = [Term.VAR, [1]]
+
+
+def _function_of_row(body: list[Any]) -> Func:
+    return Func.from_wire([Term.FUNC, [[Term.MAKE_ARRAY, [1]], body]])
 
 
 VALUE = Kind("any", None)
@@ -302,6 +314,7 @@ __all__ = [
     "as_object",
     "as_string",
     "constant_function",
+    "equality_function",
     "field_function",
     "reql_error",
 ]
