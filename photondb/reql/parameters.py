@@ -183,7 +183,8 @@ def _constant_function(value: Any) -> Func:
     return constant_function(as_datum(value))
 
 
-def _field_function(value: Any) -> Func:
+def as_field_function(value: Any) -> Func:
+    """A function; a datum stands for the function that takes that field."""
     if type(value) is Func:
         return value
     if type(value) not in PLAIN_TYPES and type(value) is not SingleSelection:
@@ -213,25 +214,24 @@ def constant_function(value: Any) -> Func:
         fields=frozenset(),
         object_body=True,
         path=(),
+        literals=True,  # the value may be a patch
     )
     return Func(code, [None, value])
 
 
 def field_function(name: Any) -> Func:
     """A function that takes the field `name` of its argument."""
-    return _function_of_row([Term.GET_FIELD, [_ROW, literal_term(name)]])
+    return _function_of_row(Term.GET_FIELD, name)
 
 
 def equality_function(value: Any) -> Func:
     """A function that says whether its argument equals `value`."""
-    return _function_of_row([Term.EQ, [_ROW, literal_term(value)]])
+    return _function_of_row(Term.EQ, value)
 
 
-_ROW = [Term.VAR, [1]]
-
-
-def _function_of_row(body: list[Any]) -> Func:
-    return Func.from_wire([Term.FUNC, [[Term.MAKE_ARRAY, [1]], body]])
+def _function_of_row(number: Term, value: Any) -> Func:
+    body = [int(number), [[int(Term.VAR), [1]], literal_term(value)]]
+    return Func.from_wire([int(Term.FUNC), [[int(Term.MAKE_ARRAY), [1]], body]])
 
 
 VALUE = Kind("any", None)
@@ -263,7 +263,7 @@ Function = Annotated[Func, Kind("function", _function)]
 """A function proper."""
 ConstantOrFunction = Annotated[Func, Kind("function or datum", _constant_function)]
 """A function; a datum stands for the function that always gives it."""
-FieldOrFunction = Annotated[Func, Kind("function or field name", _field_function, "field")]
+FieldOrFunction = Annotated[Func, Kind("function or field name", as_field_function, "field")]
 """A function; a string stands for the function that takes that field."""
 Durability = Annotated[Any, Kind("durability", _durability)]
 """The word "hard" or "soft"."""
@@ -308,6 +308,7 @@ __all__ = [
     "Value",
     "as_array",
     "as_boolean",
+    "as_field_function",
     "as_int32",
     "as_integer",
     "as_number",
