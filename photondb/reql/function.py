@@ -25,7 +25,7 @@ class FunctionCode:
 
     `slots` are the frame positions of its parameters, `captures` those of outer variables that it uses, `fields` the
     top-level fields of its first argument that it looks at (None when it may look at all of them), `object_body` says
-    that the body is an object literal, which `filter` treats as a pattern.
+    that the body is an object literal, which `filter` treats as a pattern; `literals` that it may hold `r.literal`.
     """
 
     __slots__ = (
@@ -33,6 +33,7 @@ class FunctionCode:
         "captures",
         "effects",
         "fields",
+        "literals",
         "object_body",
         "path",
         "shape",
@@ -52,6 +53,7 @@ class FunctionCode:
         fields: frozenset[str] | None,
         object_body: bool,
         path: Frames,
+        literals: bool = False,
     ) -> None:
         self.slots = slots
         self.body = body
@@ -62,6 +64,7 @@ class FunctionCode:
         self.fields = fields
         self.object_body = object_body
         self.path = path
+        self.literals = literals
         self.simple_field = _simple_field(shape)
 
 
@@ -144,12 +147,14 @@ class Func:
         )
 
     def to_wire(self) -> list[Any]:
-        """The function as a FUNC term that stands for itself. A third element {"frames": [...]} says where the body
-        stands in the query that it came from, for the backtraces of its errors."""
+        """The function as a FUNC term that stands for itself. A third element {"frames": [...], "literals": ...} says
+        where the body stands in the query that it came from, for the backtraces of its errors, and whether `r.literal`
+        may stand in it."""
         code = self.code
         names = {slot - code.variable_base: number for number, slot in enumerate(code.slots, 1)}
+        about = {"frames": list(code.path), "literals": code.literals}
         body = _Writer(self.frame, code.variable_base, names).term(code.shape[2])
-        return [int(Term.FUNC), [[int(Term.MAKE_ARRAY), list(names.values())], body], {"frames": list(code.path)}]
+        return [int(Term.FUNC), [[int(Term.MAKE_ARRAY), list(names.values())], body], about]
 
     @staticmethod
     def from_wire(term: list[Any]) -> Func:

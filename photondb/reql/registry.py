@@ -23,11 +23,16 @@ from photondb.reql.runtime import Runtime
 from photondb.reql.wire import Term
 
 if TYPE_CHECKING:
+    from photondb.reql.callsite import Run
     from photondb.reql.compiler import Compiler, Node
     from photondb.reql.errors import Frames
     from photondb.reql.shape import Shape
 
     SpecialForm = Callable[[Compiler, Shape, Frames], Node]
+    FastPath = Callable[[Shape, list[Run], Callable[..., Any]], Run | None]
+    """Makes a closure of its own for a call in a common form, from the call's shape, the closures of its arguments and
+    the general call, which takes a frame and evaluated arguments (of a term over sequences, the first one only); None
+    for a call in another form."""
 
 Grouped = Literal["each", "stream", "starts", "whole"]
 """What a term does with grouped data as its first argument: it is applied to each group; the same, but a grouped
@@ -56,12 +61,13 @@ class Definition:
         self,
         number: Term,
         function: Callable[..., Any],
-        effects: Effects,
+        effects: Effects | Callable[[int], Effects],
         grouped: Grouped,
         over_sequences: OverSequences,
         pseudotypes: frozenset[str],
         literals: bool,
         implied_database: bool,
+        fast: FastPath | None,
     ) -> None:
         self.number = number
         self.function = function
@@ -72,6 +78,7 @@ class Definition:
         self.pseudotypes = pseudotypes
         self.literals = literals
         self.implied_database = implied_database
+        self.fast = fast
         self.doc = inspect.getdoc(function) or ""
         self.wants_runtime = False
         self.parameters: list[Parameter] = []
@@ -103,6 +110,10 @@ class Definition:
             return self.parameters[position]
         assert self.rest is not None
         return self.rest
+
+    def effects_of(self, arguments: int) -> Effects:
+        """The effects of a call with so many arguments, besides theirs."""
+        return self.effects if isinstance(self.effects, Effects) else self.effects(arguments)
 
     @property
     def takes_grouped_stream(self) -> bool:
@@ -162,24 +173,26 @@ def _claim(number: Term) -> None:
 def term(
     number: Term,
     *,
-    effects: Effects = Effects.NONE,
+    effects: Effects | Callable[[int], Effects] = Effects.NONE,
     grouped: Grouped = "each",
     over_sequences: OverSequences = "",
     pseudotypes: tuple[str, ...] = (),
     literals: bool = False,
     implied_database: bool = False,
+    fast: FastPath | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function as a term.
 
-    `over_sequences` also applies it to sequences of what it takes first, `pseudotypes` names those that it then takes
-    as objects, `literals` allows `r.literal` within its arguments. With `implied_database` the first argument, a
-    database, may be left out: then it is the one of the run option `db`.
+    `effects` may be a function of the number of arguments. `over_sequences` also applies the term to sequences of what
+    it takes first, `pseudotypes` names those that it then takes as objects. `literals` allows `r.literal` within its
+    arguments after the first. With `implied_database` the first argument, a database, may be left out: then it is the
+    one of the run option `db`. `fast` may have a closure of its own for a common form of call.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         _claim(number)
         TERMS[number] = Definition(
-            number, function, effects, grouped, over_sequences, frozenset(pseudotypes), literals, implied_database
+            number, function, effects, grouped, over_sequences, frozenset(pseudotypes), literals, implied_database, fast
         )
         return function
 

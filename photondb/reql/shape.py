@@ -82,15 +82,17 @@ class _NotConstant(Exception):
 
 
 class Shaper:
-    """Takes one query apart. `constants` and `variables` (a count) grow as terms are taken in."""
+    """Takes one query apart. `constants` and `variables` (a count) grow as terms are taken in. `literals` allows
+    constants that are what `r.literal` evaluates to, in functions that were written to the wire."""
 
-    __slots__ = ("constants", "lift_arrays", "now", "variables")
+    __slots__ = ("constants", "lift_arrays", "literals", "now", "variables")
 
-    def __init__(self, now: Mapping[str, Any] | None, lift_arrays: bool = True) -> None:
+    def __init__(self, now: Mapping[str, Any] | None, lift_arrays: bool = True, literals: bool = False) -> None:
         self.constants: list[Any] = []
         self.variables = 0
         self.now = now
         self.lift_arrays = lift_arrays
+        self.literals = literals
 
     def shape(self, node: Any, scope: Scope = EMPTY_SCOPE, keep_strings: bool = False, depth: int = 0) -> Shape:
         """The shape of a wire term. Raises CompileError with the frames that lead to what is wrong."""
@@ -112,7 +114,7 @@ class Shaper:
                 value = float(value)
         elif kind is dict or kind is list:
             try:
-                value = validate(value, literals=True)
+                value = validate(value, literals=self.literals)
             except DatumError as error:
                 raise ReqlError(ErrorKind.LOGIC, error.message, ()) from None
         self.constants.append(value)

@@ -45,6 +45,13 @@ class Bounds:
         self.right_open = right_open
 
 
+def is_open(option: str, word: str) -> bool:
+    """Whether a bound is left out, by the `word` that an optional argument (`left_bound`, `right_bound`) says."""
+    if word == "open" or word == "closed":
+        return word == "open"
+    raise ReqlError(ErrorKind.LOGIC, f'Expected `open` or `closed` for optarg `{option}` (got `"{word}"`).')
+
+
 class TableSlice:
     """A table, possibly narrowed by `between` and ordered by `order_by(index=...)`.
 
