@@ -52,7 +52,7 @@ class Auth:
         self._iterations = iterations
         self._accounts: dict[str, Account] = {}
         # Grows over restarts too, so that nobody takes what he remembers from before for what is true now.
-        self._version = time.time_ns() // 1_000_000
+        self._version = time.time_ns() // 1_000
         self._exchanges = Exchanges()
         self._secret = secrets.token_bytes(32)
         self._changing = asyncio.Lock()
