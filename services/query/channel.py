@@ -25,7 +25,6 @@ from photondb.datum.json import dumps
 from photondb.reql.errors import ClientError, ErrorKind, ReqlError, op_failed
 from photondb.reql.function import Frame
 from photondb.reql.parameters import reql_error
-from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shaper
 from photondb.reql.suspend import Evaluation
 from photondb.reql.wire import QueryType
@@ -140,7 +139,7 @@ class _Batch:
         self.others: list[Callable[[], Answer | None]] = []
         self.reads: list[tuple[Request, Plan, Frame, RunOptions]] = []
         self.read_keys: list[tuple[int, bytes]] = []
-        self.writes: list[tuple[Request, TableInfo, RunOptions]] = []
+        self.writes: list[tuple[Request, TableInfo, RunOptions, list[str]]] = []
         self.write_statements: list[Write] = []
 
     def take(self, request: Request) -> None:
@@ -212,10 +211,10 @@ class _Batch:
         if info is None:
             return False
         try:
-            statement = plan.write.write(frame, info, options.language.get("durability"))
-        except DatumError:
-            return False
-        self.writes.append((request, info, options))
+            statement, keys = plan.write.write(frame, info, options.language.get("durability"))
+        except (DatumError, ReqlError):
+            return False  # the evaluator finds the same, and says it with its place in the query
+        self.writes.append((request, info, options, keys))
         self.write_statements.append(statement)
         return True
 
@@ -228,7 +227,7 @@ class _Batch:
         started = start_eagerly(self._write())
         if started.task is not None:
             self.service.keep(started.task)
-            for request, _, options in self.writes:
+            for request, _, options, _ in self.writes:
                 if options.noreply:
                     session = self.channel.session(request.session)
                     session.noreply.add(started.task)
@@ -244,10 +243,12 @@ class _Batch:
         except Exception as error:
             outcomes = [internal_error(error)] * len(self.writes)
         answers = []
-        for (request, info, options), outcome in zip(self.writes, outcomes, strict=True):
+        for (request, info, options, keys), outcome in zip(self.writes, outcomes, strict=True):
             if options.noreply:
                 payload = NO_ANSWER
             elif isinstance(outcome, WriteSummary):
+                if keys:
+                    outcome.generated_keys = list(keys)
                 payload = responses.raw_atom(summary_json(outcome))
             elif isinstance(outcome, TableGone):
                 payload = responses.failure(op_failed(f"Table `{info.database}.{info.name}` does not exist."))

@@ -6,10 +6,12 @@ all that arrived together: one multi-get for the reads, one commit for the write
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from photondb.api.catalogue import Catalogue, TableInfo
+from photondb.api.catalogue import Catalogue, Durability, TableInfo
 from photondb.api.storage import Write
+from photondb.datum.errors import DatumError
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from photondb.reql import shape as shapes
@@ -21,6 +23,17 @@ from photondb.reql.parameters import constant_function
 from photondb.reql.pipeline import field_decoder
 from photondb.reql.shape import Shape
 from photondb.reql.wire import Term
+from photondb.reql.write_statements import (
+    BATCH_ROWS,
+    DEFAULT_OPTIONS,
+    PointKind,
+    WriteOptions,
+    insert_write,
+    point_write,
+    with_generated_keys,
+)
+
+SYSTEM_DATABASE = "rethinkdb"
 
 _ROW_TERMS = frozenset(
     {Term.PLUCK, Term.WITHOUT, Term.BRACKET, Term.GET_FIELD, Term.MERGE, Term.HAS_FIELDS, Term.DEFAULT, Term.KEYS}
@@ -61,7 +74,7 @@ def _point(shape: Shape) -> tuple[TableName, int] | None:
     if shape[0] != Term.GET or shape[2] or len(shape[1]) != 2:
         return None
     table = _table_name(shape[1][0])
-    if table is None or table.database == "rethinkdb" or shape[1][1][0] != shapes.CONSTANT:
+    if table is None or table.database == SYSTEM_DATABASE or shape[1][1][0] != shapes.CONSTANT:
         return None
     return table, 1 + shape[1][1][1]
 
@@ -120,53 +133,81 @@ def _may_quote(body: Shape) -> bool:
 
 
 class PointWrite:
-    """An update, replace or delete of one document, or an insert of constant documents."""
+    """An update, replace or delete of one document, or an insert of constant ones.
 
-    __slots__ = ("durability", "function", "key_slot", "kind", "table")
+    `make` gives the statement and the primary keys that were made for it; it raises DatumError for a key that cannot
+    be one.
+    """
 
-    def __init__(self, kind: Any, table: TableName, key_slot: int, function: Run | None, durability: Any) -> None:
-        self.kind = kind
+    __slots__ = ("_make", "durability", "table")
+
+    def __init__(self, table: TableName, make: MakeWrite, durability: Durability | None) -> None:
         self.table = table
-        self.key_slot = key_slot
-        self.function = function
+        self._make = make
         self.durability = durability
 
-    def write(self, frame: Frame, info: TableInfo, durability: Any) -> Write:
-        """The write statement; raises DatumError for a key that cannot be one."""
-        function = None
-        if self.function is not None:
-            value = self.function(frame)
-            function = value if type(value) is Func else constant_function(value)
-        return Write(
-            table=info.id,
-            kind=self.kind,
-            keys=(primary_key(frame[self.key_slot]),),
-            function=function,
-            durability=self.durability or durability,
-        )
+    def write(self, frame: Frame, info: TableInfo, durability: Durability | None) -> tuple[Write, list[str]]:
+        """The statement for a table, where the run option `durability` stands in for that of the term."""
+        durability = self.durability or durability
+        return self._make(frame, info, DEFAULT_OPTIONS if durability is None else WriteOptions(durability))
 
 
-_POINT_WRITES = {Term.UPDATE: "update", Term.REPLACE: "replace", Term.DELETE: "delete"}
+MakeWrite = Callable[[Frame, TableInfo, WriteOptions], tuple[Write, list[str]]]
+
+_CHANGES: dict[int, PointKind] = {Term.UPDATE: "update", Term.REPLACE: "replace", Term.DELETE: "delete"}
 
 
-def point_write(compiler: Compiler, shape: Shape) -> PointWrite | None:
-    """The write of one document that a query is, if it is one."""
-    kind = _POINT_WRITES.get(shape[0])
-    if kind is None:
+def point_write_of(compiler: Compiler, shape: Shape) -> PointWrite | None:
+    """The write of one document, or of some constant ones, that a query is, if it is one."""
+    durability = _only_durability(shape) if shape[0] in (*_CHANGES, Term.INSERT) else ...
+    if durability is ... or not shape[1]:
         return None
-    durability = _only_durability(shape)
-    point = _point(shape[1][0]) if shape[1] else None
-    if point is None or durability is ...:
+    if shape[0] == Term.INSERT:
+        return _constant_insert(shape, durability)
+    return _point_change(compiler, shape, durability)
+
+
+def _constant_insert(shape: Shape, durability: Durability | None) -> PointWrite | None:
+    table = _table_name(shape[1][0])
+    if table is None or table.database == SYSTEM_DATABASE or len(shape[1]) != 2 or shape[1][1][0] != shapes.CONSTANT:
         return None
-    function = None
+    slot = 1 + shape[1][1][1]
+
+    def make(frame: Frame, info: TableInfo, options: WriteOptions) -> tuple[Write, list[str]]:
+        given = frame[slot]
+        documents = given if type(given) is list else (given,)
+        if len(documents) > BATCH_ROWS or type(given) not in (dict, list):
+            raise DatumError("an insert that the evaluator takes apart, or says what is wrong with")
+        complete, keys = with_generated_keys(documents, info.primary_key)
+        return insert_write(info, complete, "error", options), keys
+
+    return PointWrite(table, make, durability)
+
+
+def _point_change(compiler: Compiler, shape: Shape, durability: Durability | None) -> PointWrite | None:
+    point = _point(shape[1][0])
+    if point is None:
+        return None
+    table, key_slot = point
+    kind = _CHANGES[shape[0]]
+    function: Run | None = None
     if kind != "delete":
-        if len(shape[1]) != 2:
+        if len(shape[1]) != 2 or shape[1][1][0] not in (shapes.CONSTANT, shapes.OBJECT, Term.FUNC):
             return None
-        node = compiler.compile(shape[1][1], (1,))
-        if not node.effects.pushable or (shape[1][1][0] not in (shapes.CONSTANT, shapes.OBJECT, Term.FUNC)):
+        node = compiler.compile(shape[1][1], (1,), literals=kind == "update")
+        if not node.effects.pushable:
             return None
         function = node.run
-    return PointWrite(kind, *point, function, durability)
+
+    def make(frame: Frame, info: TableInfo, options: WriteOptions) -> tuple[Write, list[str]]:
+        key = primary_key(frame[key_slot])
+        if function is None:
+            return point_write(info, kind, (key,), None, options), []
+        value = function(frame)
+        change = value if type(value) is Func else constant_function(value)
+        return point_write(info, kind, (key,), change, options), []
+
+    return PointWrite(table, make, durability)
 
 
 def _only_durability(shape: Shape) -> Any:

@@ -14,7 +14,7 @@ from photondb.reql.effects import Effects
 from photondb.reql.function import Frame
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
-from services.query.fastpaths import PointRead, PointWrite, point_read, point_write
+from services.query.fastpaths import PointRead, PointWrite, point_read, point_write_of
 
 PLAN_CACHE_SIZE = 4096
 
@@ -35,7 +35,7 @@ class Plan:
         self.write: PointWrite | None = None
         if not options - {"durability"}:
             self.read = point_read(compiler, shape)
-            self.write = None if self.read else point_write(compiler, shape)
+            self.write = None if self.read else point_write_of(compiler, shape)
         self.frame_size = compiler.frame_size
 
     def frame(self, runtime: Runtime | None, constants: list[Any]) -> Frame:
