@@ -18,12 +18,15 @@ struct FeedRequest {
   index @3 :Int64 = -1;           # the id of an index; negative for the primary key
   ranges @4 :Storage.KeyRanges;
   steps @5 :Data;                 # JSON list of what is done to the old and the new value; empty for nothing
-  includeInitial @6 :Bool;
-  includeStates @7 :Bool;
-  includeTypes @8 :Bool;
-  squash @9 :Bool;                # several changes of one document become one
-  squashSeconds @10 :Float64;     # and changes are held back for so long; 0 for not at all
-  queueSize @11 :UInt32 = 100000; # changes that wait for the reader before some are dropped
+  limit @6 :Int64 = -1;           # a feed on the first so many rows in the order of the key; negative for all
+  descending @7 :Bool;            # from the end of that order
+  includeInitial @8 :Bool;        # begin with what is there already
+  includeStates @9 :Bool;
+  includeTypes @10 :Bool;
+  includeOffsets @11 :Bool;       # tell where among the first rows one comes and goes
+  squash @12 :Bool;               # several changes of one document become one while they wait for the reader
+  squashSeconds @13 :Float64;     # and changes are held back for so long; 0 for not at all
+  queueSize @14 :UInt32 = 100000; # changes that wait for the reader; when there are more, all of them are dropped
 }
 
 struct OpenResult {
@@ -35,14 +38,20 @@ struct OpenResult {
 
 interface Feed {
   next @0 (context :Common.Context, maxChanges :UInt32) -> ChangesResult;
-  # The next changes: waits until there is one at least.
+  # The next changes: waits until there is one at least. One call at a time. What a call was about to return when it
+  # was cancelled is lost: who does not want to wait any longer should leave the call alone and take its result later.
 
   close @1 (context :Common.Context) -> Common.Done;
 }
 
 struct ChangesResult {
   union {
-    ok @0 :Common.Payload;  # JSON list of the objects that the client sees
+    ok @0 :Changes;
     error @1 :Common.Error;
   }
+}
+
+struct Changes {
+  rows @0 :Common.Payload;  # the objects that the client sees: JSON values joined by commas, without brackets
+  count @1 :UInt32;
 }

@@ -6,7 +6,8 @@ struct ChangeBatch {
   #
   # Record i has the sequence number firstSequence + i. A subscriber that sees a batch whose firstSequence is not the one
   # after the last that it had has missed something (the bus may lose messages) and reads it with `Storage.readLog`. A
-  # batch that it had already (the bus may repeat messages) is ignored.
+  # batch that it had already (the bus may repeat messages) is ignored. A batch without records only says which number
+  # comes next: it is published when messages may have been lost.
 
   table @0 :Text;           # the table's uuid
   shard @1 :UInt16;

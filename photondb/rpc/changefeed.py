@@ -9,7 +9,8 @@ import msgspec
 
 from photondb.api.changefeed import ChangefeedApi, Feed, FeedRequest
 from photondb.api.context import CallContext
-from photondb.datum.json import dumps, loads_stored
+from photondb.reql.chunk import Chunk
+from photondb.reql.errors import op_failed
 from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.client import RpcClient
@@ -46,18 +47,21 @@ class FeedStub(RemoteObject, Feed):
     def __init__(self, remote: Remote, context: CallContext) -> None:
         super().__init__(remote)
         self._context = msgspec.structs.replace(context, deadline=None)
-        self._pending: asyncio.Task[list[dict[str, Any]]] | None = None
+        self._pending: asyncio.Task[Chunk] | None = None
 
-    async def next(self, max_changes: int) -> list[dict[str, Any]]:
-        """The next changes. Cancelling it loses none: the next call gets what this one was about to get."""
+    async def next(self, max_changes: int) -> Chunk:
+        """The next changes. A cancelled call goes on by itself, and the next one takes what it got."""
         if self._pending is None:
             self._pending = asyncio.create_task(_next_changes(self.remote, self._context, max_changes))
         pending = self._pending
         await asyncio.wait([pending])
         self._pending = None
+        if pending.cancelled():
+            raise op_failed("The feed was closed.")
         return pending.result()
 
     def drop(self) -> None:
+        """Close the feed without waiting."""
         super().drop()
         if self._pending is not None:
             self._pending.cancel()
@@ -66,11 +70,11 @@ class FeedStub(RemoteObject, Feed):
         self.drop()  # else the call that nobody waits for any more would keep the feed open
 
 
-async def _next_changes(remote: Remote, context: CallContext, max_changes: int) -> list[dict[str, Any]]:
+async def _next_changes(remote: Remote, context: CallContext, max_changes: int) -> Chunk:
     # Not a method: its task would keep the stub alive, and with it the feed.
-    response = await remote.call(_NEXT, context, maxChanges=max_changes)
-    changes: list[dict[str, Any]] = loads_stored(await read_payload(response.ok, context, SERVICE))
-    return changes
+    changes = (await remote.call(_NEXT, context, maxChanges=max_changes)).ok
+    count = changes.count
+    return Chunk.of_blob(await read_payload(changes.rows, context, SERVICE), count)
 
 
 def changefeed_servant(changefeed: ChangefeedApi, max_calls: int = DEFAULT_MAX_CALLS) -> Servant:
@@ -99,8 +103,10 @@ class _FeedHandlers(ClosableHandlers):
     async def next(self, call: Call) -> None:
         max_changes = call.params.maxChanges
         call.release_params()
-        changes = await self._feed.next(max_changes)
-        write_payload(call.results.init("ok"), dumps(changes), self)
+        chunk = await self._feed.next(max_changes)
+        changes = call.results.init("ok")
+        changes.count = len(chunk)
+        write_payload(changes.init("rows"), chunk.json(), self)
 
 
 def _write_request(request: FeedRequest) -> dict[str, Any]:
@@ -113,9 +119,12 @@ def _write_request(request: FeedRequest) -> dict[str, Any]:
         "index": -1 if request.index is None else request.index,
         "ranges": write_ranges(request.ranges),
         "steps": write_steps(request.steps),
+        "limit": -1 if request.limit is None else request.limit,
+        "descending": request.descending,
         "includeInitial": request.include_initial,
         "includeStates": request.include_states,
         "includeTypes": request.include_types,
+        "includeOffsets": request.include_offsets,
         "squash": squash is not False,
         "squashSeconds": 0.0 if isinstance(squash, bool) else float(squash),
         "queueSize": request.queue_size,
@@ -124,7 +133,7 @@ def _write_request(request: FeedRequest) -> dict[str, Any]:
 
 def _read_request(reader: Any) -> FeedRequest:
     """What a `FeedRequest` holds."""
-    index, seconds = reader.index, reader.squashSeconds
+    index, limit, seconds = reader.index, reader.limit, reader.squashSeconds
     return FeedRequest(
         table=reader.table,
         table_uuid=reader.tableUuid,
@@ -132,9 +141,12 @@ def _read_request(reader: Any) -> FeedRequest:
         index=None if index < 0 else index,
         ranges=read_ranges(reader.ranges),
         steps=read_steps(reader.steps),
+        limit=None if limit < 0 else limit,
+        descending=reader.descending,
         include_initial=reader.includeInitial,
         include_states=reader.includeStates,
         include_types=reader.includeTypes,
+        include_offsets=reader.includeOffsets,
         squash=(seconds or True) if reader.squash else False,
         queue_size=reader.queueSize,
     )

@@ -14,6 +14,7 @@ from capnp import KjException
 
 from photondb.rpc.address import Address
 from photondb.rpc.backoff import Backoff
+from photondb.rpc.deadline import within
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
 from photondb.rpc.remote import Remote
@@ -106,7 +107,7 @@ class Link:
         self._interface = interface
         self._options = options
         self._connection: Connection | None = None
-        self._connected = asyncio.Event()
+        self._waiting: set[asyncio.Future[Connection]] = set()
         self._problem = "not connected yet"
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -122,33 +123,40 @@ class Link:
         Raises ServiceUnavailable when it takes longer, or the link is closed.
         """
         if self._closed:
-            raise ServiceUnavailable(f"The connection to the {self._service} service was closed.")
+            raise self._closed_error()
+        if self._connection is not None:
+            return self._connection
         if self._task is None:
             self._task = asyncio.create_task(self._keep_up())
-        wait_ms = self._options.reconnect_wait_ms if remaining_ms is None else remaining_ms
+        waiting: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
         try:
-            async with asyncio.timeout(wait_ms / 1000):
-                while self._connection is None:
-                    await self._connected.wait()
+            return await within(waiting, self._options.reconnect_wait_ms if remaining_ms is None else remaining_ms)
         except TimeoutError:
             raise ServiceUnavailable(
                 f"The {self._service} service at {self._address} cannot be reached: {self._problem}."
             ) from None
-        return self._connection
+        finally:
+            self._waiting.discard(waiting)
 
     def forget(self, connection: Connection) -> None:
         """Make no more calls over `connection`, because one has found it lost."""
         if self._connection is connection:
             self._connection = None
-            self._connected.clear()
 
     async def close(self) -> None:
         """Close the connection for good."""
         self._closed = True
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(self._closed_error())
         task, self._task = self._task, None  # kept, it would hold the connection in a cycle of references
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+
+    def _closed_error(self) -> ServiceUnavailable:
+        return ServiceUnavailable(f"The connection to the {self._service} service was closed.")
 
     async def _keep_up(self) -> None:
         """Connect, again and again."""
@@ -172,7 +180,9 @@ class Link:
     async def _use(self, connection: Connection) -> None:
         """Offer the connection to callers until it is lost."""
         self._connection = connection
-        self._connected.set()
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(connection)
         try:
             await connection.wait_lost(self._options.ping_every_ms, self._options.ping_timeout_ms)
         finally:

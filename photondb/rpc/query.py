@@ -123,7 +123,10 @@ class _ChannelHandlers(ClosableHandlers):
 
 
 class AnswerSinkStub(AnswerSink):
-    """A gateway's sink. Up to 16 deliveries are under way at a time; `deliver` returns when its own are."""
+    """A gateway's sink. `deliver` returns when the answers are under way, and only _SINK_WINDOW packets are at a time.
+
+    It raises what an earlier delivery failed with: the sink is lost then.
+    """
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
@@ -136,7 +139,7 @@ class AnswerSinkStub(AnswerSink):
             await self.send(packet)
 
     async def send(self, packet: AnswerPacket) -> None:
-        """Begin to deliver a packet, as soon as the window has room. Raises what an earlier delivery failed with."""
+        """Begin to deliver a packet, as soon as the window has room."""
         await self._window.acquire()
         if self._failure is not None:
             self._window.release()

@@ -63,7 +63,7 @@ def _deadline_ms(context: CallContext) -> int:
 
 def _narrowed(column: list[T]) -> list[T]:
     """A column as it is written: one entry where all are equal."""
-    return column[:1] if column.count(column[0]) == len(column) else column
+    return column[:1] if column and column.count(column[0]) == len(column) else column
 
 
 def _widened(column: Any, count: int, default: T) -> list[T]:

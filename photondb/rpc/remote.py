@@ -15,6 +15,7 @@ from capnp import KjException
 from photondb.api.context import CallContext
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.rpc.context import write_context
+from photondb.rpc.deadline import within
 from photondb.rpc.errors import ConnectionLost, DeadlineExceeded, InternalError, WireError
 from photondb.rpc.limits import MESSAGE_WORDS
 
@@ -59,21 +60,15 @@ class Remote:
             if remaining_ms is None:
                 response = await request.send()
             else:
-                response = await self._before_deadline(request, remaining_ms, method)
+                response = await within(_future(request.send()), remaining_ms)
         except KjException as error:
             raise self._translated(error, method) from None
-        if response.which() == "error":
-            raise WireError.read(response.error).exception()
-        return response
-
-    async def _before_deadline(self, request: Any, remaining_ms: int, method: Method) -> Any:
-        timeout = asyncio.timeout(remaining_ms / 1000)
-        try:
-            async with timeout:
-                return await request.send()
         except TimeoutError:
             message = f"The {self.service} service did not answer before the deadline."
             raise DeadlineExceeded(message, indeterminate=method.effects) from None
+        if response.which() == "error":
+            raise WireError.read(response.error).exception()
+        return response
 
     def _translated(self, error: KjException, method: Method) -> ReqlError:
         """What a failure of the call itself means to the caller."""
@@ -93,6 +88,13 @@ class Remote:
             f"Calling the {self.service} service failed. The log has the details under request id {request_id}.",
             request_id,
         )
+
+
+def _future(promise: Any) -> asyncio.Future[Any]:
+    """The future that pycapnp makes when a promise is awaited: the first thing that it waits for."""
+    future: asyncio.Future[Any] = next(promise.__await__())
+    future._asyncio_future_blocking = False  # as it was before; who awaits it sets it again
+    return future
 
 
 _CLOSE = Method("close")

@@ -106,7 +106,7 @@ async def test_a_service_that_hangs_for_long_counts_as_lost(address: str) -> Non
         with pytest.raises(ConnectionLost):
             await call
         with pytest.raises(ServiceUnavailable, match="it does not answer"):
-            await stub.echo(context=within(0.5))  # it still accepts connections: its kernel does
+            await stub.echo(context=within(3))  # it still accepts connections: its kernel does
         os.kill(service.pid, signal.SIGCONT)
         assert await stub.echo(b"back") == [b"back"]
         await stub.close()
