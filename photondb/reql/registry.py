@@ -17,22 +17,23 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from photondb.reql.callsite import Run
 from photondb.reql.effects import Effects
 from photondb.reql.parameters import KIND_OF_TYPE, Kind
 from photondb.reql.runtime import Runtime
+from photondb.reql.shape import Shape
 from photondb.reql.wire import Term
 
 if TYPE_CHECKING:
-    from photondb.reql.callsite import Run
     from photondb.reql.compiler import Compiler, Node
     from photondb.reql.errors import Frames
-    from photondb.reql.shape import Shape
 
     SpecialForm = Callable[[Compiler, Shape, Frames], Node]
-    FastPath = Callable[[Shape, list[Run], Callable[..., Any]], Run | None]
-    """Makes a closure of its own for a call in a common form, from the call's shape, the closures of its arguments and
-    the general call, which takes a frame and evaluated arguments (of a term over sequences, the first one only); None
-    for a call in another form."""
+
+FastPath = Callable[[Shape, list[Run], Callable[..., Any]], Run | None]
+"""Makes a closure of its own for a call in a common form, from the call's shape, the closures of its arguments and the
+general call, which takes a frame and evaluated arguments (of a term over sequences, the first one only); None for a
+call in another form."""
 
 Grouped = Literal["each", "stream", "starts", "whole"]
 """What a term does with grouped data as its first argument: it is applied to each group; the same, but a grouped
