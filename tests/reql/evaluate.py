@@ -1,4 +1,4 @@
-"""Evaluates driver terms in this process, for tests of terms that need no table."""
+"""Evaluates driver terms in this process, for tests of terms that read no table."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import photondb.reql.terms  # noqa: F401  # registers the terms
+from photondb.api.catalogue import Catalogue, DatabaseInfo, TableInfo
 from photondb.datum.time import make_time
 from photondb.reql.compiler import Compiler
 from photondb.reql.function import Frame
@@ -19,6 +20,14 @@ from photondb.reql.values import Grouped, as_datum
 
 NOW = make_time(1_375_147_296.681, "+00:00")
 """What `r.now()` is in evaluated queries."""
+
+_CATALOGUE = Catalogue(
+    version=1,
+    databases={"test": DatabaseInfo(uuid="00000000-0000-4000-8000-000000000001", name="test")},
+    tables={("test", "table"): TableInfo(1, "00000000-0000-4000-8000-000000000002", "table", "test")},
+)
+_SERVICE: Any = SimpleNamespace(storage=None, auth=None, catalogue=_CATALOGUE)
+"""What is around these queries: they may name `r.db("test").table("table")`, but not read it."""
 
 
 def evaluate(query: Any, **options: Any) -> Any:
@@ -32,7 +41,7 @@ def evaluate(query: Any, **options: Any) -> Any:
     shape = shaper.shape(term)
     compiler = Compiler(len(shaper.constants), shaper.variables, frozenset(options))
     node = compiler.compile(shape, ())
-    runtime = Runtime(SimpleNamespace(storage=None), options=options)  # type: ignore[arg-type]  # no query here reads
+    runtime = Runtime(_SERVICE, options=options)
     frame: Frame = [runtime, *shaper.constants]
     frame.extend([None] * (compiler.frame_size - len(frame)))
     return asyncio.run(_complete(Evaluation().begin, lambda: _datum(node.run(frame), runtime)))
