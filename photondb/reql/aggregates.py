@@ -281,7 +281,7 @@ class _Reducing:
     def result(self) -> Any:
         if not self.values:
             error = non_existence_error("Cannot reduce over an empty stream.")
-            error.frames = self.func.code.path
+            error.frames = self.func.code.path[:-1]
             raise error
         return self.values[0]
 

@@ -283,6 +283,11 @@ class LocalStep:
 Step = FilterStep | MapStep | ConcatMapStep | ZipStep | LocalStep
 
 
+def keeps_count(steps: Sequence[Step]) -> bool:
+    """Whether as many rows leave the steps as enter them."""
+    return all(type(step) is MapStep and not step.skip_missing for step in steps)
+
+
 def steps_to_wire(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """The steps as JSON values."""
     return [step.to_wire() for step in steps]

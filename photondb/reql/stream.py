@@ -7,7 +7,7 @@ a table takes steps, limits and aggregates along to storage, as far as they can 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from photondb.api.catalogue import IndexInfo, TableInfo
@@ -18,7 +18,7 @@ from photondb.reql.chunk import Chunk
 from photondb.reql.errors import logic_error
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
-from photondb.reql.steps import FilterStep, MapStep, Step
+from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.suspend import wait
 from photondb.reql.values import Bounds, TableSlice, as_sequence, check_array_size
 
@@ -191,7 +191,7 @@ class SortedSource:
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         stream, steps = self._filtered(steps)
-        wanted = limit if all(type(step) is MapStep and not step.skip_missing for step in steps) else None
+        wanted = limit if keeps_count(steps) else None
         if wanted is not None and wanted <= runtime.array_limit:
             first: list[Any] = stream.aggregate(runtime, Top(self.ordering, wanted)).result()
         else:
@@ -365,6 +365,16 @@ def as_stream(sequence: list[Any] | Stream) -> Stream:
     return Stream(list_source(sequence)) if type(sequence) is list else sequence  # type: ignore[return-value]
 
 
+def is_infinite(sequence: list[Any] | Stream) -> bool:
+    """Whether a sequence has no end."""
+    return type(sequence) is not list and sequence.infinite  # type: ignore[union-attr]
+
+
+def is_array(sequence: list[Any] | Stream) -> bool:
+    """Whether a sequence is an array in the language."""
+    return type(sequence) is list or sequence.array_of is not None  # type: ignore[union-attr]
+
+
 def computed(
     runtime: Runtime,
     origins: Sequence[list[Any] | Stream],
@@ -372,7 +382,7 @@ def computed(
     infinite: bool = False,
 ) -> list[Any] | Stream:
     """A sequence that is made from others, in lists of rows: an array when all of them are arrays, else a stream."""
-    if not all(type(origin) is list or origin.array_of is not None for origin in origins):  # type: ignore[union-attr]
+    if not all(map(is_array, origins)):
         return Stream(ComputedSource(make), infinite=infinite)
     out: list[Any] = []
     for rows in make(runtime):
@@ -380,6 +390,12 @@ def computed(
         out.extend(rows)
         check_array_size(len(out), runtime.array_limit)
     return out
+
+
+def batches(rows: Iterator[Any], size: int = LOCAL_CHUNK_ROWS) -> Iterator[list[Any]]:
+    """Rows in lists of `size`."""
+    while batch := list(islice(rows, size)):
+        yield batch
 
 
 def parts(values: list[Any], runtime: Runtime) -> Iterator[list[Any]]:

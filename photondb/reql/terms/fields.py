@@ -1,4 +1,4 @@
-"""Taking a field of an object or an element of a sequence: `row["age"]`, `get_field`, `nth`."""
+"""Taking a field of an object or an element of a sequence: `row["age"]`, `get_field`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,18 @@ from typing import Any
 from photondb.datum.text import print_datum
 from photondb.datum.types import type_name
 from photondb.reql import shape as shapes
-from photondb.reql.compiler import NO_RECURSE, Compiler, Node
-from photondb.reql.effects import Effects
+from photondb.reql.calls import NO_RECURSE
+from photondb.reql.compiler import Compiler, Node
 from photondb.reql.errors import CompileError, ErrorKind, Frames, ReqlError, logic_error, non_existence_error
 from photondb.reql.function import Frame, Func
-from photondb.reql.parameters import INTEGER, STRING, Runtime, Value
-from photondb.reql.registry import special_form, term
+from photondb.reql.parameters import STRING, as_int32
+from photondb.reql.registry import special_form
 from photondb.reql.shape import Shape
 from photondb.reql.steps import MapStep
 from photondb.reql.stream import Stream, apply_step
 from photondb.reql.terms.control import check_arity
-from photondb.reql.values import (
-    Grouped,
-    SingleSelection,
-    as_datum,
-    as_sequence,
-    is_sequence,
-    print_value,
-    table_of,
-    truncated,
-)
+from photondb.reql.terms.slicing import nth
+from photondb.reql.values import Grouped, SingleSelection, as_datum, is_sequence, print_value, truncated
 from photondb.reql.wire import Term
 
 
@@ -51,7 +43,7 @@ def _access(name: str, accepts_numbers: bool) -> Callable[[Compiler, Shape, Fram
         if not shape[2]:
             number = compiler.new_variable()
             inner = (shape[0], ((shapes.VAR, number), shape[1][1]), ((NO_RECURSE, (shapes.LITERAL, "")),))
-            mapped = compiler.function((int(Term.FUNC), (number,), inner), path[:-1])
+            mapped = compiler.function((int(Term.FUNC), (number,), inner), path)
         access = _Access(name, path, mapped, accepts_numbers)
         if shape[1][1][0] == shapes.LITERAL:
             run = _literal_access(subject, shape[1][1][1], access)
@@ -82,7 +74,7 @@ class _Access:
             if not self.accepts_numbers:
                 STRING.convert(which)  # type: ignore[misc]
             if type(which) in (int, float):
-                return nth(frame[0], value, INTEGER.convert(which))  # type: ignore[misc]
+                return nth(frame[0], value, as_int32(which))
             kind = ErrorKind.NON_EXISTENCE if which is None else ErrorKind.LOGIC
             raise ReqlError(
                 kind,
@@ -131,47 +123,15 @@ def _computed_access(subject: Node, which: Node, access: _Access) -> Callable[[F
 def _grouped_access(subject: Node, which: Node, access: _Access) -> Callable[[Frame], Any]:
     def run(frame: Frame) -> Any:
         value = subject.run(frame)
+        wanted = which.run(frame)
+        if isinstance(value, Stream) and value.grouping is not None and type(wanted) is not str:
+            value = value.to_grouped(frame[0])
         if type(value) is Grouped:
-            wanted = which.run(frame)
             return Grouped([(group, as_datum(access.of(frame, member, wanted))) for group, member in value.pairs])
-        return access.of(frame, value, which.run(frame))
+        return access.of(frame, value, wanted)
 
     return run
 
 
 special_form(Term.BRACKET)(_access("bracket", accepts_numbers=True))
 special_form(Term.GET_FIELD)(_access("get_field", accepts_numbers=False))
-
-
-@term(Term.NTH, effects=Effects.NONE)
-def nth(runtime: Runtime, sequence: Value, index: int) -> Value:
-    """The element at `index` (from 0; from the end when negative) of a sequence, as a document if it is one."""
-    table = table_of(sequence)
-    elements = as_sequence(sequence)
-    if isinstance(elements, list):
-        if -len(elements) <= index < len(elements):
-            found = elements[index]
-        else:
-            raise non_existence_error(f"Index out of bounds: {index}")
-    else:
-        found = _nth_of_stream(runtime, elements, index)
-    if table is not None and type(found) is dict:
-        return SingleSelection(runtime, table, found[table.primary_key], found)
-    return found
-
-
-def _nth_of_stream(runtime: Runtime, stream: Stream, index: int) -> Any:
-    if stream.grouping is not None:
-        return Grouped([(group, nth(runtime, rows, index)) for group, rows in stream.to_grouped(runtime).pairs])
-    if index < -1:
-        raise logic_error(f"Cannot use an index < -1 ({index}) on a stream.")
-    if index >= 0:
-        for chunk in stream.sliced(index, 1).chunks(runtime, 1, 1):
-            return chunk.values()[0]
-    else:
-        last = None
-        for chunk in stream.chunks(runtime):
-            last = chunk
-        if last is not None:
-            return last.values()[-1]
-    raise non_existence_error(f"Index out of bounds: {index}")

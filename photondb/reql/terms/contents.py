@@ -1,0 +1,96 @@
+"""What is in a sequence, and where: `contains`, `offsets_of`, `distinct`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from photondb.datum.order import equal
+from photondb.datum.types import truthy
+from photondb.reql.aggregates import Distinct
+from photondb.reql.errors import ReqlError, logic_error
+from photondb.reql.index_walk import IndexWalk
+from photondb.reql.parameters import Func, Runtime, Sequence, Value, equality_function, field_function
+from photondb.reql.registry import term
+from photondb.reql.steps import FilterStep, MapStep
+from photondb.reql.stream import ComputedSource, Stream, computed, elements, fold, is_infinite, lists, table_stream
+from photondb.reql.terms.selections import ordinary_index
+from photondb.reql.values import TableSlice, as_datum
+from photondb.reql.wire import Term
+
+
+@term(Term.CONTAINS)
+def contains(runtime: Runtime, sequence: Sequence, *required: Value) -> bool:
+    """Whether the sequence has all of the values, and for each function an element that fulfils it. What is required
+    twice must be there twice."""
+    if type(sequence) is list and len(required) == 1 and type(required[0]) is str:
+        return required[0] in sequence
+    values: list[Any] = []
+    funcs: list[Func] = []
+    for position, what in enumerate(required, 1):
+        if type(what) is Func:
+            funcs.append(what)
+            continue
+        try:
+            values.append(as_datum(what))
+        except ReqlError as error:
+            raise error.blame(position) from None
+    if type(sequence) is not list:
+        sequence.check_finite()
+    for element in elements(runtime, sequence):
+        for position, value in enumerate(values):
+            if equal(value, element):
+                del values[position]
+                break
+        for position, func in enumerate(funcs):
+            if truthy(func.call(element)):
+                del funcs[position]
+                break
+        if not values and not funcs:
+            return True
+    return False
+
+
+@term(Term.OFFSETS_OF)
+def offsets_of(runtime: Runtime, sequence: Sequence, what: Value) -> Value:
+    """The positions of the elements that equal `what`, or that fulfil it where it is a function."""
+    if type(what) is not Func:
+        try:
+            what = equality_function(as_datum(what))
+        except ReqlError as error:
+            raise error.blame(1) from None
+    keeps = FilterStep(what).selector()
+
+    def make(runtime: Runtime) -> Iterator[list[Any]]:
+        offset = 0
+        for rows in lists(runtime, sequence):
+            yield [position for position, row in enumerate(rows, offset) if keeps(row)]
+            offset += len(rows)
+
+    return computed(runtime, [sequence], make, infinite=is_infinite(sequence))
+
+
+@term(Term.DISTINCT)
+def distinct(runtime: Runtime, value: Value, *, index: str | None = None) -> Value:
+    """The different elements of a sequence, in order; of a table the different values of an index."""
+    if type(value) is TableSlice:
+        stream = _distinct_of_slice(runtime, value, index)
+        if stream is not None:
+            return stream
+    if index is not None:
+        raise logic_error("Can only perform an indexed distinct on a TABLE.")
+    return fold(value, Distinct(runtime.array_limit), runtime)
+
+
+def _distinct_of_slice(runtime: Runtime, piece: TableSlice, name: str | None) -> Stream | None:
+    key = piece.info.primary_key
+    if name == key:
+        return table_stream(piece).with_step(MapStep(field_function(key)))
+    if piece.index_named is not None and piece.index_named != (name or key):
+        return None
+    index = None if name is None else ordinary_index(runtime, piece.info, name)
+    if index is None:  # documents have different primary keys
+        return Stream(table_stream(piece).source)
+    runtime.require_index(piece.info, index)
+    ordered = TableSlice(piece.info, index, name, piece.ordering or "asc", piece.bounds, piece.read_mode)
+    return Stream(ComputedSource(lambda runtime: IndexWalk(runtime, ordered, index).distinct()))

@@ -1,0 +1,176 @@
+"""Joins: `inner_join`, `outer_join`, `eq_join`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from collections.abc import Sequence as Rows
+from typing import Any
+
+from photondb.api.catalogue import IndexInfo, TableInfo
+from photondb.api.storage import KeyRange
+from photondb.datum.errors import DatumError
+from photondb.datum.keys import key_range, primary_key
+from photondb.datum.order import SortKey, sort_key
+from photondb.datum.types import truthy
+from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.reql.index_values import IndexValues
+from photondb.reql.parameters import (
+    ConstantOrFunction,
+    FieldOrFunction,
+    Func,
+    Runtime,
+    Sequence,
+    Table,
+    reql_error,
+)
+from photondb.reql.registry import term
+from photondb.reql.steps import LocalStep
+from photondb.reql.stream import ScanSource, Stream, apply_step, computed, elements, is_infinite, lists
+from photondb.reql.terms.selections import ordinary_index
+from photondb.reql.wire import Term
+
+Row = dict[str, Any]
+
+
+@term(Term.INNER_JOIN, grouped="stream")
+def inner_join(runtime: Runtime, left: Sequence, right: Sequence, predicate: ConstantOrFunction) -> Any:
+    """All pairs {left, right} for which the predicate holds."""
+    return _joined(runtime, left, right, predicate, lambda row: [])
+
+
+@term(Term.OUTER_JOIN, grouped="stream")
+def outer_join(runtime: Runtime, left: Sequence, right: Sequence, predicate: ConstantOrFunction) -> Any:
+    """The same, with {left} alone for each row of the left side that has no partner."""
+    return _joined(runtime, left, right, predicate, lambda row: [{"left": row}])
+
+
+def _joined(runtime: Runtime, left: Any, right: Any, predicate: Func, alone: Callable[[Any], list[Row]]) -> Any:
+    partners = _Rereadable(runtime, right)
+
+    def join(rows: Rows[Any]) -> list[Row]:
+        out: list[Row] = []
+        for row in rows:
+            pairs = [{"left": row, "right": other} for other in partners if truthy(predicate.call(row, other))]
+            out += pairs or alone(row)
+        return out
+
+    return apply_step(left, LocalStep(join), runtime)
+
+
+class _Rereadable:
+    """A sequence that is gone through again and again: kept when it is no longer than an array may be, otherwise read
+    anew each time."""
+
+    def __init__(self, runtime: Runtime, sequence: Any) -> None:
+        self.runtime = runtime
+        self.sequence = sequence
+        self.kept: list[Any] | None = sequence if type(sequence) is list else None
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.kept is not None:
+            return elements(self.runtime, self.kept)
+        return self._read()
+
+    def _read(self) -> Iterator[Any]:
+        self.sequence.check_finite()
+        rows: list[Any] | None = []
+        for row in elements(self.runtime, self.sequence):
+            if rows is not None:
+                rows.append(row)
+                if len(rows) > self.runtime.array_limit:
+                    rows = None
+            yield row
+        self.kept = rows
+
+
+@term(Term.EQ_JOIN, grouped="stream")
+def eq_join(
+    runtime: Runtime,
+    left: Sequence,
+    func: FieldOrFunction,
+    table: Table,
+    *,
+    index: str | None = None,
+    ordered: bool = False,
+) -> Any:
+    """The pairs {left, right} of the rows of a sequence and the documents of a table that have, as their primary key
+    or in an index, what the function or field gives for the row. Rows without it, and those for which it is null, have
+    no partners. The pairs come in the order of the left side if `ordered`."""
+    info = table.info
+    chosen = None if index is None else ordinary_index(runtime, info, index)
+    runtime.require_index(info, chosen)
+    look_up = _by_primary_key if chosen is None else _by_index(chosen, ordered)
+
+    def make(runtime: Runtime) -> Iterator[list[Row]]:
+        for rows in lists(runtime, left):
+            try:
+                yield from look_up(runtime, info, _wanted(func, rows))
+            except DatumError as error:
+                raise reql_error(error) from None
+
+    return computed(runtime, [left], make, infinite=is_infinite(left))
+
+
+def _wanted(func: Func, rows: list[Any]) -> list[tuple[Any, Any]]:
+    """(key, row) for the rows that look for something."""
+    wanted = []
+    for row in rows:
+        try:
+            key = func.call(row)
+        except ReqlError as error:
+            if error.kind != ErrorKind.NON_EXISTENCE:
+                raise
+        else:
+            if key is not None:
+                wanted.append((key, row))
+    return wanted
+
+
+def _by_primary_key(runtime: Runtime, info: TableInfo, wanted: list[tuple[Any, Any]]) -> Iterator[list[Row]]:
+    keys = {primary_key(key): key for key, _ in wanted}
+    found = dict(zip(keys, runtime.read_rows(info, list(keys.values())), strict=True))
+    pairs = [(row, found[primary_key(key)]) for key, row in wanted]
+    yield [{"left": row, "right": document} for row, document in pairs if document is not None]
+
+
+def _by_index(
+    index: IndexInfo, ordered: bool
+) -> Callable[[Runtime, TableInfo, list[tuple[Any, Any]]], Iterator[list[Row]]]:
+    values = IndexValues.of_index(index)
+
+    def look_up(runtime: Runtime, info: TableInfo, wanted: list[tuple[Any, Any]]) -> Iterator[list[Row]]:
+        # The documents come in the order of the index: one row at a time where the order of the rows counts.
+        for portion in [[pair] for pair in wanted] if ordered else [wanted]:
+            seekers: dict[bytes, list[Any]] = {}
+            ranges = {}
+            for key, row in portion:
+                low, high = key_range(key, key, "closed", "closed", secondary=True)
+                ranges[low] = KeyRange(low, high)
+                seekers.setdefault(low, []).append(row)
+            matched = _Matched(info, values, seekers)
+            for documents in Stream(ScanSource(info, index, [ranges[low] for low in sorted(ranges)])).lists(runtime):
+                yield [{"left": row, "right": found} for found in documents for row in seekers[matched.key(found)]]
+
+    return look_up
+
+
+class _Matched:
+    """Tells by which key a document was found in an index. In a multi index a document may be found by several keys
+    of the ranges that were read: then it comes once for each of them, in their order."""
+
+    def __init__(self, info: TableInfo, values: IndexValues, keys: Container[bytes]) -> None:
+        self.primary_key = info.primary_key
+        self.values = values
+        self.keys = keys
+        self.left: dict[SortKey, list[bytes]] = {}
+
+    def key(self, document: Row) -> bytes:
+        """The key of the document, which has just been read."""
+        if not self.values.multi:
+            return self.values.entries(document)[0][0]
+        identity = sort_key(document[self.primary_key])
+        left = self.left.get(identity)
+        if not left:
+            found = (key for key, _ in self.values.entries(document) if key in self.keys)
+            left = self.left[identity] = sorted(found, reverse=True)
+        return left.pop()

@@ -1,0 +1,65 @@
+"""Sequences made from sequences, element by element: `map`, `concat_map`, `filter`, `zip`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from photondb.reql.errors import ReqlError, logic_error
+from photondb.reql.parameters import ConstantOrFunction, Delayed, Func, Function, Runtime, Sequence, Value
+from photondb.reql.registry import term
+from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, ZipStep
+from photondb.reql.stream import PART_ROWS, apply_step, batches, computed, elements, is_infinite
+from photondb.reql.values import as_sequence, wrong_type
+from photondb.reql.wire import Term
+
+
+@term(Term.MAP, grouped="stream")
+def map_(runtime: Runtime, sequence: Sequence, second: Value, *rest: Value) -> Value:
+    """What the function, the last argument, gives for each element; for several sequences, for their first elements,
+    their second ones and so on, as far as the shortest of them goes."""
+    *others, func = (second, *rest)
+    sequences = [sequence]
+    for position, other in enumerate(others, 1):
+        try:
+            sequences.append(as_sequence(other))
+        except ReqlError as error:
+            raise error.blame(position) from None
+    count = len(sequences)
+    if type(func) is not Func:
+        raise wrong_type("FUNCTION", func).blame(count)
+    if func.slots and len(func.slots) != count:
+        expected = len(func.slots)
+        raise logic_error(
+            f"The function passed to `map` expects {expected} argument{'' if expected == 1 else 's'}, "
+            f"but {count} sequence{' was' if count == 1 else 's were'} found."
+        )
+    if count == 1:
+        return apply_step(sequence, MapStep(func), runtime)
+
+    def make(runtime: Runtime) -> Iterator[list[Any]]:
+        rows = zip(*(elements(runtime, each) for each in sequences), strict=False)
+        return batches((func.call(*row) for row in rows), PART_ROWS)
+
+    return computed(runtime, sequences, make, infinite=all(map(is_infinite, sequences)))
+
+
+@term(Term.CONCAT_MAP, grouped="stream")
+def concat_map(runtime: Runtime, sequence: Sequence, func: Function) -> Value:
+    """The elements of what the function gives for each element, one after the other."""
+    return apply_step(sequence, ConcatMapStep(func), runtime)
+
+
+@term(Term.FILTER, grouped="stream", literals=True)
+def filter_(
+    runtime: Runtime, sequence: Sequence, predicate: ConstantOrFunction, *, default: Delayed | None = None
+) -> Value:
+    """The elements for which the predicate, a function or a pattern of fields, holds. `default` says whether an
+    element is kept that lacks what the predicate looks at; `r.error()` raises the error about it."""
+    return apply_step(sequence, FilterStep(predicate, False if default is None else default), runtime)
+
+
+@term(Term.ZIP)
+def zip_(runtime: Runtime, sequence: Sequence) -> Value:
+    """Each row of a join with its right side merged into its left side."""
+    return apply_step(sequence, ZipStep(), runtime)
