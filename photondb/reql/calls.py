@@ -252,7 +252,7 @@ def _spliced(call: _Call, nodes: list[Node], grouped: bool) -> Run:
         if call.definition.over_sequences and values:
             try:
                 if is_sequence(values[0]):
-                    return call.over(values[0], _mapped_over(call.definition, values[1:]), frame)
+                    return call.over(values[0], _mapped_over(call, values[1:]), frame)
                 values[0] = as_datum(values[0])
                 if not call.takes(values[0]):
                     raise call.refuse(values[0])
@@ -263,11 +263,12 @@ def _spliced(call: _Call, nodes: list[Node], grouped: bool) -> Run:
     return run
 
 
-def _mapped_over(definition: Definition, rest: list[Any]) -> Func:
+def _mapped_over(call: _Call, rest: list[Any]) -> Func:
     """The function that applies a term to an element of a sequence, with arguments that have been evaluated."""
     args = [value.to_wire()[:2] if type(value) is Func else literal_term(value) for value in rest]
-    body = [int(definition.number), [[int(Term.VAR), [1]], *args], {NO_RECURSE: True}]
-    return Func.from_wire([int(Term.FUNC), [[int(Term.MAKE_ARRAY), [1]], body]])
+    body = [int(call.definition.number), [[int(Term.VAR), [1]], *args], {NO_RECURSE: True}]
+    about = {"frames": list(call.path), "literals": call.definition.literals}
+    return Func.from_wire([int(Term.FUNC), [[int(Term.MAKE_ARRAY), [1]], body], about])
 
 
 def _in_outer_frame(run: Run) -> Run:

@@ -31,9 +31,9 @@ def check_arity(shape: Shape, path: Frames, minimum: int, maximum: int | None) -
         raise CompileError(f"Expected {arity_text(minimum, maximum)} but found {found}.", path)
 
 
-def compile_all(compiler: Compiler, shape: Shape, path: Frames) -> tuple[list[Node], Effects]:
-    """The compiled arguments of a term, and their effects together."""
-    nodes = [compiler.compile(arg, (*path, position)) for position, arg in enumerate(shape[1])]
+def compile_all(compiler: Compiler, shape: Shape, path: Frames, literals: bool = False) -> tuple[list[Node], Effects]:
+    """The compiled arguments of a term, in which `r.literal` may stand or not, and their effects together."""
+    nodes = [compiler.compile(arg, (*path, position), literals) for position, arg in enumerate(shape[1])]
     effects = Effects.NONE
     for node in nodes:
         effects |= node.effects
@@ -59,8 +59,9 @@ def spliced_values(nodes: list[Node], frame: Frame) -> list[Any]:
 @special_form(Term.MAKE_ARRAY)
 def make_array(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """An array of the arguments."""
+    literals = compiler.literals  # only where `r.args` makes arguments of the elements
     compiler.check_optargs((), shape[2], path)
-    nodes, effects = compile_all(compiler, shape, path)
+    nodes, effects = compile_all(compiler, shape, path, literals)
     if spliced(shape):
 
         def run_spliced(frame: Frame) -> list[Any]:
@@ -87,9 +88,10 @@ def make_array(compiler: Compiler, shape: Shape, path: Frames) -> Node:
 @special_form(Term.ARGS)
 def args(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """An array whose elements become arguments of the term around it."""
+    literals = compiler.literals
     check_arity(shape, path, 1, 1)
     compiler.check_optargs((), shape[2], path)
-    inner = compiler.compile(shape[1][0], (*path, 0))
+    inner = compiler.compile(shape[1][0], (*path, 0), literals and shape[1][0][0] == Term.MAKE_ARRAY)
     check = ARRAY.check((*path, 0))
     assert check is not None
     return Node(lambda frame: check(inner.run(frame)), shape, inner.effects)
