@@ -13,6 +13,7 @@ from photondb.datum.merge import merge
 from photondb.datum.types import truthy, type_name
 from photondb.reql.errors import EmptyUserError, ErrorKind, ReqlError, logic_error, non_existence_error
 from photondb.reql.function import Func
+from photondb.reql.shape import OBJECT
 from photondb.reql.values import PLAIN_TYPES, as_datum, wrong_datum
 
 Fields = frozenset[str]
@@ -39,11 +40,15 @@ class FilterStep:
     def fields(self) -> Fields | None:
         """The fields of a row that the step needs to see."""
         fields = self.func.fields
-        if self.func.code.object_body:
-            if fields:
-                return None
-            return frozenset(self.func.call(None)) if self.func.pushable else None
-        return fields
+        if fields is None or not self.func.code.object_body:
+            return fields
+        body = self.func.code.shape[2]
+        if body[0] == OBJECT:
+            pattern = frozenset(key for key, _ in body[1])
+        else:  # a constant
+            value = self.func.body(self.func.frame)
+            pattern = frozenset(value) if type(value) is dict else frozenset()
+        return None if "$reql_type$" in pattern else fields | pattern
 
     @property
     def pushable(self) -> bool:

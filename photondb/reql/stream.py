@@ -415,8 +415,11 @@ def lists(runtime: Runtime, value: Any) -> Iterator[list[Any]]:
 
 
 def elements(runtime: Runtime, value: Any) -> Iterator[Any]:
-    """The rows of any sequence, one by one."""
-    return chain.from_iterable(lists(runtime, value))
+    """All rows of a sequence, one by one; raises for one without end."""
+    sequence = as_sequence(value)
+    if type(sequence) is not list:
+        sequence.check_finite()  # type: ignore[union-attr]
+    return chain.from_iterable(lists(runtime, sequence))
 
 
 def apply_step(value: Any, step: Step, runtime: Runtime) -> list[Any] | Stream:

@@ -142,8 +142,6 @@ def fold_(
                 yield _array(finishing.call(state))
 
         return computed(runtime, [sequence], make, infinite=is_infinite(sequence))
-    if type(sequence) is not list:
-        sequence.check_finite()
     state = base
     for row in elements(runtime, sequence):
         state = func.call(state, row)

@@ -35,8 +35,6 @@ def contains(runtime: Runtime, sequence: Sequence, *required: Value) -> bool:
             values.append(as_datum(what))
         except ReqlError as error:
             raise error.blame(position) from None
-    if type(sequence) is not list:
-        sequence.check_finite()
     for element in elements(runtime, sequence):
         for position, value in enumerate(values):
             if equal(value, element):

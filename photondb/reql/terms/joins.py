@@ -72,7 +72,6 @@ class _Rereadable:
         return self._read()
 
     def _read(self) -> Iterator[Any]:
-        self.sequence.check_finite()
         rows: list[Any] | None = []
         for row in elements(self.runtime, self.sequence):
             if rows is not None:

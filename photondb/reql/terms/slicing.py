@@ -144,8 +144,6 @@ def sample(runtime: Runtime, sequence: Sequence, count: int) -> Value:
         raise logic_error(f"Number of items to sample must be non-negative, got `{count}`.")
     check_array_size(count, runtime.array_limit)
     table = table_of(sequence)
-    if type(sequence) is not list:
-        sequence.check_finite()
     chosen: list[Any] = []
     for number, element in enumerate(elements(runtime, sequence)):
         if number < count:

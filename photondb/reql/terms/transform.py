@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.parameters import ConstantOrFunction, Delayed, Func, Function, Runtime, Sequence, Value
 from photondb.reql.registry import term
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, ZipStep
-from photondb.reql.stream import PART_ROWS, apply_step, batches, computed, elements, is_infinite
+from photondb.reql.stream import PART_ROWS, apply_step, batches, computed, is_infinite, lists
 from photondb.reql.values import as_sequence, wrong_type
 from photondb.reql.wire import Term
 
@@ -38,7 +39,7 @@ def map_(runtime: Runtime, sequence: Sequence, second: Value, *rest: Value) -> V
         return apply_step(sequence, MapStep(func), runtime)
 
     def make(runtime: Runtime) -> Iterator[list[Any]]:
-        rows = zip(*(elements(runtime, each) for each in sequences), strict=False)
+        rows = zip(*(chain.from_iterable(lists(runtime, each)) for each in sequences), strict=False)
         return batches((func.call(*row) for row in rows), PART_ROWS)
 
     return computed(runtime, sequences, make, infinite=all(map(is_infinite, sequences)))

@@ -12,9 +12,10 @@ from photondb.datum.validation import validate
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error
 from photondb.reql.parameters import Runtime, Value, as_string
 from photondb.reql.registry import term
-from photondb.reql.stream import Stream, elements
+from photondb.reql.stream import Stream, as_stream, elements
 from photondb.reql.values import (
     as_datum,
+    as_sequence,
     check_array_size,
     is_sequence,
     value_type,
@@ -128,7 +129,7 @@ def _coerce_sequence(runtime: Runtime, value: Any, name: str, target: str) -> An
         if target == "OBJECT":
             return _object(elements(runtime, value))
         if target in ("ARRAY", "DATUM"):
-            return list(elements(runtime, value))
+            return as_stream(as_sequence(value)).to_list(runtime)
     raise _cannot_coerce(value, name, target)
 
 
