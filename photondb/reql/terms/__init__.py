@@ -3,6 +3,7 @@
 from photondb.reql.terms import (
     aggregation,
     arithmetic,
+    arrays,
     binary,
     bitwise,
     comparison,
@@ -34,6 +35,7 @@ from photondb.reql.terms import (
 __all__ = [
     "aggregation",
     "arithmetic",
+    "arrays",
     "binary",
     "bitwise",
     "comparison",
