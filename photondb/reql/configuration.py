@@ -26,9 +26,9 @@ def database_config(info: DatabaseInfo) -> dict[str, Any]:
 
 def table_config(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat = "name") -> dict[str, Any]:
     """A table's row in the system table `table_config`. A node keeps a table in one piece, in one copy."""
-    server = _server(runtime, identifiers)
+    server = server_identifier(runtime, identifiers)
     return {
-        "db": _database(runtime, info, identifiers),
+        "db": database_identifier(runtime, info, identifiers),
         "durability": info.durability,
         "id": info.uuid,
         "indexes": sorted(index.name for index in info.indexes),
@@ -42,9 +42,9 @@ def table_config(runtime: Runtime, info: TableInfo, identifiers: IdentifierForma
 
 def table_status(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat = "name") -> dict[str, Any]:
     """A table's row in the system table `table_status`. A table that exists is ready for everything."""
-    server = _server(runtime, identifiers)
+    server = server_identifier(runtime, identifiers)
     return {
-        "db": _database(runtime, info, identifiers),
+        "db": database_identifier(runtime, info, identifiers),
         "id": info.uuid,
         "name": info.name,
         "raft_leader": server,
@@ -68,7 +68,7 @@ def table_description(runtime: Runtime, info: TableInfo) -> dict[str, Any]:
     info = runtime.current(info)
     return {
         "db": database_description(info.database, runtime.database(info.database).uuid),
-        "doc_count_estimates": [runtime.estimated_rows(info)],
+        "doc_count_estimates": [runtime.table_stats(info).rows],
         "id": info.uuid,
         "indexes": sorted(index.name for index in info.indexes),
         "name": info.name,
@@ -77,9 +77,11 @@ def table_description(runtime: Runtime, info: TableInfo) -> dict[str, Any]:
     }
 
 
-def _server(runtime: Runtime, identifiers: IdentifierFormat) -> str:
+def server_identifier(runtime: Runtime, identifiers: IdentifierFormat) -> str:
+    """This node, as configurations name it."""
     return runtime.service.server_name if identifiers == "name" else runtime.service.server_id
 
 
-def _database(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> str:
+def database_identifier(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> str:
+    """A table's database, as configurations name it."""
     return info.database if identifiers == "name" else runtime.database(info.database).uuid

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Awaitable, Collection, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
 from photondb.api.auth import SYSTEM_DATABASE_UUID, AuthApi
 from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.storage import IndexStatus, Scan, ScanCursor, ScanReply, StorageApi, TableGone, Write, WriteSummary
+from photondb.api.storage import (
+    IndexStatus,
+    Scan,
+    ScanCursor,
+    ScanReply,
+    StorageApi,
+    TableGone,
+    TableStats,
+    Write,
+    WriteSummary,
+)
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from photondb.reql import system_tables
@@ -19,6 +29,8 @@ from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.suspend import wait
 from photondb.reql.values import Database
+
+T = TypeVar("T")
 
 DEFAULT_ARRAY_LIMIT = 100_000
 DEFAULT_DATABASE = "test"
@@ -36,6 +48,20 @@ class Permit(Protocol):
     def __call__(self, permission: str, database: str | None = None, table: str | None = None) -> None: ...
 
 
+class PlanCounters(Protocol):
+    """How often a query had a plan already, and how often one had to be made."""
+
+    hits: int
+    misses: int
+
+
+class ConnectionHolder(Protocol):
+    """What knows client connections, by number."""
+
+    @property
+    def sessions(self) -> Mapping[int, Any]: ...
+
+
 class Surroundings(Protocol):
     """What the service around the evaluator provides; one for all queries. `server_id` and `server_name` are how the
     node introduces itself to clients."""
@@ -44,6 +70,12 @@ class Surroundings(Protocol):
     auth: AuthApi | None
     server_id: str
     server_name: str
+
+    @property
+    def plans(self) -> PlanCounters: ...
+
+    @property
+    def channels(self) -> Collection[ConnectionHolder]: ...
 
     @property
     def catalogue(self) -> Catalogue:
@@ -176,35 +208,29 @@ class Runtime:
 
     def read_row(self, info: TableInfo, key: Any) -> Any:
         """The document with that primary key, or None."""
-        self.require("read", info.database, info)
-        try:
-            (raw,) = wait(self.storage.get(self.context, [(info.id, primary_key(key))]))
-        except TableGone:
-            raise self.gone(info) from None
-        return None if raw is None else loads_stored(raw)
+        (row,) = self.read_rows(info, (key,))
+        return row
 
     def read_rows(self, info: TableInfo, keys: Sequence[Any]) -> list[Any]:
         """The documents with these primary keys, None for each where there is none, in one read."""
-        if system_tables.is_system(info):
-            return [self.read_row(info, key) for key in keys]
         self.require("read", info.database, info)
-        try:
-            found = wait(self.storage.get(self.context, [(info.id, primary_key(key)) for key in keys]))
-        except TableGone:
-            raise self.gone(info) from None
+        if system_tables.is_system(info):
+            return [system_tables.read_row(self, info, key) for key in keys]
+        found = self._ask(info, self.storage.get(self.context, [(info.id, primary_key(key)) for key in keys]))
         return [None if raw is None else loads_stored(raw) for raw in found]
 
     def scan(self, info: TableInfo, scan: Scan) -> ScanReply:
         """Begin a scan of a table."""
         self.require("read", info.database, info)
-        try:
-            return wait(self.storage.scan(self.context, scan))
-        except TableGone:
-            raise self.gone(info) from None
+        if system_tables.is_system(info):
+            return system_tables.scan(self, info, scan)
+        return self._ask(info, self.storage.scan(self.context, scan))
 
     def write(self, writes: Sequence[Write], info: TableInfo) -> list[WriteSummary]:
         """Carry out statements on one table, as one commit. Raises the first error of a statement as a whole."""
         self.require("write", info.database, info)
+        if system_tables.is_system(info):
+            return system_tables.write(self, info, writes)
         summaries = []
         for outcome in wait(self.storage.write(self.context, writes)):
             if isinstance(outcome, TableGone):
@@ -214,25 +240,33 @@ class Runtime:
             summaries.append(outcome)
         return summaries
 
-    def estimated_rows(self, info: TableInfo) -> int:
-        """About how many documents the table has."""
-        try:
-            return wait(self.storage.table_stats(self.context, info.id)).rows
-        except TableGone:
-            raise self.gone(info) from None
-
     def sync(self, info: TableInfo) -> None:
         """Return when all writes to the table that were acknowledged are on disk."""
         self.require("write", info.database, info)
-        try:
-            wait(self.storage.sync(self.context, info.id))
-        except TableGone:
-            raise self.gone(info) from None
+        if system_tables.is_system(info):
+            raise op_failed("Artificial tables don't support `sync()`.")
+        self._ask(info, self.storage.sync(self.context, info.id))
+
+    def table_stats(self, info: TableInfo) -> TableStats:
+        """About how many documents a table has, and how large they are."""
+        if system_tables.is_system(info):
+            return TableStats(system_tables.count_rows(self, info), 0)
+        return self._ask(info, self.storage.table_stats(self.context, info.id))
 
     def index_states(self, info: TableInfo) -> list[IndexStatus]:
         """How far each of the table's indexes is built."""
+        if system_tables.is_system(info):
+            return []
+        return self._ask(info, self.storage.index_status(self.context, info.id))
+
+    def log_position(self, info: TableInfo) -> list[int]:
+        """How many changes each shard of the table has had."""
+        return self._ask(info, self.storage.log_position(self.context, info.id))
+
+    def _ask(self, info: TableInfo, answer: Awaitable[T]) -> T:
+        """Storage's answer about a table; raises where the table has been dropped."""
         try:
-            return wait(self.storage.index_status(self.context, info.id))
+            return wait(answer)
         except TableGone:
             raise self.gone(info) from None
 

@@ -59,6 +59,8 @@ def add_summary(total: WriteSummary, part: WriteSummary, array_limit: int) -> No
         if len(changes) > array_limit:
             del changes[array_limit:]
             warn(total, f"Too many changes, array truncated to {array_limit}.")
+    if part.generated_keys is not None:
+        total.generated_keys = [*(total.generated_keys or ()), *part.generated_keys]
     for warning in part.warnings:
         warn(total, warning)
 

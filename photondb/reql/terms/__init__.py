@@ -1,6 +1,7 @@
 """The terms of the language, one module per family. Importing this package registers all of them."""
 
 from photondb.reql.terms import (
+    administration,
     aggregation,
     arithmetic,
     arrays,
@@ -33,6 +34,7 @@ from photondb.reql.terms import (
 )
 
 __all__ = [
+    "administration",
     "aggregation",
     "arithmetic",
     "arrays",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from photondb.api.catalogue import CreateDatabase, DropDatabase
+from photondb.reql import system_tables
 from photondb.reql.configuration import change_of, database_config
 from photondb.reql.effects import Effects
-from photondb.reql.errors import op_failed
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.parameters import Kind, Runtime
 from photondb.reql.registry import term
@@ -34,8 +34,7 @@ def db_create(runtime: Runtime, name: DatabaseName) -> dict[str, Any]:
 @term(Term.DB_DROP, effects=Effects.WRITES)
 def db_drop(runtime: Runtime, name: DatabaseName) -> dict[str, Any]:
     """Drop a database with all of its tables."""
-    if name == SYSTEM_DATABASE:
-        raise op_failed(f"Database `{name}` is special; you can't delete it.")
+    system_tables.refuse(name, "you can't delete it.")
     dropped = runtime.database(name)
     tables = runtime.service.catalogue.tables_of(name)
     runtime.require("config", name)

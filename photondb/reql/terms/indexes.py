@@ -7,6 +7,7 @@ from typing import Any
 
 from photondb.api.catalogue import CreateIndex, DropIndex, IndexInfo, RenameIndex, TableInfo
 from photondb.api.storage import IndexStatus
+from photondb.reql import system_tables
 from photondb.reql.effects import Effects
 from photondb.reql.errors import logic_error, op_failed
 from photondb.reql.function import Func
@@ -48,6 +49,7 @@ def index_create(
     """
     info = table.info
     _refuse_primary_key(info, name)
+    system_tables.refuse(info.database, "you can't create secondary indexes on the tables in it.")
     if function is ...:
         stored = field_term(name)
     elif is_binary(function):

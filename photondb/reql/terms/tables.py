@@ -8,12 +8,12 @@ from photondb.api.catalogue import CreateTable, DropTable
 from photondb.reql import system_tables
 from photondb.reql.configuration import change_of, table_config
 from photondb.reql.effects import Effects
-from photondb.reql.errors import logic_error, op_failed
+from photondb.reql.errors import logic_error
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.parameters import DatabaseValue, Datum, Durability, Kind, Runtime
 from photondb.reql.placement import read_placement
 from photondb.reql.registry import term
-from photondb.reql.values import Database, TableSlice
+from photondb.reql.values import TableSlice
 from photondb.reql.wire import Term
 
 TableName = Annotated[str, Kind("table name", lambda value: check_name(value, "Table"))]
@@ -58,7 +58,7 @@ def table_create(
 ) -> dict[str, Any]:
     """Make a table."""
     placement = read_placement(shards, replicas, nonvoting_replica_tags, primary_replica_tag)
-    _refuse_system(database, "create new tables")
+    system_tables.refuse(database.name, "you can't create new tables in it.")
     runtime.require("config", database.name)
     placement.check()
     change = CreateTable(database.name, name, primary_key, durability or "hard")
@@ -69,7 +69,7 @@ def table_create(
 @term(Term.TABLE_DROP, effects=Effects.WRITES, implied_database=True)
 def table_drop(runtime: Runtime, database: DatabaseValue, name: TableName) -> dict[str, Any]:
     """Drop a table with all that is in it."""
-    _refuse_system(database, "drop tables")
+    system_tables.refuse(database.name, "you can't drop tables in it.")
     dropped = runtime.table(database.name, name)
     runtime.require("config", database.name, dropped)
     config = table_config(runtime, dropped)
@@ -83,8 +83,3 @@ def table_list(runtime: Runtime, database: DatabaseValue) -> list[str]:
     if database.name == SYSTEM_DATABASE:
         return system_tables.visible_names()
     return [info.name for info in runtime.service.catalogue.tables_of(database.name)]
-
-
-def _refuse_system(database: Database, what: str) -> None:
-    if database.name == SYSTEM_DATABASE:
-        raise op_failed(f"Database `{SYSTEM_DATABASE}` is special; you can't {what} in it.")

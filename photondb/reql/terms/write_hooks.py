@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from photondb.api.catalogue import AlterTable
+from photondb.reql import system_tables
 from photondb.reql.effects import Effects
 from photondb.reql.errors import logic_error
 from photondb.reql.function import Func
@@ -26,6 +27,7 @@ def set_write_hook(runtime: Runtime, table: Table, function: Value) -> dict[str,
     """Set the write hook of a table: a function of (context, old, new), or one that `get_write_hook` gave; null removes
     it."""
     info = runtime.current(table.info)
+    system_tables.refuse(info.database, "you can't set a write hook on the tables in it.")
     runtime.require("config", info.database, info)
     if function is None:
         hook: list[Any] = []

@@ -33,6 +33,7 @@ from photondb.reql.parameters import (
 from photondb.reql.registry import term
 from photondb.reql.steps import MapStep
 from photondb.reql.stream import Stream, elements, table_stream
+from photondb.reql.system_tables import is_system
 from photondb.reql.values import SingleSelection, TableSlice, as_datum, as_sequence, is_datum, wrong_type
 from photondb.reql.wire import Term
 from photondb.reql.write_statements import (
@@ -74,7 +75,8 @@ def insert(
     total = WriteSummary()
     generated: list[Any] = []
     for batch in _batches_of_documents(runtime, documents):
-        complete, keys = with_generated_keys(batch, info.primary_key)
+        # A system table must know which keys were chosen by somebody, and makes the others itself.
+        complete, keys = (batch, []) if is_system(info) else with_generated_keys(batch, info.primary_key)
         generated += keys
         for run, storable in storable_runs(complete):
             if storable:
@@ -82,6 +84,7 @@ def insert(
             else:
                 for _ in run:
                     add_failure(total, NOT_STORABLE, None, options.return_changes)
+    generated += total.generated_keys or ()
     if generated:
         total.generated_keys = generated[: runtime.array_limit]
         if len(generated) > runtime.array_limit:

@@ -1,0 +1,5 @@
+"""The tables of the system database. Importing this package registers all of them."""
+
+from photondb.reql.system import accounts, configuration, logs, scratch, statistics, status
+
+__all__ = ["accounts", "configuration", "logs", "scratch", "statistics", "status"]

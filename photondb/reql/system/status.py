@@ -1,0 +1,101 @@
+"""The system tables about the state of the node: `table_status`, `server_config`, `server_status`, `cluster_config`,
+`current_issues` and `jobs`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+import uuid
+from importlib.metadata import version
+
+from photondb.datum.time import make_time
+from photondb.datum.types import normalise_number
+from photondb.reql.configuration import IdentifierFormat, database_identifier, server_identifier, table_status
+from photondb.reql.placement import DEFAULT_TAG
+from photondb.reql.runtime import Runtime
+from photondb.reql.system.configuration import user_tables
+from photondb.reql.system_tables import Row, system_table
+
+STARTED = time.time()
+"""About when this process began, in seconds since 1970."""
+
+_JOBS = uuid.UUID("6a4b1d0e-64a5-4f5a-9a55-3b2f0c1d7e11")
+"""The namespace of the ids of jobs."""
+
+
+@system_table("table_status")
+def tables(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
+    """One row for each table: whether it can be used, and who keeps it."""
+    return [table_status(runtime, info, identifiers) for info in user_tables(runtime)]
+
+
+@system_table("server_config")
+def server_config(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
+    """One row, for this node."""
+    service = runtime.service
+    return [{"cache_size_mb": "auto", "id": service.server_id, "name": service.server_name, "tags": [DEFAULT_TAG]}]
+
+
+@system_table("server_status")
+def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
+    """One row, for this node: its process and its place in the network."""
+    started = make_time(normalise_number(round(STARTED, 3)), "+00:00")
+    return [
+        {
+            "id": runtime.service.server_id,
+            "name": runtime.service.server_name,
+            "network": {
+                "canonical_addresses": [],
+                "connected_to": {},
+                "hostname": socket.gethostname(),
+                "time_connected": started,
+            },
+            "process": {
+                "argv": sys.argv,
+                "pid": os.getpid(),
+                "time_started": started,
+                "version": f"photondb {version('photondb')}",
+            },
+        }
+    ]
+
+
+@system_table("cluster_config")
+def cluster_config(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
+    """One row, as in RethinkDB. There is nobody whose heartbeat this node could miss."""
+    return [{"heartbeat_timeout_secs": 10, "id": "heartbeat"}]
+
+
+@system_table("current_issues")
+def current_issues(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
+    """Problems that need somebody's attention. Those that RethinkDB reports cannot arise on one node."""
+    return []
+
+
+@system_table("jobs")
+def jobs(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
+    """One row for each index that is being built."""
+    rows = []
+    for info in user_tables(runtime):
+        if all(index.ready for index in info.indexes):
+            continue
+        for state in runtime.index_states(info):
+            if not state.ready:
+                job = str(uuid.uuid5(_JOBS, f"{info.uuid} {state.name}"))
+                rows.append(
+                    {
+                        "duration_sec": None,
+                        "id": ["index_construction", job],
+                        "info": {
+                            "db": database_identifier(runtime, info, identifiers),
+                            "index": state.name,
+                            "progress": state.progress,
+                            "table": info.name if identifiers == "name" else info.uuid,
+                        },
+                        "servers": [server_identifier(runtime, identifiers)],
+                        "type": "index_construction",
+                    }
+                )
+    return rows
