@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Container, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,9 @@ from photondb.api.catalogue import Durability, TableInfo
 from photondb.api.storage import Write
 from photondb.datum.errors import DatumError
 from photondb.datum.json import dumps
+from photondb.datum.keys import primary_key as encode_primary_key
+from photondb.datum.text import print_datum
+from photondb.datum.types import type_name
 from photondb.reql.function import Func
 
 BATCH_ROWS = 400
@@ -97,18 +100,52 @@ def new_key() -> str:
     return str(uuid.UUID(bytes=os.urandom(16), version=4))
 
 
-def storable_runs(documents: Sequence[Any]) -> Iterator[tuple[Sequence[Any], bool]]:
-    """The documents in runs, in order, with whether those of a run can be written as JSON at all: what holds
-    `r.minval` or `r.maxval` cannot. Nearly always all of them are one run."""
-    if _has_json(documents):
-        yield documents, True
-        return
+def key_problem(document: Any, primary_key: str) -> str | None:
+    """What is wrong with the primary key of a document that is to be inserted; None when nothing is."""
+    try:
+        if type(document) is not dict:
+            return f"Expected type OBJECT but found {type_name(document)}."
+        if primary_key not in document:
+            return f"Inserted object must have primary key `{primary_key}`:\n{print_datum(document)}"
+        encode_primary_key(document[primary_key])
+    except DatumError as error:
+        return error.message
+    return None
+
+
+class Refusal(NamedTuple):
+    """A document that cannot be written at all. `early` says that RethinkDB finds out before it writes anything."""
+
+    message: str
+    early: bool
+
+
+def refusals(documents: Sequence[Any], primary_key: str) -> dict[int, Refusal]:
+    """The documents, by position, that cannot be inserted whatever is in the table: their keys cannot be keys, or they
+    hold `r.minval` or `r.maxval`, which have no JSON."""
+    found = {}
+    for position, document in enumerate(documents):
+        problem = key_problem(document, primary_key)
+        if problem is not None:
+            found[position] = Refusal(problem, early=True)
+    if not _has_json(documents):
+        for position, document in enumerate(documents):
+            if position not in found and not _has_json(document):
+                found[position] = Refusal(NOT_STORABLE, early=False)
+    return found
+
+
+def runs_between(documents: Sequence[Any], refused: Container[int]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """The documents in their order: (position, those from there on) for as many as are not refused, and (position,
+    nothing) for each that is."""
     start = 0
-    storable = [_has_json(document) for document in documents]
-    for position in range(1, len(documents) + 1):
-        if position == len(documents) or storable[position] != storable[start]:
-            yield documents[start:position], storable[start]
-            start = position
+    for position in range(len(documents) + 1):
+        if position == len(documents) or position in refused:
+            if position > start:
+                yield start, documents[start:position]
+            if position < len(documents):
+                yield position, ()
+            start = position + 1
 
 
 def _has_json(value: Any) -> bool:

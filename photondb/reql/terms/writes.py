@@ -38,13 +38,13 @@ from photondb.reql.values import SingleSelection, TableSlice, as_datum, as_seque
 from photondb.reql.wire import Term
 from photondb.reql.write_statements import (
     BATCH_ROWS,
-    NOT_STORABLE,
     Conflict,
     PointKind,
     WriteOptions,
     insert_write,
     point_write,
-    storable_runs,
+    refusals,
+    runs_between,
     with_generated_keys,
 )
 from photondb.reql.write_summary import add_failure, add_summary, has_effect, summary_datum, warn
@@ -75,15 +75,12 @@ def insert(
     total = WriteSummary()
     generated: list[Any] = []
     for batch in _batches_of_documents(runtime, documents):
-        # A system table must know which keys were chosen by somebody, and makes the others itself.
-        complete, keys = (batch, []) if is_system(info) else with_generated_keys(batch, info.primary_key)
+        if is_system(info):  # it makes the missing keys itself: it must know which ones were chosen by somebody
+            _write(runtime, info, [insert_write(info, batch, chosen, options)], total)
+            continue
+        complete, keys = with_generated_keys(batch, info.primary_key)
         generated += keys
-        for run, storable in storable_runs(complete):
-            if storable:
-                _write(runtime, info, [insert_write(info, run, chosen, options)], total)
-            else:
-                for _ in run:
-                    add_failure(total, NOT_STORABLE, None, options.return_changes)
+        _insert_batch(runtime, info, complete, chosen, options, total)
     generated += total.generated_keys or ()
     if generated:
         total.generated_keys = generated[: runtime.array_limit]
@@ -226,6 +223,27 @@ def _batches_of_documents(runtime: Runtime, documents: Any) -> Iterator[list[Any
     else:
         for chunk in sequence.chunks(runtime, None, BATCH_ROWS):
             yield chunk.values()
+
+
+def _insert_batch(
+    runtime: Runtime,
+    info: TableInfo,
+    documents: list[Any],
+    conflict: Conflict,
+    options: WriteOptions,
+    total: WriteSummary,
+) -> None:
+    refused = refusals(documents, info.primary_key)
+    for refusal in refused.values():
+        if refusal.early and total.first_error is None:
+            total.first_error = refusal.message
+    for position, run in runs_between(documents, refused):
+        if run:
+            _write(runtime, info, [insert_write(info, run, conflict, options)], total)
+        else:
+            message, early = refused[position]
+            shown = "always" if early and options.return_changes else options.return_changes
+            add_failure(total, message, None, shown)
 
 
 def _selected_table(selection: Any) -> TableInfo:
