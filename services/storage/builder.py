@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from struct import Struct
+from time import perf_counter
 
 from photondb.api.storage import IndexStatus
 from photondb.datum.json import loads_stored
@@ -25,6 +26,9 @@ from services.storage.tables import Table
 log = logging.getLogger(__name__)
 
 STEP_ROWS = 64
+SLICE_S = 0.001
+"""How long a build works before it lets others go on."""
+
 RETRY_S = 1.0
 """How long a build waits when the disk does not take its entries."""
 
@@ -45,8 +49,10 @@ class IndexBuilder:
         self._progress: dict[tuple[int, int], float] = {}
 
     def start(self, table: Table, index: Index) -> None:
-        """Begin, or after a restart go on, to build `index`."""
+        """Begin, or after a restart go on, to build `index`, if that is not being done already."""
         key = (table.id, index.id)
+        if key in self._tasks:
+            return
         task = asyncio.get_running_loop().create_task(self._build(table, index))
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._tasks.pop(key, None))
@@ -65,14 +71,17 @@ class IndexBuilder:
         return IndexStatus(index.info.name, False, self._progress.get((table.id, index.id), 0.0))
 
     async def _build(self, table: Table, index: Index) -> None:
-        while _wanted(table, index):
+        done = False
+        while not done and _wanted(table, index):
             try:
-                if self._step(table, index):
-                    break
+                start = perf_counter()
+                while not done and perf_counter() < start + SLICE_S:
+                    done = self._step(table, index)
+                # At most half of the time is for builds, because those who wait for an answer come first.
+                await asyncio.sleep(perf_counter() - start)
             except StoreError as error:
                 log.warning("an index cannot be built", extra={"index": index.info.name, "reason": str(error)})
                 await asyncio.sleep(RETRY_S)
-            await asyncio.sleep(0)
         self._progress.pop((table.id, index.id), None)
 
     def _step(self, table: Table, index: Index) -> bool:

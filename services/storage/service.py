@@ -80,6 +80,7 @@ class Storage(StorageApi):
             await self._path.sync()
             state = first.state
         self._adopt(state)
+        self._start_builds()
         self._last_time_us = max((table.position.time_us for table in self._tables.values()), default=0)
         self._trimming = asyncio.create_task(LogTrimmer(store, self._tables).run())
 
@@ -106,6 +107,7 @@ class Storage(StorageApi):
             after = self._catalogue
             await self._path.sync()
         self._publisher.catalogue(after.version)
+        self._start_builds()
         return after
 
     def _carry_out(self, outcome: catalog.Outcome, batch: Batch) -> None:
@@ -124,13 +126,15 @@ class Storage(StorageApi):
         view = View(self._store)
         for table_id, record in state.tables.items():
             table = tables.get(table_id)
-            known = set() if table is None else {index.id for index in table.indexes}
             if table is None:
-                table = tables[table_id] = Table.load(view, record.info)
+                tables[table_id] = Table.load(view, record.info)
             elif table.info is not record.info:
                 table.update(record.info)
+
+    def _start_builds(self) -> None:
+        for table in self._tables.values():
             for index in table.indexes:
-                if not index.info.ready and index.id not in known:
+                if not index.info.ready:
                     self._builder.start(table, index)
 
     def _finish_index(self, table: Table, index: Index, batch: Batch) -> None:
