@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 from photondb.datum.order import SortKey, sort_key
 from photondb.datum.types import normalise_number
-from photondb.reql.errors import ErrorKind, ReqlError, non_existence_error
+from photondb.reql.errors import ReqlError, non_existence_error
 from photondb.reql.function import Func
-from photondb.reql.steps import Fields, evaluate_present
+from photondb.reql.steps import Fields, evaluate_present, present_values
 from photondb.reql.values import wrong_datum
+
+_NUMBERS = frozenset({int, float})
 
 
 class Accumulator(Protocol):
@@ -140,15 +142,14 @@ class _Summing:
         self.count = 0
 
     def feed(self, rows: Sequence[Any]) -> None:
-        values = rows if self.func is None else [value for _, value in evaluate_present(self.func, rows)]
-        total, count = self.total, self.count
-        for value in values:
-            if type(value) is float or type(value) is int:
-                total += value
-                count += 1
-            elif value is not None:  # null counts as missing
-                raise wrong_datum("NUMBER", value)
-        self.total, self.count = total, count
+        values = rows if self.func is None else present_values(self.func, rows)
+        if not _NUMBERS.issuperset(map(type, values)):
+            values = [value for value in values if value is not None]  # null counts as missing
+            for value in values:
+                if type(value) is not float and type(value) is not int:
+                    raise wrong_datum("NUMBER", value)
+        self.total += sum(values)
+        self.count += len(values)
 
     def partial(self) -> list[int | float]:
         return [self.total, self.count]
@@ -203,11 +204,12 @@ class _Extreme:
 
     def feed(self, rows: Sequence[Any]) -> None:
         pairs = [(row, row) for row in rows] if self.func is None else evaluate_present(self.func, rows)
-        for row, value in pairs:
-            self._offer(row, value)
+        if pairs:
+            keys = [sort_key(value) for _, value in pairs]
+            best = (max if self.greatest else min)(range(len(keys)), key=keys.__getitem__)  # the first of equal ones
+            self._offer(keys[best], *pairs[best])
 
-    def _offer(self, row: Any, value: Any) -> None:
-        key = sort_key(value)
+    def _offer(self, key: SortKey, row: Any, value: Any) -> None:
         if self.best is None or (key > self.best if self.greatest else key < self.best):
             self.best, self.row, self.value = key, row, value
 
@@ -216,7 +218,7 @@ class _Extreme:
 
     def merge(self, partial: list[Any] | None) -> None:
         if partial is not None:
-            self._offer(*partial)
+            self._offer(sort_key(partial[1]), *partial)
 
     def result(self) -> Any:
         if self.best is None:
@@ -335,45 +337,30 @@ class _Distinguishing:
 
 
 class Collect:
-    """All rows, as an array: what grouped data without a further aggregate is. Bounded by the array limit."""
+    """All rows, as an array: what a group without a further aggregate is. `Group` bounds their number."""
 
     fields: Fields | None = None
     pushable = True
 
-    def __init__(self, limit: int, grouped: bool = False) -> None:
-        self.limit = limit
-        self.grouped = grouped
-
     def start(self) -> Accumulator:
-        return _Collecting(self)
+        return _Collecting()
 
     def to_wire(self) -> dict[str, Any]:
-        return {"collect": self.limit, "grouped": self.grouped}
+        return {"collect": True}
 
 
 class _Collecting:
-    def __init__(self, spec: Collect) -> None:
-        self.spec = spec
+    def __init__(self) -> None:
         self.rows: list[Any] = []
 
     def feed(self, rows: Sequence[Any]) -> None:
-        from photondb.reql.values import check_array_size
-
         self.rows.extend(rows)
-        if len(self.rows) > self.spec.limit:
-            if self.spec.grouped:
-                raise ReqlError(
-                    ErrorKind.RESOURCE_LIMIT,
-                    f"Grouped data over size limit `{self.spec.limit}`.  Try putting a reduction "
-                    "(like `.reduce` or `.count`) on the end.",
-                )
-            check_array_size(len(self.rows), self.spec.limit)
 
     def partial(self) -> list[Any]:
         return self.rows
 
     def merge(self, partial: list[Any]) -> None:
-        self.feed(partial)
+        self.rows.extend(partial)
 
     def result(self) -> list[Any]:
         return self.rows
@@ -397,7 +384,7 @@ def aggregate_from_wire(wire: dict[str, Any]) -> Aggregate:
     if name == "distinct":
         return Distinct(value)
     if name == "collect":
-        return Collect(value, wire["grouped"])
+        return Collect()
     if name == "top":
         return Top.from_wire(value)
     if name == "group":

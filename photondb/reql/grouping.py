@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from photondb.datum.order import sort_key
-from photondb.reql.aggregates import Accumulator, Aggregate, aggregate_from_wire
+from photondb.reql.aggregates import Accumulator, Aggregate, Collect, aggregate_from_wire
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.index_values import IndexValues
@@ -80,7 +80,8 @@ def _value_or_null(func: Func, row: Any) -> Any:
 
 
 class Group:
-    """Divide rows, put each group's rows through `steps`, and fold them by `aggregate`. At most `limit` groups."""
+    """Divide rows, put each group's rows through `steps`, and fold them by `aggregate`. There may be `limit` groups,
+    and where the rows themselves are collected `limit` rows in all groups together."""
 
     def __init__(self, grouping: Grouping, aggregate: Aggregate, limit: int, steps: Sequence[Step] = ()) -> None:
         self.grouping = grouping
@@ -138,6 +139,7 @@ class GroupAccumulator:
     def __init__(self, spec: Group) -> None:
         self.spec = spec
         self.groups: dict[Any, tuple[Any, Accumulator]] = {}
+        self.collected = 0
 
     def feed(self, rows: Sequence[Any]) -> None:
         divided: dict[Any, tuple[Any, list[Any]]] = {}
@@ -152,6 +154,7 @@ class GroupAccumulator:
             for step in self.spec.steps:
                 members = step.apply(members)
             if members:
+                self._check_size(len(members))
                 self._accumulator(key, value).feed(members)
 
     def _accumulator(self, key: Any, value: Any) -> Accumulator:
@@ -162,12 +165,24 @@ class GroupAccumulator:
             entry = self.groups[key] = (value, self.spec.aggregate.start())
         return entry[1]
 
+    def _check_size(self, rows: int) -> None:
+        if type(self.spec.aggregate) is Collect:
+            self.collected += rows
+            if self.collected > self.spec.limit:
+                raise ReqlError(
+                    ErrorKind.RESOURCE_LIMIT,
+                    f"Grouped data over size limit `{self.spec.limit}`.  Try putting a reduction "
+                    "(like `.reduce` or `.count`) on the end.",
+                )
+
     def partial(self) -> list[list[Any]]:
         return [[value, accumulator.partial()] for value, accumulator in self.groups.values()]
 
     def merge(self, partial: list[list[Any]]) -> None:
         for value, part in partial:
             key = value if type(value) is str or type(value) is int else sort_key(value)
+            if type(self.spec.aggregate) is Collect:
+                self._check_size(len(part))
             self._accumulator(key, value).merge(part)
 
     def pairs(self) -> list[tuple[Any, Any]]:

@@ -158,16 +158,35 @@ def evaluate_present(func: Func, rows: Sequence[Any]) -> list[tuple[Any, Any]]:
             return [(row, row[field]) for row in rows]
         except (KeyError, TypeError):
             pass  # some row lacks the field or is no object: the function itself decides about each
+    if len(func.slots) != 1:
+        func.check_arity(1)
+    body, frame = func.body, func.frame
+    slot = func.slots[0] if func.slots else 0
     out = []
     for row in rows:
+        if slot:
+            frame[slot] = row
         try:
-            value = func.call(row)
+            value = body(frame)
+            if type(value) not in PLAIN_TYPES:
+                value = as_datum(value)
         except ReqlError as error:
             if error.kind != ErrorKind.NON_EXISTENCE:
                 raise
         else:
             out.append((row, value))
     return out
+
+
+def present_values(func: Func, rows: Sequence[Any]) -> list[Any]:
+    """What the function gives for the rows for which it gives a value."""
+    field = func.code.simple_field
+    if field is not None:
+        try:
+            return [row[field] for row in rows]
+        except (KeyError, TypeError):
+            pass
+    return [value for _, value in evaluate_present(func, rows)]
 
 
 class MapStep:
@@ -192,9 +211,15 @@ class MapStep:
         return self.func.pushable
 
     def apply(self, rows: Sequence[Any]) -> list[Any]:
-        if self.skip_missing:
-            return [value for _, value in evaluate_present(self.func, rows)]
         func = self.func
+        if self.skip_missing:
+            return present_values(func, rows)
+        if func.code.simple_field is not None:
+            try:
+                field = func.code.simple_field
+                return [row[field] for row in rows]
+            except (KeyError, TypeError):
+                pass  # the function itself says what is wrong
         if len(func.slots) != 1:
             return [func.call(row) for row in rows]
         body, frame, slot = func.body, func.frame, func.slots[0]

@@ -326,7 +326,7 @@ class Stream:
 
     def to_grouped(self, runtime: Runtime) -> Any:
         """The grouped data of a grouped stream."""
-        return self.aggregate(runtime, Collect(runtime.array_limit, grouped=True)).result()
+        return self.aggregate(runtime, Collect()).result()
 
 
 def slice_ranges(piece: TableSlice) -> tuple[KeyRange, ...]:
