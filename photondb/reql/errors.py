@@ -80,7 +80,7 @@ class EmptyUserError(ReqlError):
     """`r.error()` without a message: inside `default` it stands for the error that was caught."""
 
     def __init__(self) -> None:
-        super().__init__(ErrorKind.USER, "Empty ERROR term outside a default block.")
+        super().__init__(ErrorKind.LOGIC, "Empty ERROR term outside a default block.")
 
 
 def logic_error(message: str) -> ReqlError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from photondb.datum.types import truthy
+from photondb.reql.callsite import Run
 from photondb.reql.compiler import Compiler, Node
 from photondb.reql.effects import Effects
 from photondb.reql.errors import (
@@ -12,7 +14,6 @@ from photondb.reql.errors import (
     ErrorKind,
     Frames,
     ReqlError,
-    logic_error,
     user_error,
 )
 from photondb.reql.function import Frame, Func
@@ -97,22 +98,43 @@ def args(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     return Node(lambda frame: check(inner.run(frame)), shape, inner.effects)
 
 
+def spliced_runs(nodes: list[Node], frame: Frame) -> list[Run]:
+    """The closures of the arguments; what `r.args` spreads out has been evaluated."""
+    runs: list[Run] = []
+    for node in nodes:
+        if node.shape[0] == Term.ARGS:
+            runs.extend(map(_giver, node.run(frame)))
+        else:
+            runs.append(node.run)
+    return runs
+
+
+def _giver(value: Any) -> Run:
+    return lambda _: value
+
+
 @special_form(Term.BRANCH)
 def branch(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """The value behind the first condition that holds; the last argument when none does."""
     compiler.check_optargs((), shape[2], path)
     nodes, effects = compile_all(compiler, shape, path)
+    grouped = any(node.grouped for node in nodes)
     if spliced(shape):
-        return _spliced_branch(nodes, shape, path, effects)
+        return Node(lambda frame: _choice(spliced_runs(nodes, frame), path)(frame), shape, effects, grouped)
     check_arity(shape, path, 3, None)
-    if len(nodes) % 2 == 0:
-        raise CompileError("Cannot call `branch` term with an even number of arguments.", path)
+    return Node(_choice([node.run for node in nodes], path), shape, effects, grouped)
+
+
+def _choice(runs: list[Run], path: Frames) -> Run:
+    """The closure that evaluates a branch from those of its arguments."""
+    if len(runs) < 3 or len(runs) % 2 == 0:
+        return _wrong_branch(len(runs), path)
     conditions = []
-    for i in range(0, len(nodes) - 1, 2):
+    for i in range(0, len(runs) - 1, 2):
         check = BOOLEAN.check((*path, i))
         assert check is not None
-        conditions.append((nodes[i].run, check, nodes[i + 1].run))
-    otherwise = nodes[-1].run
+        conditions.append((runs[i], check, runs[i + 1]))
+    otherwise = runs[-1]
 
     def run(frame: Frame) -> Any:
         for condition, check, value in conditions:
@@ -120,46 +142,34 @@ def branch(compiler: Compiler, shape: Shape, path: Frames) -> Node:
                 return value(frame)
         return otherwise(frame)
 
-    return Node(run, shape, effects, any(node.grouped for node in nodes))
+    return run
 
 
-def _spliced_branch(nodes: list[Node], shape: Shape, path: Frames, effects: Effects) -> Node:
-    def run(frame: Frame) -> Any:
-        values = spliced_values(nodes, frame)
-        if len(values) < 3 or len(values) % 2 == 0:
-            message = (
-                f"Expected 3 or more arguments but found {len(values)}."
-                if len(values) < 3
-                else "Cannot call `branch` term with an even number of arguments."
-            )
-            error = logic_error(message)
-            error.frames = path
-            raise error
-        for i in range(0, len(values) - 1, 2):
-            if values[i] is not False and values[i] is not None:
-                return values[i + 1]
-        return values[-1]
+def _wrong_branch(found: int, path: Frames) -> Run:
+    if found < 3:
+        message = f"Expected {arity_text(3, None)} but found {found}."
+    else:
+        message = "Cannot call `branch` term with an even number of arguments."
 
-    return Node(run, shape, effects)
+    def run(_: Frame) -> Any:
+        raise ReqlError(ErrorKind.LOGIC, message, path)
+
+    return run
 
 
 def _logical(stop_at: bool) -> Any:
     def form(compiler: Compiler, shape: Shape, path: Frames) -> Node:
         compiler.check_optargs((), shape[2], path)
         nodes, effects = compile_all(compiler, shape, path)
-        if spliced(shape):
-            return Node(lambda frame: _decide(spliced_values(nodes, frame), stop_at), shape, effects)
-        runs = [node.run for node in nodes]
-        if not runs:
-            return Node(lambda _: not stop_at, shape, effects)
+        runs = None if spliced(shape) else [node.run for node in nodes]
 
         def run(frame: Frame) -> Any:
-            value: Any = None
-            for part in runs:
+            value: Any = not stop_at
+            for part in spliced_runs(nodes, frame) if runs is None else runs:
                 value = part(frame)
                 if value is not True and value is not False:
                     value = _truth_kept(value, path)
-                    if (value is not None and value is not False) is stop_at:
+                    if truthy(value) is stop_at:
                         return value
                 elif value is stop_at:
                     return value
@@ -177,14 +187,6 @@ def _truth_kept(value: Any, path: Frames) -> Any:
     except ReqlError as error:
         error.frames = error.frames or path
         raise
-
-
-def _decide(values: list[Any], stop_at: bool) -> Any:
-    value: Any = not stop_at
-    for value in values:
-        if (value is not None and value is not False) is stop_at:
-            return value
-    return value
 
 
 special_form(Term.AND)(_logical(stop_at=False))

@@ -33,7 +33,7 @@ def json(runtime: Runtime, text: str) -> Any:
         raise logic_error(f'Failed to parse "{shown}" as JSON: {_flaw(text)}') from None
     if len(text) > 2 * runtime.array_limit:  # an element takes two characters at least
         _check_arrays(value, runtime.array_limit)
-    return validate(value)
+    return validate(value, literals=True)  # as RethinkDB allows, so that a text can be merged with its literals
 
 
 @term(Term.TO_JSON_STRING)
