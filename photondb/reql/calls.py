@@ -16,7 +16,7 @@ from photondb.reql.callsite import Run, call_closure
 from photondb.reql.effects import Effects
 from photondb.reql.errors import CompileError, ErrorKind, Frames, ReqlError, logic_error
 from photondb.reql.function import Frame, Func, literal_term
-from photondb.reql.parameters import Check
+from photondb.reql.parameters import Check, constant_function
 from photondb.reql.registry import Definition
 from photondb.reql.shape import Shape
 from photondb.reql.steps import FilterStep, MapStep
@@ -233,15 +233,25 @@ def _member(value: Any, frame: Frame) -> Any:
 
 def _spliced(call: _Call, nodes: list[Node], grouped: bool) -> Run:
     """The closure of a call with `r.args` among its arguments: how many there are is known only when it runs."""
-    parts = [(node.run, node.shape[0] == Term.ARGS) for node in nodes]
+    parts = [(node.run, node.shape[0] == Term.ARGS, node.effects) for node in nodes]
+    delayed = [
+        position
+        for position, parameter in enumerate(call.definition.parameters)
+        if parameter.kind.shortcut == "delayed"
+    ]
 
     def run(frame: Frame) -> Any:
         values: list[Any] = []
-        for part, splice in parts:
+        effects: list[Effects] = []
+        for part, splice, effect in parts:
             if splice:
                 values.extend(part(frame))
             else:
                 values.append(part(frame))
+            effects += [effect] * (len(values) - len(effects))
+        for position in delayed:
+            if position < len(values) and type(values[position]) is not Func:
+                values[position] = constant_function(as_datum(values[position]), effects[position])
         first = call.divided(values[0], frame) if grouped and values else None
         if type(first) is Grouped:
             results = [(group, on_values(frame, [member, *values[1:]])) for group, member in first.pairs]

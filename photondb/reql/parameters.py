@@ -202,15 +202,15 @@ def _durability(value: Any) -> str:
 _CONSTANT_SHAPE: shapes.Shape = (int(Term.FUNC), (), (shapes.CONSTANT, 0))
 
 
-def constant_function(value: Any) -> Func:
-    """A function that gives `value` whatever it is called with."""
+def constant_function(value: Any, effects: Effects = Effects.NONE) -> Func:
+    """A function that gives `value` whatever it is called with. `effects` are those that making the value had."""
     code = FunctionCode(
         slots=(),
         body=lambda _: value,
         shape=_CONSTANT_SHAPE,
         variable_base=2,
         captures=frozenset(),
-        effects=Effects.NONE,
+        effects=effects,
         fields=frozenset(),
         object_body=True,
         path=(),

@@ -35,6 +35,8 @@ T = TypeVar("T")
 DEFAULT_ARRAY_LIMIT = 100_000
 DEFAULT_DATABASE = "test"
 """The database of queries that name none and have no run option `db`."""
+ABSENT_INDEX_ID = -1
+"""The id of what stands for an index that is not there, in a slice that nobody has read yet."""
 Permission = Literal["read", "write", "config", "connect"]
 
 SLICE_SECONDS = 0.005
@@ -55,11 +57,18 @@ class PlanCounters(Protocol):
     misses: int
 
 
+class Connection(Protocol):
+    """A client connection and its queries that have had to wait, by token."""
+
+    @property
+    def running(self) -> Mapping[int, asyncio.Task[None]]: ...
+
+
 class ConnectionHolder(Protocol):
     """What knows client connections, by number."""
 
     @property
-    def sessions(self) -> Mapping[int, Any]: ...
+    def sessions(self) -> Mapping[int, Connection]: ...
 
 
 class Surroundings(Protocol):
@@ -177,8 +186,12 @@ class Runtime:
             wait(self.service.refresh_catalogue())
             index = self.current(info).index(name)
         if index is None:
-            raise op_failed(f"Index `{name}` was not found on table `{self.name_of(info)}`.")
+            raise self.no_index(info, name)
         return index
+
+    def no_index(self, info: TableInfo, name: str) -> ReqlError:
+        """The error for an index that a table does not have."""
+        return op_failed(f"Index `{name}` was not found on table `{self.name_of(info)}`.")
 
     def require(self, permission: Permission, database: str | None = None, table: TableInfo | None = None) -> None:
         """Raise where the user lacks a permission for a table, a database (by name), or all of them."""
@@ -190,9 +203,11 @@ class Runtime:
         return wait(self.service.change_catalogue(self.context, change))
 
     def require_index(self, info: TableInfo, index: IndexInfo | None) -> None:
-        """Raise where an index is still being built."""
+        """Raise where an index is not there, or is still being built."""
         if index is None or index.ready:
             return
+        if index.id == ABSENT_INDEX_ID:
+            raise self.no_index(info, index.name)
         for status in self.index_states(info):
             if status.name == index.name and not status.ready:
                 raise op_failed(

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import sys
 import time
 import uuid
 from importlib.metadata import version
+from typing import Any
 
+from photondb.api.catalogue import TableInfo
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number
 from photondb.reql.configuration import IdentifierFormat, database_identifier, server_identifier, table_status
@@ -76,26 +79,48 @@ def current_issues(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]
 
 @system_table("jobs")
 def jobs(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
-    """One row for each index that is being built."""
-    rows = []
+    """One row for each query that is being run, this one among them, and for each index that is being built."""
+    servers = [server_identifier(runtime, identifiers)]
+    rows = [_query_job(servers, f"of {id(runtime)}", {"user": runtime.context.user})]
+    current = asyncio.current_task()
+    for channel in runtime.service.channels:
+        for number, session in channel.sessions.items():
+            for token, task in session.running.items():
+                if task is not current:
+                    rows.append(_query_job(servers, f"{token} of connection {number}", {}))
     for info in user_tables(runtime):
-        if all(index.ready for index in info.indexes):
-            continue
-        for state in runtime.index_states(info):
-            if not state.ready:
-                job = str(uuid.uuid5(_JOBS, f"{info.uuid} {state.name}"))
-                rows.append(
-                    {
-                        "duration_sec": None,
-                        "id": ["index_construction", job],
-                        "info": {
-                            "db": database_identifier(runtime, info, identifiers),
-                            "index": state.name,
-                            "progress": state.progress,
-                            "table": info.name if identifiers == "name" else info.uuid,
-                        },
-                        "servers": [server_identifier(runtime, identifiers)],
-                        "type": "index_construction",
-                    }
-                )
+        if not all(index.ready for index in info.indexes):
+            rows += _index_jobs(runtime, info, identifiers, servers)
     return rows
+
+
+def _query_job(servers: list[str], name: str, about: dict[str, str]) -> Row:
+    return _job("query", name, servers, dict(about))
+
+
+def _index_jobs(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat, servers: list[str]) -> list[Row]:
+    table = {
+        "db": database_identifier(runtime, info, identifiers),
+        "table": info.name if identifiers == "name" else info.uuid,
+    }
+    return [
+        _job(
+            "index_construction",
+            f"{info.uuid} {state.name}",
+            servers,
+            {**table, "index": state.name, "progress": state.progress},
+        )
+        for state in runtime.index_states(info)
+        if not state.ready
+    ]
+
+
+def _job(kind: str, name: str, servers: list[str], about: dict[str, Any]) -> Row:
+    """A row; `name` tells the job from others of its kind."""
+    return {
+        "duration_sec": None,
+        "id": [kind, str(uuid.uuid5(_JOBS, f"{kind} {name}"))],
+        "info": about,
+        "servers": servers,
+        "type": kind,
+    }

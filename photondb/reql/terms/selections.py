@@ -11,6 +11,7 @@ from photondb.datum.keys import key_range, primary_key
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error
 from photondb.reql.parameters import Datum, Kind, Runtime, Slice, Table
 from photondb.reql.registry import term
+from photondb.reql.runtime import ABSENT_INDEX_ID
 from photondb.reql.stream import ScanSource, Stream, bounds_range, list_source
 from photondb.reql.values import Bounds, SingleSelection, TableSlice, as_datum
 from photondb.reql.wire import Term
@@ -102,6 +103,16 @@ def ordinary_index(runtime: Runtime, info: TableInfo, name: str) -> IndexInfo | 
     return index
 
 
+def slice_index(runtime: Runtime, info: TableInfo, name: str) -> IndexInfo | None:
+    """The index of a slice or an order: `ordinary_index`, but what is not there is missed only when it is read."""
+    try:
+        return ordinary_index(runtime, info, name)
+    except ReqlError as error:
+        if error.kind != ErrorKind.OP_FAILED:
+            raise
+        return IndexInfo(ABSENT_INDEX_ID, name, [])
+
+
 def _narrowed(runtime: Runtime, table: TableSlice, bounds: Bounds, name: str | None) -> TableSlice:
     if table.bounds is not None:
         raise logic_error("Cannot perform multiple BETWEENs on the same table.")
@@ -109,7 +120,7 @@ def _narrowed(runtime: Runtime, table: TableSlice, bounds: Bounds, name: str | N
         name = table.index_named or table.info.primary_key
     elif table.index_named is not None and name != table.index_named:
         raise logic_error(f"Cannot call BETWEEN on index `{name}` after ordering on index `{table.index_named}`.")
-    index = ordinary_index(runtime, table.info, name)
+    index = slice_index(runtime, table.info, name)
     bounds_range(bounds, index is not None)  # refuses values that cannot be keys
     return TableSlice(table.info, index, name, table.ordering, bounds, table.read_mode)
 

@@ -20,7 +20,7 @@ from photondb.reql.shape import Shape
 from photondb.reql.steps import Step, keeps_count
 from photondb.reql.stream import ComputedSource, Stream, batches, table_stream
 from photondb.reql.terms.control import check_arity
-from photondb.reql.terms.selections import ordinary_index
+from photondb.reql.terms.selections import slice_index
 from photondb.reql.values import Grouped, TableSlice, as_datum, as_sequence, check_array_size
 from photondb.reql.wire import Term
 
@@ -139,7 +139,7 @@ def _ordered_by_index(runtime: Runtime, value: Any, ordering: Ordering | None, n
         raise logic_error("Cannot perform multiple indexed ORDER_BYs on the same table.")
     if value.index_named not in (None, name):
         raise logic_error(f"Cannot order by index `{name}` after calling BETWEEN on index `{value.index_named}`.")
-    index = ordinary_index(runtime, value.info, name)
+    index = slice_index(runtime, value.info, name)
     direction = "desc" if descending else "asc"
     piece = TableSlice(value.info, index, name, direction, value.bounds, value.read_mode)
     if ordering is None:
