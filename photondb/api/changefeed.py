@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -11,14 +11,24 @@ from photondb.api.context import CallContext
 
 if TYPE_CHECKING:
     from photondb.api.storage import KeyRange
+    from photondb.reql.chunk import Chunk
     from photondb.reql.pipeline import Step
+
+DEFAULT_QUEUE_SIZE = 100_000
+"""Changes that may wait for a reader, as in RethinkDB."""
 
 
 class FeedRequest(msgspec.Struct):
     """A feed on one table: on the point `key`, else on `ranges` of the primary key or of the index `index`.
 
-    `steps` are applied to the old and the new value of every change. A point feed has exactly one key and always
-    begins with the present value when `include_initial` is set.
+    `steps` are applied to the old and the new value of every change; they must be deterministic. With a `limit` the
+    feed is on the first so many rows in the order of the key (`descending`: from its end), and `include_offsets` tells
+    where among them a row comes and goes. A feed with `include_initial` begins with what is there already; a point
+    feed then tells of a document that is not there, too.
+
+    `squash` makes several changes of one document one while they wait for the reader; a number holds changes back for
+    that many seconds. At most `queue_size` changes wait: when there are more, all of them are dropped and an object
+    tells the reader how many they were.
     """
 
     table: int
@@ -27,22 +37,33 @@ class FeedRequest(msgspec.Struct):
     index: int | None = None
     ranges: Sequence[KeyRange] = ()
     steps: Sequence[Step] = ()
+    limit: int | None = None
+    descending: bool = False
     include_initial: bool = False
     include_states: bool = False
     include_types: bool = False
+    include_offsets: bool = False
     squash: bool | float = False
-    queue_size: int = 100_000
+    queue_size: int = DEFAULT_QUEUE_SIZE
 
 
 class Feed(Protocol):
-    """An open feed."""
+    """An open feed. It is closed when it is dropped, at the latest."""
 
-    async def next(self, max_changes: int) -> list[dict[str, Any]]:
-        """The next changes (at least one), as the objects that the client sees."""
+    async def next(self, max_changes: int) -> Chunk:
+        """The next changes, at least one and at most `max_changes`, as the objects that the client sees.
+
+        Waits for as long as it takes. A cancelled call loses nothing; there may be one call at a time. Raises
+        ReqlError when the feed has come to its end, because its table was dropped for instance.
+        """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """End the feed. Closing twice is allowed."""
+        ...
 
 
 class ChangefeedApi(Protocol):
-    async def open(self, context: CallContext, request: FeedRequest) -> Feed: ...
+    async def open(self, context: CallContext, request: FeedRequest) -> Feed:
+        """Open a feed that tells of every commit after this call. Raises ReqlError, or TableGone."""
+        ...

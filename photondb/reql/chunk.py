@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from photondb.datum.json import dumps, loads_stored
+
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Chunk:
@@ -42,6 +46,15 @@ class Chunk:
         if self._values is None:
             self._values = loads_stored(b"[" + self.json() + b"]")
         return self._values
+
+    def rows(self) -> Sequence[bytes]:
+        """The rows as JSON, one by one."""
+        if self._raw is None:
+            if self._values is not None:
+                self._raw = [dumps(value) for value in self._values]
+            else:
+                self._raw = [bytes(row) for row in _split(b"[" + self.json() + b"]")]
+        return self._raw
 
     def json(self) -> bytes:
         """The rows as JSON, joined by commas, without brackets."""

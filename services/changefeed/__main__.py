@@ -1,0 +1,33 @@
+"""Start the changefeed service alone, with its settings from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+from photondb.cli.hosting import connect_options, join_bus, serving
+from photondb.cli.service import ReportReady, run_service
+from photondb.config import Settings
+from photondb.rpc.changefeed import changefeed_servant
+from photondb.rpc.storage import StorageStub
+from services.changefeed.service import Changefeed
+
+
+async def serve(settings: Settings, report_ready: ReportReady) -> None:
+    """Serve until cancelled."""
+    async with contextlib.AsyncExitStack() as stack:
+        bus = await join_bus(settings)
+        stack.push_async_callback(bus.close)
+        storage = StorageStub(settings.address_of("storage"), connect_options(settings))
+        stack.push_async_callback(storage.close)
+        changefeed = Changefeed(storage, bus)
+        await changefeed.start()
+        stack.push_async_callback(changefeed.stop)
+        await stack.enter_async_context(serving(settings, "changefeed", changefeed_servant(changefeed)))
+        report_ready({})
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    sys.exit(run_service("changefeed", serve))

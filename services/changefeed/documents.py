@@ -1,0 +1,59 @@
+"""A changed document as feeds look at it: decoded, and indexed, when the first of them asks and for all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from photondb.api.catalogue import IndexInfo
+from photondb.api.storage import LogRecord
+from photondb.datum.json import loads_stored
+from photondb.reql.index_values import IndexValues
+
+
+class Document:
+    """One state of a document. `raw` is its JSON."""
+
+    __slots__ = ("_index_keys", "_value", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._value: Any = ...
+        self._index_keys: dict[int, list[bytes]] = {}
+
+    @property
+    def value(self) -> Any:
+        """The document as a datum. Nobody may change it."""
+        if self._value is ...:
+            self._value = loads_stored(self.raw)
+        return self._value
+
+    def index_keys(self, index: Index) -> list[bytes]:
+        """The keys of its entries in an index; equal ones as often as there are such entries."""
+        keys = self._index_keys.get(index.id)
+        if keys is None:
+            keys = self._index_keys[index.id] = [key for key, _ in index.values.entries(self.value)]
+        return keys
+
+
+class Index:
+    """A secondary index, compiled."""
+
+    __slots__ = ("id", "name", "values")
+
+    def __init__(self, info: IndexInfo) -> None:
+        self.id = info.id
+        self.name = info.name
+        self.values = IndexValues.of_index(info)
+
+
+class Row:
+    """One committed change: the document's key, and the document before and after."""
+
+    __slots__ = ("key", "new", "old", "sequence", "shard")
+
+    def __init__(self, shard: int, record: LogRecord) -> None:
+        self.shard = shard
+        self.sequence = record.sequence
+        self.key = record.key
+        self.old = None if record.old is None else Document(record.old)
+        self.new = None if record.new is None else Document(record.new)

@@ -1,0 +1,261 @@
+"""Follows the commits of one table: the I/O around a sequencer per shard.
+
+However many feeds a table has, its commits are read from the bus once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from photondb.api.catalogue import TableInfo
+from photondb.api.context import INTERNAL
+from photondb.api.storage import CHANGES_SUBJECT, LogGap, LogRecord, Scan, ScanReply, StorageApi, TableGone
+from photondb.bus import Bus, BusMessage, Subscription
+from photondb.reql.errors import ReqlError, op_failed
+from photondb.rpc.events import decode_change_batch
+from services.changefeed.documents import Index, Row
+from services.changefeed.router import Router
+from services.changefeed.sequencer import (
+    AskPosition,
+    Deliver,
+    Fail,
+    Instruction,
+    ReadLog,
+    RetryLater,
+    ShardSequencer,
+)
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 0.25
+"""How long to wait before storage is asked again when it did not answer."""
+
+
+def aborted() -> ReqlError:
+    """The error with which feeds end when their table can no longer be followed, in RethinkDB's words."""
+    return op_failed("Changefeed aborted (unavailable).")
+
+
+class Dependant(Protocol):
+    """A feed, as far as the follower has to know it."""
+
+    @property
+    def index(self) -> Index | None:
+        """The index that it works with."""
+        ...
+
+    def fail(self, error: ReqlError) -> None:
+        """There will be no more changes."""
+        ...
+
+
+class TableFollower:
+    """Follows the table `info` and tells its `router` of every change, in order, from `start` on.
+
+    `failed` is called when it cannot go on; all feeds have been told then.
+    """
+
+    def __init__(self, storage: StorageApi, bus: Bus, info: TableInfo, failed: Callable[[TableFollower], None]) -> None:
+        self.info = info
+        self.router = Router()
+        self.feeds: set[Dependant] = set()
+        self.users = 0
+        self._storage = storage
+        self._bus = bus
+        self._failed = failed
+        self._error: ReqlError | None = None
+        self._sequencers: dict[int, ShardSequencer] = {}
+        self._indexes: dict[int, Index] = {}
+        self._asking: set[int] = set()
+        self._ask_running = False
+        self._starting: asyncio.Task[None]
+        self._subscription: Subscription | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._retries: set[asyncio.TimerHandle] = set()
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+
+    async def started(self) -> None:
+        """Return when it follows the table. Raises TableGone or ReqlError."""
+        await asyncio.shield(self._starting)
+
+    async def _start(self) -> None:
+        subject = CHANGES_SUBJECT.format(table_uuid=self.info.uuid, shard="*")
+        self._subscription = await self._bus.subscribe(subject, self._message)
+        for shard, sequence in enumerate(await self.log_position()):
+            self._carry_out(shard, self._sequencer(shard).position_known(sequence))
+
+    async def stop(self) -> None:
+        """Follow no more. Feeds that are left end with an error."""
+        self.fail(aborted())
+        await asyncio.wait([self._starting])
+        if self._subscription is not None:
+            await self._subscription.close()
+        for retry in self._retries:
+            retry.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # --- what feeds need
+
+    @property
+    def error(self) -> ReqlError | None:
+        """Why it does not follow the table any more."""
+        return self._error
+
+    def delivered(self) -> list[int]:
+        """The sequence of the last record of each shard that the router was told of."""
+        return [self._sequencers[shard].delivered for shard in range(len(self._sequencers))]
+
+    async def log_position(self) -> list[int]:
+        """The sequence of the last record of each shard. Raises TableGone or ReqlError."""
+        return await self._storage.log_position(INTERNAL, self.info.id)
+
+    async def read_log(self, shard: int, after: int, limit: int) -> list[LogRecord]:
+        """Records after `after`. Raises TableGone, LogGap or ReqlError."""
+        return await self._storage.read_log(INTERNAL, self.info.id, shard, after, limit)
+
+    async def scan(self, scan: Scan) -> ScanReply:
+        """Read rows of the table. Raises TableGone or ReqlError."""
+        return await self._storage.scan(INTERNAL, scan)
+
+    async def get(self, key: bytes) -> bytes | None:
+        """Read one document. Raises TableGone or ReqlError."""
+        (document,) = await self._storage.get(INTERNAL, [(self.info.id, key)])
+        return document
+
+    def index(self, index_id: int) -> Index | None:
+        """The index of that id, compiled; None where there is none."""
+        index = self._indexes.get(index_id)
+        if index is None:
+            for info in self.info.indexes:
+                if info.id == index_id:
+                    index = self._indexes[index_id] = Index(info)
+        return index
+
+    # --- what the service tells
+
+    def update(self, info: TableInfo) -> None:
+        """The table's configuration is now `info`. Feeds on an index that is gone end."""
+        self.info = info
+        present = {index.id for index in info.indexes}
+        for index_id in [index_id for index_id in self._indexes if index_id not in present]:
+            dropped = self._indexes.pop(index_id)
+            for feed in [feed for feed in self.feeds if feed.index is dropped]:
+                feed.fail(op_failed(f"Changefeed aborted: the index `{dropped.name}` was dropped."))
+
+    def fail(self, error: ReqlError) -> None:
+        """End all feeds."""
+        if self._error is None:
+            self._error = error
+            for feed in list(self.feeds):
+                feed.fail(error)
+            self._failed(self)
+
+    def check(self) -> None:
+        """Ask storage whether something was missed."""
+        for shard, sequencer in self._sequencers.items():
+            self._carry_out(shard, sequencer.check())
+
+    # --- events and instructions
+
+    def _message(self, message: BusMessage) -> None:
+        if self._error is not None:
+            return
+        try:
+            batch = decode_change_batch(message.payload)
+        except ValueError as error:
+            log.warning("not a message about changes", extra={"subject": message.subject, "reason": str(error)})
+            return
+        sequencer = self._sequencer(batch.shard)
+        self._carry_out(batch.shard, sequencer.batch(batch.first_sequence, batch.time_us, batch.records))
+
+    def _sequencer(self, shard: int) -> ShardSequencer:
+        sequencer = self._sequencers.get(shard)
+        if sequencer is None:
+            sequencer = self._sequencers[shard] = ShardSequencer()
+        return sequencer
+
+    def _carry_out(self, shard: int, instructions: Sequence[Instruction]) -> None:
+        for instruction in instructions:
+            match instruction:
+                case Deliver(records):
+                    self._deliver(shard, records)
+                case ReadLog(after, limit):
+                    self._spawn(self._read(shard, after, limit))
+                case AskPosition():
+                    self._asking.add(shard)
+                    if not self._ask_running:
+                        self._ask_running = True
+                        self._spawn(self._ask())
+                case RetryLater():
+                    self._retry_later(shard)
+                case Fail(reason):
+                    log.error("a table cannot be followed", extra={"table": self.info.uuid, "reason": reason})
+                    self.fail(aborted())
+
+    def _deliver(self, shard: int, records: Sequence[LogRecord]) -> None:
+        try:
+            for record in records:
+                self.router.dispatch(Row(shard, record))
+        except Exception:
+            log.exception("a change could not be told of", extra={"table": self.info.uuid})
+            self.fail(aborted())
+
+    def _retry_later(self, shard: int) -> None:
+        def retry() -> None:
+            self._retries.discard(handle)
+            self._carry_out(shard, self._sequencers[shard].retry_due())
+
+        handle = asyncio.get_running_loop().call_later(RETRY_S, retry)
+        self._retries.add(handle)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._error is not None:
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _read(self, shard: int, after: int, limit: int) -> None:
+        sequencer = self._sequencers[shard]
+        try:
+            instructions = sequencer.log_read(await self.read_log(shard, after, limit))
+        except TableGone:
+            self.fail(aborted())
+            return
+        except LogGap as gap:
+            instructions = sequencer.log_trimmed(gap.oldest)
+        except ReqlError as error:
+            log.warning("the change log cannot be read", extra={"table": self.info.uuid, "reason": error.message})
+            instructions = sequencer.read_failed()
+        self._carry_out(shard, instructions)
+
+    async def _ask(self) -> None:
+        """Answer all shards that want to know their position; those that begin to want it meanwhile get a newer one."""
+        while self._asking:
+            asking = sorted(self._asking)
+            self._asking.clear()
+            try:
+                positions: list[int] | None = await self.log_position()
+            except TableGone:
+                self.fail(aborted())
+                return
+            except ReqlError as error:
+                reason = error.message
+                log.warning("storage does not say where it is", extra={"table": self.info.uuid, "reason": reason})
+                positions = None
+            for shard in asking:
+                sequencer = self._sequencers[shard]
+                if positions is None:
+                    self._carry_out(shard, sequencer.read_failed())
+                else:
+                    self._carry_out(shard, sequencer.position_known(positions[shard]))
+        self._ask_running = False

@@ -1,0 +1,122 @@
+"""Where the changes of a feed wait for its reader: at most so many, and one per row where they are squashed."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+
+from services.changefeed.notices import Change, skipped_notice
+from services.changefeed.selection import same
+
+
+class ChangeQueue(ABC):
+    """Changes that wait. When they are more than `limit`, all of them are dropped and counted, as in RethinkDB."""
+
+    __slots__ = ("_include_types", "_limit", "_skipped")
+
+    def __init__(self, limit: int, include_types: bool) -> None:
+        self._limit = limit
+        self._include_types = include_types
+        self._skipped = 0
+
+    @abstractmethod
+    def _size(self) -> int: ...
+
+    @abstractmethod
+    def _add(self, change: Change) -> None: ...
+
+    @abstractmethod
+    def _remove(self, count: int) -> Iterator[Change]: ...
+
+    @abstractmethod
+    def _clear(self) -> None: ...
+
+    def __len__(self) -> int:
+        """How many notices wait."""
+        return self._size() + (self._skipped > 0)
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether the reader had better come soon."""
+        return self._skipped > 0 or self._size() > self._limit // 2
+
+    def push(self, change: Change) -> None:
+        """Add a change."""
+        self._add(change)
+        size = self._size()
+        if size > self._limit:
+            self._skipped += size
+            self._clear()
+
+    def take(self, count: int) -> list[bytes]:
+        """Remove and return the first `count` notices, or fewer; the first may be the one about dropped changes."""
+        notices = []
+        if self._skipped:
+            notices.append(skipped_notice(self._skipped))
+            self._skipped = 0
+        notices.extend(change.notice(self._include_types) for change in self._remove(count - len(notices)))
+        return notices
+
+
+class PlainQueue(ChangeQueue):
+    """All changes, in order."""
+
+    __slots__ = ("_changes",)
+
+    def __init__(self, limit: int, include_types: bool) -> None:
+        super().__init__(limit, include_types)
+        self._changes: deque[Change] = deque()
+
+    def _size(self) -> int:
+        return len(self._changes)
+
+    def _add(self, change: Change) -> None:
+        self._changes.append(change)
+
+    def _remove(self, count: int) -> Iterator[Change]:
+        changes = self._changes
+        for _ in range(min(count, len(changes))):
+            yield changes.popleft()
+
+    def _clear(self) -> None:
+        self._changes.clear()
+
+
+class SquashingQueue(ChangeQueue):
+    """One change per row: from what the reader knows of it to what it is now."""
+
+    __slots__ = ("_changes",)
+
+    def __init__(self, limit: int, include_types: bool) -> None:
+        super().__init__(limit, include_types)
+        self._changes: dict[tuple[bytes, int], Change] = {}
+
+    def _size(self) -> int:
+        return len(self._changes)
+
+    def _add(self, change: Change) -> None:
+        row = (change.key, change.copy)
+        waiting = self._changes.get(row)
+        if waiting is None:
+            self._changes[row] = change
+            return
+        old, new = waiting.old, change.new
+        back_again = (old is None and new is None) or (old is not None and new is not None and same(old, new))
+        if back_again:
+            del self._changes[row]
+        else:
+            self._changes[row] = Change(change.key, change.copy, old, new)
+
+    def _remove(self, count: int) -> Iterator[Change]:
+        for row in list(islice(self._changes, count)):
+            yield self._changes.pop(row)
+
+    def _clear(self) -> None:
+        self._changes.clear()
+
+
+def make_queue(squash: bool, limit: int, include_types: bool) -> ChangeQueue:
+    """The queue for a feed."""
+    return SquashingQueue(limit, include_types) if squash else PlainQueue(limit, include_types)

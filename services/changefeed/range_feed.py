@@ -1,0 +1,126 @@
+"""Feeds on a document, on ranges of keys, and on whole tables."""
+
+from __future__ import annotations
+
+from photondb.api.changefeed import FeedRequest
+from photondb.api.storage import Scan, ScanCursor, ScanReply
+from photondb.datum.keys import primary_key
+from photondb.reql.chunk import Chunk
+from services.changefeed.documents import Document, Row
+from services.changefeed.feed import OpenFeed
+from services.changefeed.follower import TableFollower
+from services.changefeed.notices import Change, initial_notice
+from services.changefeed.queues import make_queue
+from services.changefeed.router import SharedSelection
+from services.changefeed.selection import Selection
+from services.changefeed.snapshot import Snapshot, take_snapshot
+
+INITIAL_CHUNK_ROWS = 500
+INITIAL_CHUNK_BYTES = 256 << 10
+
+
+class RangeFeed(OpenFeed):
+    """Tells of every change among the rows of a selection."""
+
+    def __init__(self, follower: TableFollower, request: FeedRequest, selection: Selection) -> None:
+        super().__init__(follower, request, selection)
+        self._queue = make_queue(self.squash, request.queue_size, request.include_types)
+        self._shared: SharedSelection | None = None
+        self._newer: dict[bytes, Document | None] = {}
+        self._cursor: ScanCursor | None = None
+
+    # --- the beginning
+
+    async def show_beginning(self) -> bool:
+        if not self.request.include_initial:
+            self.positions = await self.follower.log_position()
+            return True
+        if not self.positions:
+            return await self._begin_scan()
+        assert self._cursor is not None
+        chunk, last = await self._cursor.next()
+        return self._show_chunk(chunk, last)
+
+    async def _begin_scan(self) -> bool:
+        request = self.request
+        scan = Scan(
+            table=request.table,
+            index=request.index,
+            ranges=request.ranges,
+            steps=self.selection.filters,
+            chunk_rows=INITIAL_CHUNK_ROWS,
+            chunk_bytes=INITIAL_CHUNK_BYTES,
+        )
+        snapshot: Snapshot[ScanReply] = await take_snapshot(self.follower, lambda: self.follower.scan(scan))
+        self.positions, self._newer = snapshot.positions, snapshot.newer
+        self._cursor = snapshot.read.cursor
+        assert snapshot.read.chunk is not None
+        return self._show_chunk(snapshot.read.chunk, self._cursor is None)
+
+    def _show_chunk(self, chunk: Chunk, last: bool) -> bool:
+        field = self.follower.info.primary_key
+        for raw in chunk.rows():
+            document = Document(raw)
+            if not self._newer or primary_key(document.value[field]) not in self._newer:
+                self._show(self.selection.show_filtered(document))
+        if last:
+            for key, newer in self._newer.items():
+                for _ in range(self.selection.copies(key, newer)):
+                    assert newer is not None
+                    self._show(self.selection.show(newer))
+            self._newer = {}
+            self._cursor = None
+        return last
+
+    def _show(self, value: bytes | None) -> None:
+        if value is not None:
+            self.notices.append(initial_notice(value, self.request.include_types))
+
+    # --- changes
+
+    def take(self, row: Row) -> None:
+        for change in self.selection.changes(row):
+            self._queue.push(change)
+
+    def push(self, row: Row, changes: list[Change]) -> None:
+        """Take changes from the router."""
+        if row.sequence > self.positions[row.shard]:
+            for change in changes:
+                self._queue.push(change)
+            self.wake()
+
+    def take_changes(self, count: int) -> list[bytes]:
+        return self._queue.take(count)
+
+    def has_changes(self) -> bool:
+        return len(self._queue) > 0
+
+    def nearly_full(self) -> bool:
+        return self._queue.nearly_full
+
+    def attach(self) -> None:
+        self._shared = self.follower.router.add(self.selection, self)
+        self.selection = self._shared.selection  # and forget our own
+
+    def detach(self) -> None:
+        if self._shared is not None:
+            self.follower.router.remove(self._shared, self)
+            self._shared = None
+
+
+class PointFeed(RangeFeed):
+    """Tells of every change of one document. At the beginning it tells of one that is not there, too."""
+
+    async def show_beginning(self) -> bool:
+        if not self.request.include_initial:
+            return await super().show_beginning()
+        key = self.request.key
+        assert key is not None
+        snapshot: Snapshot[bytes | None] = await take_snapshot(self.follower, lambda: self.follower.get(key))
+        self.positions = snapshot.positions
+        document = snapshot.read
+        if key in snapshot.newer:
+            newer = snapshot.newer[key]
+            document = None if newer is None else newer.raw
+        self.notices.append(initial_notice(document, self.request.include_types))
+        return True

@@ -1,0 +1,137 @@
+"""Finds the feeds that a change concerns, without asking those that it does not.
+
+Feeds on single keys, of the primary key or of an index, are looked up; only feeds on wider ranges are tried one by one.
+Feeds on the same thing share one evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Protocol
+
+from services.changefeed.documents import Index, Row
+from services.changefeed.notices import Change
+from services.changefeed.selection import Selection
+
+
+class Listener(Protocol):
+    """What the changes of a selection go to."""
+
+    def push(self, row: Row, changes: list[Change]) -> None:
+        """Take the changes that one commit made among the rows of the selection."""
+        ...
+
+
+class RowListener(Protocol):
+    """What looks at every change of the table itself."""
+
+    def take(self, row: Row) -> None:
+        """Take a change of the table."""
+        ...
+
+
+class SharedSelection:
+    """A selection and those who listen to it."""
+
+    __slots__ = ("listeners", "selection")
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.listeners: dict[Listener, None] = {}  # as a set that keeps its order
+
+
+class _Routes:
+    """The selections on the primary key or on an index."""
+
+    __slots__ = ("index", "points", "ranges")
+
+    def __init__(self, index: Index | None) -> None:
+        self.index = index
+        self.points: dict[bytes, dict[SharedSelection, None]] = {}
+        self.ranges: dict[SharedSelection, None] = {}
+
+    def add(self, shared: SharedSelection) -> None:
+        points = shared.selection.ranges.points
+        if points is None:
+            self.ranges[shared] = None
+            return
+        for key in points:
+            self.points.setdefault(key, {})[shared] = None
+
+    def remove(self, shared: SharedSelection) -> None:
+        for key in shared.selection.ranges.points or ():
+            found = self.points[key]
+            del found[shared]
+            if not found:
+                del self.points[key]
+        self.ranges.pop(shared, None)
+
+    def __bool__(self) -> bool:
+        return bool(self.points or self.ranges)
+
+    def concerned(self, row: Row) -> Iterator[SharedSelection]:
+        """The selections in which the document may be, or have been; each once."""
+        if self.points:
+            if self.index is None:
+                yield from self.points.get(row.key, ())
+            else:
+                found: dict[SharedSelection, None] = {}
+                for document in (row.old, row.new):
+                    if document is not None:
+                        for key in document.index_keys(self.index):
+                            found.update(self.points.get(key, {}))
+                yield from found
+        yield from self.ranges
+
+
+class Router:
+    """The feeds of one table."""
+
+    def __init__(self) -> None:
+        self._shared: dict[Hashable, SharedSelection] = {}
+        self._routes: dict[int | None, _Routes] = {}  # by the index's id
+        self._row_listeners: dict[RowListener, None] = {}
+
+    def add(self, selection: Selection, listener: Listener) -> SharedSelection:
+        """Have `listener` told of the changes of a selection."""
+        shared = self._shared.get(selection.identity)
+        if shared is None:
+            shared = self._shared[selection.identity] = SharedSelection(selection)
+            self._routes.setdefault(_index_id(selection), _Routes(selection.index)).add(shared)
+        shared.listeners[listener] = None
+        return shared
+
+    def remove(self, shared: SharedSelection, listener: Listener) -> None:
+        """Stop telling `listener`. Once it was removed this does nothing."""
+        if shared.listeners.pop(listener, self) is self or shared.listeners:
+            return
+        selection = shared.selection
+        del self._shared[selection.identity]
+        routes = self._routes.get(_index_id(selection))
+        if routes is not None:
+            routes.remove(shared)
+            if not routes:
+                del self._routes[_index_id(selection)]
+
+    def add_row_listener(self, listener: RowListener) -> None:
+        """Have `listener` told of every change."""
+        self._row_listeners[listener] = None
+
+    def remove_row_listener(self, listener: RowListener) -> None:
+        """Stop telling `listener`. Once it was removed this does nothing."""
+        self._row_listeners.pop(listener, None)
+
+    def dispatch(self, row: Row) -> None:
+        """Tell all whom it concerns of a change."""
+        for routes in self._routes.values():
+            for shared in routes.concerned(row):
+                changes = shared.selection.changes(row)
+                if changes:
+                    for listener in shared.listeners:
+                        listener.push(row, changes)
+        for row_listener in list(self._row_listeners):
+            row_listener.take(row)
+
+
+def _index_id(selection: Selection) -> int | None:
+    return None if selection.index is None else selection.index.id

@@ -1,0 +1,176 @@
+"""The changefeed service: what is followed, and the feeds that live on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from photondb.api.catalogue import Catalogue, TableInfo
+from photondb.api.changefeed import ChangefeedApi, FeedRequest
+from photondb.api.context import INTERNAL, CallContext
+from photondb.api.storage import CATALOGUE_SUBJECT, KeyRange, StorageApi, TableGone
+from photondb.bus import Bus, BusMessage, Subscription
+from photondb.datum.keys import after_prefix
+from photondb.reql.errors import ReqlError, op_failed, resource_limit
+from services.changefeed.feed import FeedHandle, OpenFeed
+from services.changefeed.follower import TableFollower, aborted
+from services.changefeed.limit_feed import LimitFeed
+from services.changefeed.range_feed import PointFeed, RangeFeed
+from services.changefeed.selection import Selection
+
+log = logging.getLogger(__name__)
+
+CHECK_INTERVAL_S = 2.0
+"""How often storage is asked whether commits were missed. It finds what a bus loses without any trace."""
+
+
+MAX_FEEDS = 100_000
+"""Feeds that may be open."""
+
+
+class Changefeed(ChangefeedApi):
+    """The changefeed service. It follows a table while there are feeds on it."""
+
+    def __init__(self, storage: StorageApi, bus: Bus, *, check_interval_s: float = CHECK_INTERVAL_S) -> None:
+        self._storage = storage
+        self._bus = bus
+        self._check_interval_s = check_interval_s
+        self._tables: dict[int, TableInfo] = {}
+        self._version = -1
+        self._followers: dict[int, TableFollower] = {}
+        self._feeds = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._subscription: Subscription
+        self._checking: asyncio.Task[None]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Learn the catalogue and follow its changes."""
+        self._loop = asyncio.get_running_loop()
+        self._subscription = await self._bus.subscribe(CATALOGUE_SUBJECT, self._catalogue_changed)
+        self._bus.on_gap(self._check)
+        await self._refresh_catalogue()
+        self._checking = self._loop.create_task(self._check_for_ever())
+
+    async def stop(self) -> None:
+        """End all feeds."""
+        self._stopped = True
+        await self._subscription.close()
+        self._checking.cancel()
+        followers, self._followers = self._followers, {}
+        for follower in followers.values():
+            await follower.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def open(self, context: CallContext, request: FeedRequest) -> FeedHandle:
+        if self._feeds >= MAX_FEEDS:
+            raise resource_limit(f"Too many open changefeeds (the limit is {MAX_FEEDS}). Close some.")
+        follower = await self._follower(request.table)
+        self._enter(follower)
+        feed: OpenFeed | None = None
+        try:
+            await follower.started()
+            feed = self._feed(follower, request)
+            await feed.begin()
+        except BaseException:
+            if feed is not None:
+                feed.close()
+            self._leave(follower)
+            raise
+        return FeedHandle(feed, lambda: self._leave(follower))
+
+    def _feed(self, follower: TableFollower, request: FeedRequest) -> OpenFeed:
+        if request.key is not None:
+            point = KeyRange(request.key, after_prefix(request.key))
+            return PointFeed(follower, request, Selection(None, (point,), ()))
+        index = None
+        if request.index is not None:
+            index = follower.index(request.index)
+            if index is None:
+                raise op_failed("Changefeed aborted: its index was dropped.")
+        selection = Selection(index, request.ranges, request.steps)
+        return (RangeFeed if request.limit is None else LimitFeed)(follower, request, selection)
+
+    # --- followers
+
+    async def _follower(self, table: int) -> TableFollower:
+        """The follower of the table. Raises TableGone."""
+        if table not in self._tables:
+            await self._refresh_catalogue()
+        info = self._tables.get(table)
+        if info is None or self._stopped:
+            raise TableGone
+        follower = self._followers.get(table)
+        if follower is None:
+            follower = self._followers[table] = TableFollower(self._storage, self._bus, info, self._forget)
+            follower.start()
+        return follower
+
+    def _enter(self, follower: TableFollower) -> None:
+        self._feeds += 1
+        follower.users += 1
+
+    def _leave(self, follower: TableFollower) -> None:
+        """A user of the follower has gone. The last one shuts the door."""
+        self._feeds -= 1
+        follower.users -= 1
+        if follower.users == 0:
+            self._forget(follower)
+
+    def _forget(self, follower: TableFollower) -> None:
+        """Follow a table no longer: nobody wants it, or it failed."""
+        if self._followers.get(follower.info.id) is follower:
+            del self._followers[follower.info.id]
+            self._in_background(follower.stop())
+
+    async def _check_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._check_interval_s)
+            if self._followers:
+                self._check()
+
+    def _check(self) -> None:
+        """Something may have been missed: ask storage."""
+        for follower in list(self._followers.values()):
+            follower.check()
+        self._in_background(self._refresh_catalogue())
+
+    # --- the catalogue
+
+    def _catalogue_changed(self, message: BusMessage) -> None:
+        if int(message.payload) > self._version:
+            self._in_background(self._refresh_catalogue())
+
+    async def _refresh_catalogue(self) -> None:
+        self._learn(await self._storage.catalogue(INTERNAL))
+
+    def _learn(self, catalogue: Catalogue) -> None:
+        if catalogue.version <= self._version:
+            return
+        self._version = catalogue.version
+        self._tables = {info.id: info for info in catalogue.tables.values()}
+        for table, follower in list(self._followers.items()):
+            info = self._tables.get(table)
+            if info is None:
+                follower.fail(aborted())
+            elif info is not follower.info:
+                follower.update(info)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._stopped or self._loop.is_closed():
+            work.close()
+            return
+        task = self._loop.create_task(self._logged(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _logged(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except ReqlError as error:
+            log.warning("background work failed", extra={"reason": error.message})
