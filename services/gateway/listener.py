@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import os
 import socket
@@ -96,7 +97,6 @@ def bind(host: str, port: int, purpose: str, setting: str) -> socket.socket:
         both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
         return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as error:
+        remedy = f"choose another port with {setting}" if error.errno == errno.EADDRINUSE else "check --bind"
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise StartupError(
-            f"cannot listen on {host}:{port} for {purpose}: {reason}; choose another address with {setting}"
-        ) from None
+        raise StartupError(f"cannot listen on {host}:{port} for {purpose}: {reason}; {remedy}") from None

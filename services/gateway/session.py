@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 from typing import cast
 
 from photondb.api.context import CallContext
@@ -18,6 +19,11 @@ logger = logging.getLogger(__name__)
 
 LARGE_BYTES = 256 * 1024
 """Only queries longer than this, which cannot arrive in one read with another, are worth adding up."""
+
+PEER_CHECK_MS = 5_000
+"""How often a client that is not read from is looked at, in case it has gone."""
+
+_HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the latter, outside of Linux, is the best there is
 
 
 class Session(asyncio.Protocol):
@@ -48,6 +54,7 @@ class Session(asyncio.Protocol):
         self._choked = False
         self._written_bytes = 0
         self._stall_timer: asyncio.TimerHandle | None = None
+        self._peer_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -76,6 +83,8 @@ class Session(asyncio.Protocol):
         if self._reader.has_surplus:
             self._full = True
             self._transport.pause_reading()
+            if self._peer_timer is None:
+                self._watch_peer()
         elif self._reader.rejected is not None:
             self._leave()
             data = frame(
@@ -124,10 +133,6 @@ class Session(asyncio.Protocol):
             self._stall_timer.cancel()
         self._resume_reading()
 
-    def close(self) -> None:
-        """Close the connection once what was written has been sent."""
-        self._transport.close()
-
     def _resume_reading(self) -> None:
         if not (self._full or self._choked or self._transport.is_closing()):
             self._transport.resume_reading()
@@ -147,11 +152,31 @@ class Session(asyncio.Protocol):
         else:
             self._drop("a client that does not take its answers is dropped: it took nothing for too long")
 
+    def _watch_peer(self) -> None:
+        self._peer_timer = asyncio.get_running_loop().call_later(PEER_CHECK_MS / 1000, self._check_peer)
+
+    def _check_peer(self) -> None:
+        """Notice a client that has gone while nothing was read from it, which the event loop does not."""
+        self._peer_timer = None
+        if self._full:
+            if _has_hung_up(self._transport):
+                self._transport.abort()
+            else:
+                self._watch_peer()
+
     def _drop(self, reason: str) -> None:
         logger.warning(reason, extra={"session": self.number, "peer": self._transport.get_extra_info("peername")})
         self._transport.abort()
 
     def _leave(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
+        for timer in (self._stall_timer, self._peer_timer):
+            if timer is not None:
+                timer.cancel()
         self._dispatcher.remove(self)
+
+
+def _has_hung_up(transport: asyncio.Transport) -> bool:
+    """Whether the client has closed its end, even if there are bytes of it still to be read."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), _HANG_UP)
+    return bool(poll.poll(0))

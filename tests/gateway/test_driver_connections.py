@@ -11,6 +11,7 @@ import pytest
 
 from photondb.api.context import INTERNAL
 from photondb.config import Settings, StartupError
+from services.gateway import session
 from services.gateway.handshake import V0_3, V1_0
 from services.gateway.limits import Limits
 from services.gateway.protocol import HEADER, frame
@@ -148,6 +149,19 @@ async def test_the_size_of_what_is_outstanding_is_limited(
         assert [request.token for request in query.channels[0].held] == expected
         await query.release()
         assert [(await client.read_answer())[0] for _ in expected] == expected
+
+
+async def test_a_client_that_vanishes_while_it_is_not_read_from_is_noticed(
+    start_gateway: Start, connect: Connect, query: EchoQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "PEER_CHECK_MS", 20)
+    client = await connect(await start_gateway(max_outstanding=2))
+    client.send(b"".join(frame(token, b'[1,"hold",{}]') for token in range(5)))
+    await until(lambda: len(query.requests) == 2)
+    await asyncio.sleep(0.1)
+    assert not ended(query)
+    await client.close()
+    await until(lambda: ended(query))
 
 
 async def test_a_frame_beyond_the_limit_is_answered_and_the_connection_closed(
@@ -323,6 +337,12 @@ async def test_a_taken_port_is_one_clear_line(start_gateway: Start) -> None:
         assert "in use" in str(error.value)
         assert setting in str(error.value)
         assert "\n" not in str(error.value)
+
+
+async def test_an_address_that_is_not_ours_is_one_clear_line() -> None:
+    settings = Settings(bind="192.0.2.1", driver_port=0, http_port=0)
+    with pytest.raises(StartupError, match=r"cannot listen on 192\.0\.2\.1:0 for drivers: .*; check --bind"):
+        await Gateway(EchoQuery(), object(), settings).start()  # type: ignore[arg-type]
 
 
 async def test_dead_clients_are_noticed_and_small_answers_not_held_back(start_gateway: Start, connect: Connect) -> None:
