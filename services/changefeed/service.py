@@ -26,6 +26,9 @@ CHECK_INTERVAL_S = 2.0
 """How often storage is asked whether commits were missed. It finds what a bus loses without any trace."""
 
 
+STOP_TIMEOUT_S = 1.0
+"""How long stopping waits for what is under way."""
+
 MAX_FEEDS = 100_000
 """Feeds that may be open."""
 
@@ -63,9 +66,10 @@ class Changefeed(ChangefeedApi):
         followers, self._followers = self._followers, {}
         for follower in followers.values():
             await follower.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)
+            for task in late:
+                task.cancel()
 
     async def open(self, context: CallContext, request: FeedRequest) -> FeedHandle:
         if self._feeds >= MAX_FEEDS:
