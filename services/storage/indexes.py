@@ -6,10 +6,9 @@ from typing import Any
 
 from photondb.api.catalogue import IndexInfo
 from photondb.datum.errors import DatumError
-from photondb.datum.keys import secondary_key
 from photondb.datum.types import reql_type
 from photondb.reql.errors import ReqlError
-from photondb.reql.function import Func
+from photondb.reql.index_values import IndexValues
 from services.storage import layout
 
 EVERYWHERE = b"G"
@@ -19,16 +18,14 @@ EVERYWHERE = b"G"
 class Index:
     """An index, compiled: the function of a document that gives what it is indexed by."""
 
-    __slots__ = ("fields", "func", "geo", "id", "info", "multi", "prefix")
+    __slots__ = ("_values", "fields", "id", "info", "prefix")
 
     def __init__(self, table: int, info: IndexInfo) -> None:
         self.info = info
         self.id = info.id
-        self.multi = info.multi
-        self.geo = info.geo
         self.prefix = layout.entry_prefix(table, info.id)
-        self.func = Func.from_wire(info.function)
-        self.fields = self.func.fields
+        self._values = IndexValues.of_index(info)
+        self.fields = self._values.func.fields
         """The top-level fields of a document that its entries depend on; None when they may depend on all."""
 
     def entries(self, primary: bytes, document: Any) -> set[bytes]:
@@ -50,22 +47,14 @@ class Index:
     def index_keys(self, document: Any) -> list[bytes]:
         """What the document is indexed by. An error of the function, or a value that cannot be a key, is no entry, as
         in RethinkDB; a multi index has an entry for each element of an array, as often as it is in it."""
+        if self.info.geo:
+            return self._geo_keys(document)
+        return [key for key, _ in self._values.entries(document)]
+
+    def _geo_keys(self, document: Any) -> list[bytes]:
         try:
-            value = self.func.call(document)
+            value = self._values.func.call(document)
         except (ReqlError, DatumError):
             return []
-        values = value if self.multi and type(value) is list else (value,)
-        key_of = _geo_key if self.geo else secondary_key
-        keys = []
-        for element in values:
-            try:
-                keys.append(key_of(element))
-            except DatumError:
-                continue
-        return keys
-
-
-def _geo_key(value: Any) -> bytes:
-    if reql_type(value) != "GEOMETRY":
-        raise DatumError("A geo index holds geometry only.")
-    return EVERYWHERE
+        shapes = value if self.info.multi and type(value) is list else (value,)
+        return [EVERYWHERE for shape in shapes if reql_type(shape) == "GEOMETRY"]

@@ -127,8 +127,16 @@ class Store:
         self.sync()
 
     def close(self) -> None:
-        """Write everything out and let go of the directory. Views must be closed before: an open one keeps the lock."""
-        self._database.close()
+        """Write everything out and let go of the directory. Views must be closed before: an open one keeps the lock.
+
+        Raises StoreError when the memory tables cannot be written out; then the write-ahead log still has them.
+        """
+        try:
+            self._database.close()
+        except Exception as error:
+            raise _store_error(error) from None
+        finally:
+            del self._database  # it keeps the lock after an error, until it is freed
 
     def get(self, key: bytes) -> bytes | None:
         try:

@@ -94,7 +94,10 @@ class Storage(StorageApi):
             await self._path.close()
         except StoreError as error:
             log.error("the last writes may be lost", extra={"reason": str(error)})
-        await asyncio.to_thread(self._store.close)
+        try:
+            await asyncio.to_thread(self._store.close)
+        except StoreError as error:
+            log.error("the store was not closed cleanly", extra={"reason": str(error)})
 
     # --- the catalogue
 
@@ -249,17 +252,18 @@ class Storage(StorageApi):
         if len(self._runs) >= MAX_CURSORS:
             raise resource_limit(f"Too many open cursors (the limit is {MAX_CURSORS}). Close some, or try again later.")
         self._runs.add(run)
+        last = True
         try:
             if scan.aggregate is not None:
                 return ScanReply(partial=await run.aggregate())
             chunk, last = await run.chunk(scan.first_chunk_rows or scan.chunk_rows)
         except StoreError as error:
-            run.close()
             raise _reql_error(error) from None
-        except BaseException:
-            run.close()
-            raise
-        return ScanReply(chunk, cursor=None if last else Cursor(run, scan.chunk_rows))
+        finally:
+            if last:
+                run.close()
+                self._runs.discard(run)
+        return ScanReply(chunk, cursor=None if last else Cursor(run, scan.chunk_rows, self._runs))
 
     def _ready_index(self, table: Table, index_id: int | None) -> Index | None:
         if index_id is None:
@@ -294,11 +298,12 @@ class Storage(StorageApi):
 class Cursor:
     """The rest of a scan; implements ScanCursor."""
 
-    __slots__ = ("_rows", "_run", "_running")
+    __slots__ = ("_open", "_rows", "_run", "_running")
 
-    def __init__(self, run: ScanRun, rows: int) -> None:
+    def __init__(self, run: ScanRun, rows: int, open_runs: WeakSet[ScanRun]) -> None:
         self._run: ScanRun | None = run
         self._rows = rows
+        self._open = open_runs
         self._running = False
 
     async def next(self) -> tuple[Chunk, bool]:
@@ -321,6 +326,7 @@ class Cursor:
     async def close(self) -> None:
         if self._run is not None:
             self._run.abort()
+            self._open.discard(self._run)
             self._run = None
 
 

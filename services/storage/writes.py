@@ -13,13 +13,13 @@ from photondb.api.storage import Write, WriteSummary
 from photondb.datum.errors import DatumError
 from photondb.datum.json import dumps, loads_stored, print_datum
 from photondb.datum.keys import primary_key
+from photondb.datum.merge import merge
 from photondb.datum.order import equal
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number, type_name
 from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
 from services.storage.commit import Commit
-from services.storage.merge import merge_document
 from services.storage.tables import Table
 
 MAX_DOCUMENT_BYTES = 16 << 20
@@ -101,7 +101,7 @@ class Statement:
         if conflict == "replace":
             new = document
         elif conflict == "update":
-            new = merge_document(old, document)
+            new = merge(old, document)
         elif conflict == "error":
             raise DatumError(
                 f"Duplicate primary key `{self.table.primary_key}`:\n{print_datum(old)}\n{print_datum(document)}"
@@ -122,7 +122,7 @@ class Statement:
         if patch is None:
             self._settle(commit, key, old_json, old, old, valid=True)
             return
-        new = merge_document(old, patch)
+        new = merge(old, patch)
         if type(patch) is dict:
             touched = frozenset(patch) if self.table.indexes else None
             self._settle(commit, key, old_json, old, new, touched, valid=self.table.primary_key not in patch)

@@ -21,8 +21,8 @@ def term(function: Callable[..., Any]) -> list[Any]:
 
 
 def func(function: Callable[..., Any]) -> Func:
-    """The same, compiled."""
-    return Func.from_wire(term(function))
+    """The same, compiled, as the argument of an update is: `r.literal` may stand in what it gives."""
+    return Func.from_wire([*term(function), {"frames": [1], "literals": True}])
 
 
 def constant(value: Any) -> Func:
