@@ -119,10 +119,7 @@ class Auth:
     async def set_user(self, context: CallContext, name: str, password: Any) -> None:
         """Create an account, or change its password."""
         self._require(context.user, "users", "write")
-        try:
-            name = scram.prepare_name(name)
-        except AuthenticationFailed as error:
-            raise op_failed(f"{error.message}.") from None
+        name = _prepared(name)
         async with self._changing:
             account = self._accounts.get(name)
             has_password = account is not None and not account.credentials.is_empty
@@ -138,6 +135,7 @@ class Auth:
     async def drop_user(self, context: CallContext, name: str) -> None:
         """Delete an account and what it may do."""
         self._require(context.user, "users", "write")
+        name = _prepared(name)
         async with self._changing:
             if name == ADMIN:
                 raise op_failed(f"The user `{name}` can't be deleted.")
@@ -151,6 +149,7 @@ class Auth:
         """Change what `user` may do at a scope."""
         self._require(context.user, "permissions", "read")
         self._require(context.user, "permissions", "write")
+        user = _prepared(user)
         async with self._changing:
             account = self._accounts.get(user)
             if account is None:
@@ -205,3 +204,11 @@ class Auth:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
+
+
+def _prepared(name: str) -> str:
+    """A user's name in its one spelling. Raises ReqlError when it cannot be a name."""
+    try:
+        return scram.prepare_name(name)
+    except AuthenticationFailed as error:
+        raise op_failed(f"{error.message}.") from None

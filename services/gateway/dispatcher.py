@@ -50,6 +50,9 @@ LONGEST_DELAY_MS = 1_000
 OPEN_TIMEOUT_MS = 1_000
 """For one attempt."""
 
+RETRY_MS = 1_000
+"""After which the end of a session is told to `query` again, where that failed."""
+
 _pack_header = HEADER.pack
 
 
@@ -192,7 +195,10 @@ class Dispatcher:
             self._turn()
 
     def _fail(self, requests: Sequence[Request], kind: ErrorKind, text: str) -> None:
-        """Answer the requests with an error. What is left of sessions that have ended is told to `query` again."""
+        """Answer the requests with an error. That sessions have ended, which has no answer, is told again later."""
+        ended = [request for request in requests if request.kind == "end_session"]
+        if ended:
+            self._loop.call_later(RETRY_MS / 1000, self.enqueue, ended)
         payload = error_response(kind, text)
         self.deliver(
             [

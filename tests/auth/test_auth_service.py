@@ -127,6 +127,10 @@ async def test_a_name_has_one_spelling(auth: Auth) -> None:
     await auth.set_user(INTERNAL, "\u2168", "secret")
     assert await log_in(auth, "IX", "secret") == "IX"
     assert await log_in(auth, "\u2168", "secret") == "IX"
+    await auth.grant(INTERNAL, "\u2168", (), {"read": True})
+    assert (await auth.permissions(INTERNAL, "IX")).may_read("db", "table")
+    await auth.drop_user(INTERNAL, "\u2168")
+    assert await refusal(auth, "IX", "secret") == (17, "Unknown user")
     assert await refusal(auth, "ad\u00admin", "guess") == (12, "Wrong password")  # it is admin's that is wrong
 
 

@@ -20,12 +20,14 @@ BIG = b'{"t":1,"r":["%s"]}' % (b"x" * 1_000_000)
 
 
 class EchoQuery:
-    """Implements QueryApi. `batches` has what was submitted, batch by batch; `is_down` makes it unreachable."""
+    """Implements QueryApi. `batches` has what was submitted, batch by batch; `is_down` makes it unreachable, and
+    the next `refusals` submits are refused."""
 
     def __init__(self) -> None:
         self.batches: list[list[Request]] = []
         self.is_down = False
         self.suspend = False
+        self.refusals = 0
         self.channels: list[EchoChannel] = []
 
     @property
@@ -62,6 +64,9 @@ class EchoChannel:
     async def submit(self, requests: Sequence[Request]) -> list[Answer]:
         if self.lost:
             raise ServiceUnavailable("gone")
+        if self.query.refusals and requests:
+            self.query.refusals -= 1
+            raise Overloaded("too much to do")
         self.query.batches.append(list(requests))
         if self.query.suspend and requests:
             self.in_flight += 1

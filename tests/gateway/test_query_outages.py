@@ -68,6 +68,18 @@ async def test_a_batch_that_query_refuses_is_answered_with_the_reason(start_gate
     )
 
 
+async def test_the_end_of_a_session_is_told_again_when_it_was_refused(
+    start_gateway: Start, connect: Connect, query: EchoQuery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "RETRY_MS", 10)
+    client = await connect(await start_gateway())
+    assert await client.ask(1, 1, "x", {}) == "x"
+    query.refusals = 3
+    await client.close()
+    await until(lambda: query.requests[-1].kind == "end_session")
+    assert query.refusals == 0
+
+
 async def test_queries_wait_for_query_to_come_up(start_gateway: Start, connect: Connect, query: EchoQuery) -> None:
     query.is_down = True
     client = await connect(await start_gateway())
