@@ -26,6 +26,7 @@ class FunctionCode:
     `slots` are the frame positions of its parameters, `captures` those of outer variables that it uses, `fields` the
     top-level fields of its first argument that it looks at (None when it may look at all of them), `object_body` says
     that the body is an object literal, which `filter` treats as a pattern; `literals` that it may hold `r.literal`.
+    A `variadic` function takes any number of arguments: its body gets a frame of the runtime and these.
     """
 
     __slots__ = (
@@ -40,6 +41,7 @@ class FunctionCode:
         "simple_field",
         "slots",
         "variable_base",
+        "variadic",
     )
 
     def __init__(
@@ -54,6 +56,7 @@ class FunctionCode:
         object_body: bool,
         path: Frames,
         literals: bool = False,
+        variadic: bool = False,
     ) -> None:
         self.slots = slots
         self.body = body
@@ -65,6 +68,7 @@ class FunctionCode:
         self.object_body = object_body
         self.path = path
         self.literals = literals
+        self.variadic = variadic
         self.simple_field = _simple_field(shape)
 
 
@@ -115,6 +119,8 @@ class Func:
         if len(slots) != len(args):
             if slots:
                 raise self._wrong_arity(len(args))
+            if self.code.variadic:
+                frame = [frame[0], *args]
         else:
             for slot, arg in zip(slots, args, strict=True):
                 frame[slot] = arg
