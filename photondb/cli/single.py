@@ -1,0 +1,48 @@
+"""The suite in one process: the five services call each other as the objects that they are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from photondb.api.context import INTERNAL
+from photondb.bus import Bus, LocalBus, NatsBus
+from photondb.cli.lifetime import announce
+from photondb.config import Settings
+from services.auth.service import Auth
+from services.changefeed.service import Changefeed
+from services.gateway.service import Gateway
+from services.query.service import Query
+from services.storage.service import Storage
+
+
+async def run_single(settings: Settings) -> None:
+    """Start the suite, say that it is ready, and serve until cancelled; then end it in the reverse order.
+
+    Raises StartupError.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        bus: Bus = await NatsBus.connect(settings.nats_url) if settings.nats_url else LocalBus()
+        stack.push_async_callback(bus.close)
+        storage = Storage(settings.data_dir, bus)
+        await storage.start()
+        stack.push_async_callback(storage.stop)
+        auth = Auth(storage)
+        await auth.start()
+        stack.push_async_callback(auth.stop)
+        changefeed = Changefeed(storage, bus)
+        await changefeed.start()
+        stack.push_async_callback(changefeed.stop)
+        query = Query(storage, bus, auth, changefeed)
+        await query.start()
+        stack.push_async_callback(query.stop)
+
+        async def ask_storage() -> None:
+            await storage.catalogue(INTERNAL)
+
+        gateway = Gateway(query, auth, settings, probes={"storage": ask_storage})
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        status = await gateway.status(INTERNAL)
+        announce(settings, status.driver_port, status.http_port)
+        await asyncio.Event().wait()
