@@ -33,7 +33,11 @@ class Request(msgspec.Struct, gc=False):
 
 
 class Answer(msgspec.Struct, gc=False):
-    """The response JSON for the query `token` of `session`, without the frame around it."""
+    """The response JSON for the query `token` of `session`, without the frame around it.
+
+    Every query has exactly one. That of a noreply query has an empty payload: it tells the gateway that the query is
+    done, and the client never sees it.
+    """
 
     session: int
     token: int

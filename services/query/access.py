@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from photondb.api.auth import ADMIN, AuthApi, AuthenticationFailed, Permissions
+from photondb.api.auth import ADMIN, SYSTEM_DATABASE_UUID, AuthApi, AuthenticationFailed, Permissions
 from photondb.api.catalogue import Catalogue
 from photondb.api.context import INTERNAL
 from photondb.reql.errors import ErrorKind, ReqlError
@@ -13,6 +13,13 @@ from photondb.reql.suspend import wait
 
 REMEMBER_SECONDS = 0.25
 """How long a user's permissions may be out of date in a query service that did not change them itself."""
+
+
+def _database_uuid(catalogue: Catalogue, name: str | None) -> str | None:
+    if name == "rethinkdb":
+        return SYSTEM_DATABASE_UUID
+    found = None if name is None else catalogue.databases.get(name)
+    return None if found is None else found.uuid
 
 
 class Access:
@@ -33,8 +40,7 @@ class Access:
 
         def permit(permission: str, database: str | None = None, table: str | None = None) -> None:
             permissions = self._permissions(user)
-            found = None if database is None else catalogue.databases.get(database)
-            uuid = None if found is None else found.uuid
+            uuid = _database_uuid(catalogue, database)
             if permission == "read":
                 allowed = permissions.may_read(uuid or "", table or "")
             elif permission == "write":
