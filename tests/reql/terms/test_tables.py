@@ -58,7 +58,7 @@ def test_queries_that_name_no_database_work_in_that_of_the_run_option(database: 
     assert database.run(r.table("orders").count(), db="shop") == 0
     database.run(r.table_drop("orders"), db="shop")
     assert database.run(r.db("shop").table_list()) == []
-    with pytest.raises(ReqlError, match="Database `nowhere` does not exist."):
+    with pytest.raises(ReqlError, match="Database `nowhere` does not exist"):
         database.run(r.table("orders"), db="nowhere")
 
 
@@ -66,7 +66,7 @@ def test_arguments_may_be_spread(database: RunningDatabase) -> None:
     database.run(r.table_create(r.args([r.expr("books")])))
     assert database.run(r.table(r.args(["books"])).count()) == 0
     assert database.run(r.db("test").table(r.args(["books"])).count()) == 0
-    with pytest.raises(ReqlError, match="Expected between 1 and 2 arguments but found 3."):
+    with pytest.raises(ReqlError, match="Expected between 1 and 2 arguments but found 3"):
         database.run(r.db("test").table(r.args(["books", "more"])))
 
 
