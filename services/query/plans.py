@@ -12,6 +12,7 @@ import photondb.reql.terms  # noqa: F401  # registers the terms
 from photondb.reql.compiler import Compiler
 from photondb.reql.effects import Effects
 from photondb.reql.function import Frame
+from photondb.reql.nesting import check_nesting
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
 from services.query.fastpaths import PointRead, PointWrite, point_read, point_write_of
@@ -27,6 +28,7 @@ class Plan:
 
     def __init__(self, shape: Shape, constants: int, variables: int, options: frozenset[str]) -> None:
         compiler = Compiler(constants, variables, options)
+        check_nesting(shape)
         node = compiler.compile(shape, ())
         self.shape = shape
         self.run = node.run

@@ -12,6 +12,7 @@ from photondb.api.catalogue import Catalogue, DatabaseInfo, TableInfo
 from photondb.datum.time import make_time
 from photondb.reql.compiler import Compiler
 from photondb.reql.function import Frame
+from photondb.reql.nesting import check_nesting
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shaper
 from photondb.reql.stream import Stream
@@ -30,16 +31,21 @@ _SERVICE: Any = SimpleNamespace(storage=None, auth=None, catalogue=_CATALOGUE)
 """What is around these queries: they may name `r.db("test").table("table")`, but not read it."""
 
 
+def wire_term(query: Any) -> Any:
+    """A driver term as it goes over the wire."""
+    return json.loads(json.dumps(query, default=lambda part: part.build()))
+
+
 def evaluate(query: Any, **options: Any) -> Any:
     """The datum that `query`, a term of the official driver or a wire term, evaluates to.
 
     A stream becomes the list of its rows, grouped data a list of [group, value] pairs. Pseudo types stay objects.
     `options` are run options. Raises ReqlError with its frames.
     """
-    term = json.loads(json.dumps(query, default=lambda part: part.build()))
     shaper = Shaper(NOW)
-    shape = shaper.shape(term)
+    shape = shaper.shape(wire_term(query))
     compiler = Compiler(len(shaper.constants), shaper.variables, frozenset(options))
+    check_nesting(shape)
     node = compiler.compile(shape, ())
     runtime = Runtime(_SERVICE, options=options)
     frame: Frame = [runtime, *shaper.constants]
