@@ -158,9 +158,10 @@ class Func:
         may stand in it."""
         code = self.code
         names = {slot - code.variable_base: number for number, slot in enumerate(code.slots, 1)}
+        parameters = list(names.values())
         about = {"frames": list(code.path), "literals": code.literals}
         body = _Writer(self.frame, code.variable_base, names).term(code.shape[2])
-        return [int(Term.FUNC), [[int(Term.MAKE_ARRAY), list(names.values())], body], about]
+        return [int(Term.FUNC), [[int(Term.MAKE_ARRAY), parameters], body], about]
 
     @staticmethod
     def from_wire(term: list[Any]) -> Func:
