@@ -16,6 +16,21 @@ interface Auth extends(Common.Service) {
 
   permissions @3 (context :Common.Context, user :Text) -> PermissionsResult;
   # What a user may do. Error category authenticationFailed for an unknown user.
+
+  users @4 (context :Common.Context) -> UsersResult;
+  # All accounts, by name. Ask only for somebody who may read the system tables.
+
+  setUser @5 (context :Common.Context, name :Text, password :Data) -> Common.Done;
+  # Create an account, or change its password. `password` is JSON: a string; {"password": ..., "iterations": ...}; false
+  # for no password; true to keep the one that there is. The context's user must be allowed to write to `users`.
+
+  dropUser @6 (context :Common.Context, name :Text) -> Common.Done;
+  # Delete an account and what it may do. The context's user must be allowed to write to `users`.
+
+  grant @7 (context :Common.Context, user :Text, scope :List(Text), permissions :Data) -> GrantResult;
+  # Change what a user may do. `scope` is empty for everything, else the uuid of a database, and then that of a table in
+  # it. `permissions` is a JSON object; null for a permission says nothing about it any more. The context's user must be
+  # allowed to read and write the system table `permissions`.
 }
 
 struct ChallengeResult {
@@ -45,6 +60,24 @@ struct Outcome {
 struct LoginResult {
   union {
     ok @0 :Text;  # the identity
+    error @1 :Common.Error;
+  }
+}
+
+struct UsersResult {
+  union {
+    ok @0 :Common.Payload;
+    # JSON list of {"name", "has_password", "permissions"}, the last as in PermissionsResult.
+
+    error @1 :Common.Error;
+  }
+}
+
+struct GrantResult {
+  union {
+    ok @0 :Data;
+    # JSON object {"old", "new"}: the permissions at the scope before and after; null where nothing is said.
+
     error @1 :Common.Error;
   }
 }

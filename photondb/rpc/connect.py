@@ -18,7 +18,7 @@ from photondb.rpc.deadline import within
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
 from photondb.rpc.remote import Remote
-from photondb.rpc.stream import open_stream
+from photondb.rpc.stream import ClientStream, open_stream
 
 _log = logging.getLogger(__name__)
 
@@ -48,14 +48,19 @@ DEFAULT_OPTIONS = ConnectOptions()
 class Connection:
     """A connection that stands: the service's bootstrap capability, and the stream below it."""
 
-    def __init__(self, stream: Any, service: str, interface: Any) -> None:
+    def __init__(self, stream: ClientStream, service: str, interface: Any) -> None:
         self._stream = stream
         self._client = capnp.TwoPartyClient(
-            stream, traversal_limit_in_words=MESSAGE_WORDS, nesting_limit=NESTING_LEVELS
+            stream.stream, traversal_limit_in_words=MESSAGE_WORDS, nesting_limit=NESTING_LEVELS
         )
         self._bootstrap = self._client.bootstrap().cast_as(interface)
         self._lost = asyncio.ensure_future(self._client.on_disconnect())
         self.service = Remote(self._bootstrap, service)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is known to be lost."""
+        return self._stream.lost
 
     async def ping(self, timeout_ms: int) -> str:
         """The name of the service at the other end. Raises TimeoutError or KjException."""
@@ -115,6 +120,8 @@ class Link:
     @property
     def connection(self) -> Connection | None:
         """The connection, where it stands now."""
+        if self._connection is not None and self._connection.lost:
+            self._connection = None
         return self._connection
 
     async def ready(self, remaining_ms: int | None) -> Connection:
@@ -124,8 +131,9 @@ class Link:
         """
         if self._closed:
             raise self._closed_error()
-        if self._connection is not None:
-            return self._connection
+        connection = self.connection
+        if connection is not None:
+            return connection
         if self._task is None:
             self._task = asyncio.create_task(self._keep_up())
         waiting: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()

@@ -51,5 +51,5 @@ def decode_change_batch(message: bytes) -> ChangeBatch:
                 time_us,
                 read_records(reader.records, sequences, repeat(time_us, len(sequences))),
             )
-    except KjException as error:
-        raise ValueError(f"not a change batch: {error.description}") from None
+    except (KjException, ValueError) as error:
+        raise ValueError(f"not a change batch: {error}") from None

@@ -14,5 +14,8 @@ PIECE_BYTES = 4 * 1024 * 1024
 REPLY_BYTES = 32 * 1024 * 1024
 """Where a reply may be cut short and asked for again, it is cut at this size."""
 
+REQUEST_BYTES = 32 * 1024 * 1024
+"""Where requests are gathered, no more of them go into one message than have this size together."""
+
 BULK_BYTES = 256 * 1024
 """A request this long goes over the connection for bulk transfers."""

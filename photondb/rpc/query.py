@@ -15,6 +15,7 @@ from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.query_messages import (
     AnswerAssembly,
     AnswerPacket,
+    batches,
     packets,
     read_requests,
     write_answers,
@@ -57,8 +58,11 @@ class QueryChannelStub(RemoteObject, QueryChannel):
         self._sink = sink
 
     async def submit(self, requests: Sequence[Request]) -> list[Answer]:
-        response = await self.remote.call(_SUBMIT, INTERNAL, requests=write_requests(requests))
-        return self._sink.assembly.add(response.ok)
+        answers: list[Answer] = []
+        for batch in batches(requests):
+            response = await self.remote.call(_SUBMIT, INTERNAL, requests=write_requests(batch))
+            answers += self._sink.assembly.add(response.ok)
+        return answers
 
     async def wait_closed(self) -> None:
         """Return when the channel was closed. Raises ServiceUnavailable when it was lost instead: what was submitted

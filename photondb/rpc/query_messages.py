@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from photondb.api.context import CallContext
 from photondb.api.query import Answer, Request, RequestKind
-from photondb.rpc.limits import PIECE_BYTES
+from photondb.rpc.limits import PIECE_BYTES, REQUEST_BYTES
 
 T = TypeVar("T")
 
 _KINDS: list[RequestKind] = ["query", "end_session"]
 _NUMBER_OF_KIND: dict[RequestKind, int] = {kind: number for number, kind in enumerate(_KINDS)}
+
+
+def batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+    """The requests in batches of at most REQUEST_BYTES, or of one request that is longer: mostly all in one."""
+    start = size = 0
+    for position, request in enumerate(requests):
+        size += len(request.payload)
+        if size > REQUEST_BYTES and position > start:
+            yield requests[start:position]
+            start, size = position, len(request.payload)
+    yield requests[start:] if start else requests
 
 
 def write_requests(requests: Sequence[Request]) -> dict[str, Any]:

@@ -19,33 +19,49 @@ from photondb.rpc.address import Address
 
 
 def protocol_factory(connected: Callable[[Any], Any], loop: asyncio.AbstractEventLoop, tls: bool) -> Callable[[], Any]:
-    """A factory for `loop.create_server` and the like, which calls `connected` with the stream of each connection.
+    """A factory for `loop.create_server`, which calls the coroutine function `connected` with each connection's stream.
 
-    Where `connected` is a coroutine function, the connection is closed when the coroutine ends.
+    A connection is closed when its coroutine ends.
     """
-    guarded = not tls and type(loop).__module__.startswith("uvloop")
-
-    def factory() -> Any:
-        protocol = capnp.AsyncIoStream._connect(connected)
-        return _GuardedProtocol(protocol) if guarded else protocol
-
-    return factory
+    return lambda: _guarded(capnp.AsyncIoStream._connect(connected), loop, tls)
 
 
-async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: str | None) -> Any:
-    """Connect, and return the stream. `tls` is for TCP only. Raises OSError, ssl.SSLError included."""
+class ClientStream:
+    """A stream to a server."""
+
+    def __init__(self, stream: Any, protocol: Any) -> None:
+        self.stream = stream
+        self._protocol = protocol
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended. This is known some turns of the loop before Cap'n Proto says so."""
+        return self._protocol.transport is None
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.stream.close()
+
+
+async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: str | None) -> ClientStream:
+    """Connect. `tls` is for TCP only. Raises OSError, ssl.SSLError included."""
     loop = asyncio.get_running_loop()
     streams: list[Any] = []
-    factory = protocol_factory(streams.append, loop, tls is not None and address.path is None)
+    protocol = capnp.AsyncIoStream._connect(streams.append)
     if address.path is not None:
-        await loop.create_unix_connection(factory, address.path)
-    elif tls is not None:
-        await loop.create_connection(
-            factory, address.host, address.port, ssl=tls, server_hostname=tls_name or address.host
-        )
+        await loop.create_unix_connection(lambda: _guarded(protocol, loop, False), address.path)
+    elif tls is None:
+        await loop.create_connection(lambda: _guarded(protocol, loop, False), address.host, address.port)
     else:
-        await loop.create_connection(factory, address.host, address.port)
-    return streams[0]
+        server_hostname = tls_name or address.host
+        await loop.create_connection(
+            lambda: protocol, address.host, address.port, ssl=tls, server_hostname=server_hostname
+        )
+    return ClientStream(streams[0], protocol)
+
+
+def _guarded(protocol: Any, loop: asyncio.AbstractEventLoop, tls: bool) -> Any:
+    return protocol if tls or not type(loop).__module__.startswith("uvloop") else _GuardedProtocol(protocol)
 
 
 class _GuardedProtocol(asyncio.BufferedProtocol):
