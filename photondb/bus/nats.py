@@ -29,7 +29,7 @@ FIRST_CONNECT_WAIT_S = 2.0
 RECONNECT_WAIT_S = 0.05
 MAX_RECONNECT_WAIT_S = 1.0
 PING_INTERVAL_S = 1
-SUBSCRIBE_TIMEOUT_S = 2
+ROUND_TRIP_TIMEOUT_S = 2
 CLOSE_TIMEOUT_S = 0.5
 GAP_INTERVAL_S = 0.1
 MAX_OUTBOX_BYTES = 64 << 20
@@ -144,7 +144,7 @@ class NatsBus:
             if client is None:
                 raise nats.errors.ConnectionClosedError
             await self._register(client, subscription)
-            await client.flush(SUBSCRIBE_TIMEOUT_S)
+            await _round_trip(client)
         except _CONNECTION_ERRORS:
             self._lost.set()  # the next connection registers it; until then it hears nothing
         return subscription
@@ -166,7 +166,7 @@ class NatsBus:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._outbox_empty.wait()
                 if self._client is not None:
-                    await self._client.flush()
+                    await _round_trip(self._client)
         for subscription in self._subscriptions:
             subscription.handler = None
         self._subscriptions.clear()
@@ -185,6 +185,16 @@ class NatsBus:
         )
         subscription.registered = (client, found)
 
+    async def _register_all(self, client: Client) -> None:
+        """Tell the server of all subscriptions and wait until it knows them.
+
+        Without the wait a gap could be reported, and another be made by a message that overtakes a subscription.
+        """
+        while waiting := [found for found in self._subscriptions if not found.is_registered(client)]:
+            for subscription in waiting:
+                await self._register(client, subscription)
+            await _round_trip(client)
+
     async def _keep_connected(self) -> None:
         """Connect, register the subscriptions, send what is published, and all that again when the connection ends."""
         wait_s = RECONNECT_WAIT_S
@@ -193,8 +203,7 @@ class NatsBus:
             client = Client()
             try:
                 await self._open(client, ended)
-                while waiting := [found for found in self._subscriptions if not found.is_registered(client)]:
-                    await self._register(client, waiting[0])
+                await self._register_all(client)
                 self._client = client
                 self._connected.set()
                 self._unreachable_logged = False
@@ -285,6 +294,14 @@ class NatsBus:
         elif not self._unreachable_logged:
             self._unreachable_logged = True
             log.warning("NATS cannot be reached; trying again", extra={"error": str(error) or type(error).__name__})
+
+
+async def _round_trip(client: Client) -> None:
+    """Return when the server has processed everything that was asked of `client` before."""
+    # The ping of nats-py's `flush` overtakes commands that its sending task has not taken up yet. They are on the way
+    # when the answer is there, so that a second ping comes after them.
+    await client.flush(ROUND_TRIP_TIMEOUT_S)
+    await client.flush(ROUND_TRIP_TIMEOUT_S)
 
 
 def _without_secrets(client: Client) -> str:

@@ -153,7 +153,7 @@ async def test_restarts_leave_no_file_descriptors_behind(tmp_path: Path) -> None
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         await restart()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    await until(lambda: len(os.listdir("/proc/self/fd")) <= before)
     await run.stop()
 
 
