@@ -7,10 +7,13 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 import photondb.reql.terms  # noqa: F401  # registers the terms
 from photondb.api.catalogue import Catalogue, DatabaseInfo, TableInfo
 from photondb.datum.time import make_time
 from photondb.reql.compiler import Compiler
+from photondb.reql.errors import ReqlError
 from photondb.reql.function import Frame
 from photondb.reql.nesting import check_nesting
 from photondb.reql.runtime import Runtime
@@ -51,6 +54,13 @@ def evaluate(query: Any, **options: Any) -> Any:
     frame: Frame = [runtime, *shaper.constants]
     frame.extend([None] * (compiler.frame_size - len(frame)))
     return asyncio.run(_complete(Evaluation().begin, lambda: _datum(node.run(frame), runtime)))
+
+
+def failure(query: Any, **options: Any) -> ReqlError:
+    """The error that a query fails with."""
+    with pytest.raises(ReqlError) as caught:
+        evaluate(query, **options)
+    return caught.value
 
 
 async def _complete(begin: Any, function: Any) -> Any:
