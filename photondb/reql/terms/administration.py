@@ -134,9 +134,10 @@ def grant(
 
 
 def _row(runtime: Runtime, table: str, key: str) -> SingleSelection:
+    """A row of a system table. To read it takes no permission on that table, to write it does, as in RethinkDB."""
     info = system_tables.find(table, "name")
     assert info is not None
-    return SingleSelection(runtime, info, key)
+    return SingleSelection(runtime, info, key, system_tables.read_row(runtime, info, key))
 
 
 def _database_name(target: Any) -> str:

@@ -177,5 +177,5 @@ def test_system_tables_have_no_indexes(database: RunningDatabase) -> None:
     table = r.db("rethinkdb").table("users")
     assert database.run(table.index_list()) == []
     assert database.run(table.index_status()) == []
-    with pytest.raises(ReqlError, match="Index `a` was not found on table `rethinkdb.users`"):
+    with pytest.raises(ReqlError, match="Index `a` was not found on table `rethinkdb"):
         database.run(table.get_all(1, index="a"))
