@@ -1,0 +1,137 @@
+"""The real storage service behind a stub: callers cannot tell the stub from the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from photondb.api.catalogue import CreateIndex, CreateTable, DropTable
+from photondb.api.context import INTERNAL
+from photondb.api.storage import KeyRange, LogGap, Scan, ScanReply, StorageApi, TableGone, Write, WriteSummary
+from photondb.bus import LocalBus
+from photondb.datum.keys import primary_key
+from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.reql.function import Func
+from photondb.reql.pipeline import aggregate_from_wire
+from photondb.reql.steps import FilterStep, MapStep
+from photondb.rpc.storage import StorageStub, storage_servant
+from services.storage.service import Storage
+from tests.rpc.probe import rpc_test, served
+from tests.rpc.terms import ADD_ONE, IS_TRUE, KEEP_OLD
+
+ROWS = 2_500
+
+
+@asynccontextmanager
+async def both(directory: Path) -> AsyncIterator[tuple[StorageApi, StorageApi, int]]:
+    """The service, its stub, and a table with documents."""
+    storage = Storage(directory / "data", LocalBus())
+    await storage.start()
+    async with served(storage_servant(storage), f"unix:{directory}/storage") as address:
+        stub = StorageStub(address)
+        catalogue = await stub.change_catalogue(INTERNAL, CreateTable("test", "t"))
+        table = catalogue.tables["test", "t"].id
+        documents = [{"id": n, "n": n, "flag": n % 2 == 0, "text": "☂" * (n % 50)} for n in range(ROWS)]
+        (summary,) = await stub.write(INTERNAL, [Write(table, "insert", documents=documents)])
+        assert isinstance(summary, WriteSummary)
+        assert summary.inserted == ROWS
+        yield storage, stub, table
+        await stub.close()
+    await storage.stop()
+
+
+async def rows_of(storage: StorageApi, reply: ScanReply) -> list[Any]:
+    """All rows of a scan, to its end."""
+    assert reply.chunk is not None
+    rows = list(reply.chunk.values())
+    cursor = reply.cursor
+    last = cursor is None
+    while not last:
+        assert cursor is not None
+        chunk, last = await cursor.next()
+        rows += chunk.values()
+    return rows
+
+
+@rpc_test
+async def test_reads(tmp_path: Path) -> None:
+    async with both(tmp_path) as (storage, stub, table):
+        keys = [(table, primary_key(n)) for n in (0, 7, ROWS, 2)]
+        assert await stub.get(INTERNAL, keys) == await storage.get(INTERNAL, keys)
+        assert await stub.catalogue(INTERNAL) == await storage.catalogue(INTERNAL)
+        assert await stub.log_position(INTERNAL, table) == await storage.log_position(INTERNAL, table)
+        assert await stub.table_stats(INTERNAL, table) == await storage.table_stats(INTERNAL, table)
+        for after, limit in ((0, 10), (ROWS - 3, 100), (ROWS, 100)):
+            assert await stub.read_log(INTERNAL, table, 0, after, limit) == await storage.read_log(
+                INTERNAL, table, 0, after, limit
+            )
+
+
+@rpc_test
+async def test_scans(tmp_path: Path) -> None:
+    async with both(tmp_path) as (storage, stub, table):
+        flagged = FilterStep(Func.from_wire(IS_TRUE))
+        scans = [
+            Scan(table),
+            Scan(table, descending=True, chunk_rows=100, first_chunk_rows=3),
+            Scan(table, limit=1234, chunk_bytes=1000),
+            Scan(table, ranges=[KeyRange(primary_key(10), primary_key(20)), KeyRange(primary_key(99), repeat=2)]),
+            Scan(table, steps=[flagged, MapStep(Func.from_wire(ADD_ONE))]),
+            Scan(table, ranges=[]),
+        ]
+        for scan in scans:
+            ours = await rows_of(stub, await stub.scan(INTERNAL, scan))
+            assert ours == await rows_of(storage, await storage.scan(INTERNAL, scan))
+        counted = Scan(table, steps=[flagged], aggregate=aggregate_from_wire({"count": None}))
+        ours_reply, theirs_reply = await stub.scan(INTERNAL, counted), await storage.scan(INTERNAL, counted)
+        assert ours_reply.chunk is None
+        assert ours_reply.partial == theirs_reply.partial
+
+
+@rpc_test
+async def test_writes(tmp_path: Path) -> None:
+    async with both(tmp_path) as (storage, stub, table):
+        keys = [primary_key(1), primary_key(ROWS + 1)]
+        update = Write(table, "update", keys=keys, function=Func.from_wire(ADD_ONE), return_changes=True)
+        insert = Write(table, "insert", documents=[{"id": 1, "n": 0}], conflict=Func.from_wire(KEEP_OLD))
+        gone = Write(table + 1000, "delete", keys=keys)
+        updated, inserted, error = await stub.write(INTERNAL, [update, insert, gone])
+        assert isinstance(updated, WriteSummary)
+        assert (updated.replaced, updated.skipped) == (1, 1)
+        assert updated.changes is not None
+        (change,) = map(orjson.loads, updated.changes)
+        assert (change["old_val"]["n"], change["new_val"]["n"]) == (1, 2)
+        assert isinstance(inserted, WriteSummary)
+        assert inserted.unchanged == 1
+        assert isinstance(error, TableGone)
+        (document,) = await storage.get(INTERNAL, [(table, primary_key(1))])
+        assert document is not None
+        assert orjson.loads(document)["n"] == 2
+        await stub.sync(INTERNAL, table)
+
+
+@rpc_test
+async def test_errors(tmp_path: Path) -> None:
+    async with both(tmp_path) as (storage, stub, table):
+        for api in (storage, stub):
+            with pytest.raises(ReqlError) as caught:
+                await api.change_catalogue(INTERNAL, CreateTable("test", "t"))
+            assert (caught.value.kind, caught.value.message) == (
+                ErrorKind.OP_FAILED,
+                "Table `test.t` already exists.",
+            )
+        await stub.change_catalogue(
+            INTERNAL, CreateIndex("test", "t", "by_n", [69, [[2, [1]], [170, [[10, [1]], "n"]]]])
+        )
+        assert [status.name for status in await stub.index_status(INTERNAL, table)] == ["by_n"]
+        await stub.change_catalogue(INTERNAL, DropTable("test", "t"))
+        for call in (stub.log_position, stub.table_stats, stub.index_status, stub.sync):
+            with pytest.raises(TableGone):
+                await call(INTERNAL, table)
+        with pytest.raises((TableGone, LogGap)):
+            await stub.read_log(INTERNAL, table, 0, 0, 1)
