@@ -9,11 +9,11 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from photondb.api.auth import SYSTEM_DATABASE_UUID, AuthApi
 from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
+from photondb.api.changefeed import ChangefeedApi, Feed, FeedRequest
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import (
     IndexStatus,
     Scan,
-    ScanCursor,
     ScanReply,
     StorageApi,
     TableGone,
@@ -71,12 +71,19 @@ class ConnectionHolder(Protocol):
     def sessions(self) -> Mapping[int, Connection]: ...
 
 
+class Closable(Protocol):
+    """A cursor or a feed."""
+
+    async def close(self) -> None: ...
+
+
 class Surroundings(Protocol):
     """What the service around the evaluator provides; one for all queries. `server_id` and `server_name` are how the
     node introduces itself to clients."""
 
     storage: StorageApi
     auth: AuthApi | None
+    changefeed: ChangefeedApi | None
     server_id: str
     server_name: str
 
@@ -99,8 +106,8 @@ class Surroundings(Protocol):
         """Carry out a change and know the catalogue after it."""
         ...
 
-    def release(self, cursor: ScanCursor) -> None:
-        """Close a cursor some time soon, without waiting for it."""
+    def release(self, opened: Closable) -> None:
+        """Close a cursor or a feed some time soon, without waiting for it."""
         ...
 
 
@@ -289,6 +296,17 @@ class Runtime:
         """The error for a table that was dropped while the query ran."""
         return op_failed(f"Table `{self.name_of(info)}` does not exist.")
 
-    def release(self, cursor: ScanCursor) -> None:
-        """Close a cursor some time soon."""
-        self.service.release(cursor)
+    # --- feeds
+
+    def open_feed(self, info: TableInfo, request: FeedRequest) -> Feed:
+        """Open a feed on a table."""
+        self.require("read", info.database, info)
+        if system_tables.is_system(info):
+            raise op_failed(f"The system table `{self.name_of(info)}` does not support changefeeds.")
+        if self.service.changefeed is None:
+            raise op_failed("This server has no changefeed service.")
+        return self._ask(info, self.service.changefeed.open(self.context, request))
+
+    def release(self, opened: Closable) -> None:
+        """Close a cursor or a feed some time soon."""
+        self.service.release(opened)

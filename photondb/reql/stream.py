@@ -16,6 +16,7 @@ from photondb.datum.keys import key_range
 from photondb.reql.aggregates import Accumulator, Aggregate, Collect
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import logic_error
+from photondb.reql.feed_streams import NO_FEED, FeedNotes, MergedSource, united_notes
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.steps import FilterStep, Step, keeps_count
@@ -78,12 +79,19 @@ class ScanSource:
     """Rows of a table, in the order of the primary key or of an index."""
 
     def __init__(
-        self, info: TableInfo, index: IndexInfo | None, ranges: Sequence[KeyRange], descending: bool = False
+        self,
+        info: TableInfo,
+        index: IndexInfo | None,
+        ranges: Sequence[KeyRange],
+        descending: bool = False,
+        ordered: bool = False,
     ) -> None:
         self.info = info
         self.index = index
         self.ranges = tuple(ranges)
         self.descending = descending
+        self.ordered = ordered
+        """Whether the query asks for the order, and does not only happen to get it."""
 
     def _scan(self, steps: Sequence[Step]) -> tuple[Scan, Sequence[Step]]:
         """The scan with the longest run of steps that storage can do, and the steps that are left."""
@@ -241,10 +249,10 @@ class Stream:
     `table` is set where the rows are documents of a table that can still be written (a selection). A grouped stream
     has `grouping`; `steps` stand before it, `group_steps` behind it. `array_of` is set where the language has an array
     that need not be computed yet (rows in order, of which perhaps only the first are asked for): the query in which
-    it is one.
+    it is one. `feed` is what to tell about a stream that comes from changefeeds.
     """
 
-    __slots__ = ("array_of", "group_steps", "grouping", "infinite", "source", "steps", "table")
+    __slots__ = ("array_of", "feed", "group_steps", "grouping", "infinite", "source", "steps", "table")
 
     def __init__(
         self,
@@ -256,6 +264,7 @@ class Stream:
         *,
         array_of: Runtime | None = None,
         infinite: bool = False,
+        feed: FeedNotes = NO_FEED,
     ) -> None:
         self.source = source
         self.table = table
@@ -264,24 +273,28 @@ class Stream:
         self.group_steps = group_steps
         self.array_of = array_of
         self.infinite = infinite
+        self.feed = feed
 
     def with_step(self, step: Step) -> Stream:
         """The stream with one more step; only a filter leaves a selection one."""
         table = self.table if type(step) is FilterStep else None
+        infinite, feed = self.infinite, self.feed
         if self.grouping is not None:
-            return Stream(self.source, table, self.steps, self.grouping, (*self.group_steps, step))
-        return Stream(self.source, table, (*self.steps, step), array_of=self.array_of, infinite=self.infinite)
+            group_steps = (*self.group_steps, step)
+            return Stream(self.source, table, self.steps, self.grouping, group_steps, infinite=infinite, feed=feed)
+        return Stream(self.source, table, (*self.steps, step), array_of=self.array_of, infinite=infinite, feed=feed)
 
     def grouped_by(self, grouping: Grouping) -> Stream:
         """The stream divided into groups."""
         if self.grouping is not None:
             raise logic_error("Cannot call `group` on the output of `group` (did you mean to `ungroup`?).")
-        return Stream(self.source, None, self.steps, grouping, infinite=self.infinite)
+        return Stream(self.source, None, self.steps, grouping, infinite=self.infinite, feed=self.feed)
 
     def sliced(self, skip: int, count: int | None) -> Stream:
         """From position `skip` on, at most `count` rows."""
         infinite = self.infinite and count is None
-        return Stream(SlicedSource(self, skip, count), self.table, array_of=self.array_of, infinite=infinite)
+        source = SlicedSource(self, skip, count)
+        return Stream(source, self.table, array_of=self.array_of, infinite=infinite, feed=self.feed)
 
     def sorted_by(self, ordering: Ordering, runtime: Runtime) -> Stream:
         """The stream in order, which is an array."""
@@ -309,6 +322,10 @@ class Stream:
 
     def check_finite(self) -> None:
         """Raise for a stream that has no end."""
+        if self.infinite and self.feed:
+            raise logic_error(
+                "Cannot call a terminal (`reduce`, `count`, etc.) on an infinite stream (such as a changefeed)."
+            )
         if self.infinite:
             raise logic_error(
                 "Cannot use an infinite stream with an aggregation function (`reduce`, `count`, etc.) or coerce it to "
@@ -351,13 +368,20 @@ def bounds_range(bounds: Bounds, secondary: bool) -> KeyRange:
 
 def table_stream(piece: TableSlice) -> Stream:
     """The rows of a table or of a slice of it, as a selection."""
-    source = ScanSource(piece.info, piece.index, slice_ranges(piece), piece.ordering == "desc")
+    source = ScanSource(piece.info, piece.index, slice_ranges(piece), piece.ordering == "desc", piece.ordering != "")
     return Stream(source, piece.info)
 
 
 def list_source(values: list[Any]) -> ComputedSource:
     """A source that has the rows already."""
     return ComputedSource(lambda _: iter([values]))
+
+
+def united_stream(streams: Sequence[Stream], array_of: Runtime | None = None) -> Stream:
+    """The rows of several streams: one after the other, or, where there are changefeeds among them, as they come."""
+    feed = united_notes([stream.feed for stream in streams])
+    source = MergedSource(streams) if feed else UnionSource(streams)
+    return Stream(source, array_of=array_of, infinite=any(map(is_infinite, streams)), feed=feed)
 
 
 def as_stream(sequence: list[Any] | Stream) -> Stream:
@@ -368,6 +392,11 @@ def as_stream(sequence: list[Any] | Stream) -> Stream:
 def is_infinite(sequence: list[Any] | Stream) -> bool:
     """Whether a sequence has no end."""
     return type(sequence) is not list and sequence.infinite  # type: ignore[union-attr]
+
+
+def feed_notes(sequence: list[Any] | Stream) -> FeedNotes:
+    """What to tell about a sequence that comes from changefeeds."""
+    return NO_FEED if type(sequence) is list else sequence.feed  # type: ignore[union-attr]
 
 
 def is_array(sequence: list[Any] | Stream) -> bool:
@@ -383,7 +412,7 @@ def computed(
 ) -> list[Any] | Stream:
     """A sequence that is made from others, in lists of rows: an array when all of them are arrays, else a stream."""
     if not all(map(is_array, origins)):
-        return Stream(ComputedSource(make), infinite=infinite)
+        return Stream(ComputedSource(make), infinite=infinite, feed=united_notes(list(map(feed_notes, origins))))
     out: list[Any] = []
     for rows in make(runtime):
         runtime.checkpoint()

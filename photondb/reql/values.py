@@ -84,21 +84,35 @@ class TableSlice:
 
 
 class SingleSelection:
-    """One document of a table, read when it is looked at. `key` is the primary key as a datum."""
+    """One document of a table, read when it is looked at: the one with the primary key `key` (a datum), or the first
+    one of `first_of`, which is an ordered slice."""
 
-    __slots__ = ("_row", "_runtime", "info", "key")
+    __slots__ = ("_key", "_row", "_runtime", "first_of", "info")
 
-    def __init__(self, runtime: Runtime, info: TableInfo, key: Any, row: Any = ...) -> None:
+    def __init__(
+        self, runtime: Runtime, info: TableInfo, key: Any = ..., row: Any = ..., first_of: TableSlice | None = None
+    ) -> None:
         self._runtime = runtime
         self.info = info
-        self.key = key
+        self._key = key
         self._row = row
+        self.first_of = first_of
+
+    @property
+    def key(self) -> Any:
+        """The primary key."""
+        if self._key is ...:
+            self._key = self.row[self.info.primary_key]
+        return self._key
 
     @property
     def row(self) -> Any:
-        """The document, or None where there is none."""
+        """The document, or None where there is none; raises where there is no first one."""
         if self._row is ...:
-            self._row = self._runtime.read_row(self.info, self.key)
+            if self.first_of is None:
+                self._row = self._runtime.read_row(self.info, self._key)
+            else:
+                self._row = first_row(self._runtime, self.first_of)
         return self._row
 
 
@@ -171,6 +185,16 @@ def wrong_datum(expected: str, value: Any) -> ReqlError:
     """The error for a datum of the wrong type (a number where a string is asked for). Null counts as missing."""
     kind = ErrorKind.NON_EXISTENCE if value is None else ErrorKind.LOGIC
     return ReqlError(kind, f"Expected type {expected} but found {type_name(value)}.")
+
+
+def first_row(runtime: Runtime, piece: TableSlice) -> Any:
+    """The first document of an ordered slice."""
+    from photondb.reql.stream import table_stream
+
+    for chunk in table_stream(piece).chunks(runtime, 1, 1):
+        return chunk.values()[0]
+    term = "max" if piece.ordering == "desc" else "min"
+    raise ReqlError(ErrorKind.LOGIC, f"`{term}` found no entries in the specified index.")
 
 
 def as_datum(value: Any) -> Any:

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from photondb.api.changefeed import Feed, FeedRequest
 from photondb.api.storage import LogGap, TableGone
 from photondb.reql.chunk import Chunk
@@ -32,7 +34,7 @@ class OpenFeed(ABC):
     """
 
     def __init__(self, follower: TableFollower, request: FeedRequest, selection: Selection) -> None:
-        self.request = request
+        self.request = msgspec.structs.replace(request, steps=())  # which are in the selection
         self.selection = selection
         self.follower = follower
         self.live = False

@@ -92,6 +92,11 @@ class Router:
         self._routes: dict[int | None, _Routes] = {}  # by the index's id
         self._row_listeners: dict[RowListener, None] = {}
 
+    def selection(self, identity: Hashable) -> Selection | None:
+        """The selection with that identity, if there are listeners to it."""
+        shared = self._shared.get(identity)
+        return None if shared is None else shared.selection
+
     def add(self, selection: Selection, listener: Listener) -> SharedSelection:
         """Have `listener` told of the changes of a selection."""
         shared = self._shared.get(selection.identity)

@@ -12,7 +12,7 @@ from photondb.datum.json import dumps, loads_stored
 from photondb.datum.keys import after_prefix
 from photondb.datum.order import equal
 from photondb.reql.errors import ReqlError
-from photondb.reql.steps import FilterStep, Step, steps_to_wire
+from photondb.reql.steps import FilterStep, Step, steps_from_wire, steps_to_wire
 from services.changefeed.documents import Document, Index, Row
 from services.changefeed.notices import Change
 
@@ -56,7 +56,7 @@ class Selection:
     """The rows with keys in `ranges`, of the primary key or of `index`, after `steps`.
 
     `filters` are the filters that the steps begin with: they can be left to storage when rows are read, and the
-    documents still be recognised. `identity` is equal for selections that are.
+    documents still be recognised.
     """
 
     __slots__ = ("_rest", "_shows_documents", "filters", "identity", "index", "ranges", "steps")
@@ -64,13 +64,10 @@ class Selection:
     def __init__(self, index: Index | None, ranges: Sequence[KeyRange], steps: Sequence[Step]) -> None:
         self.index = index
         self.ranges = KeyRanges(ranges)
-        self.steps = tuple(steps)
+        self.identity = identity_of(None if index is None else index.id, ranges, steps)
+        # Compiled anew: the query that they come from may go on using its own.
+        self.steps = tuple(steps_from_wire(steps_to_wire(steps)))
         self.filters = tuple(takewhile(lambda step: type(step) is FilterStep, self.steps))
-        self.identity: Hashable = (
-            None if index is None else index.id,
-            tuple(ranges),
-            dumps(steps_to_wire(self.steps)),
-        )
         self._rest = self.steps[len(self.filters) :]
         self._shows_documents = not self._rest
 
@@ -123,6 +120,11 @@ class Selection:
         if not values or values[0] is None:
             return None
         return document.raw if self._shows_documents else dumps(values[0])
+
+
+def identity_of(index_id: int | None, ranges: Sequence[KeyRange], steps: Sequence[Step]) -> Hashable:
+    """What is equal for selections of the same rows of a table after the same steps."""
+    return index_id, tuple(ranges), dumps(steps_to_wire(steps))
 
 
 def same(left: bytes, right: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from photondb.api.catalogue import Catalogue, TableInfo
@@ -14,11 +14,12 @@ from photondb.api.storage import CATALOGUE_SUBJECT, KeyRange, StorageApi, TableG
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.datum.keys import after_prefix
 from photondb.reql.errors import ReqlError, op_failed, resource_limit
+from photondb.reql.steps import Step
 from services.changefeed.feed import FeedHandle, OpenFeed
 from services.changefeed.follower import TableFollower, aborted
 from services.changefeed.limit_feed import LimitFeed
 from services.changefeed.range_feed import PointFeed, RangeFeed
-from services.changefeed.selection import Selection
+from services.changefeed.selection import Selection, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -91,14 +92,23 @@ class Changefeed(ChangefeedApi):
     def _feed(self, follower: TableFollower, request: FeedRequest) -> OpenFeed:
         if request.key is not None:
             point = KeyRange(request.key, after_prefix(request.key))
-            return PointFeed(follower, request, Selection(None, (point,), ()))
+            return PointFeed(follower, request, self._selection(follower, None, (point,), ()))
+        selection = self._selection(follower, request.index, request.ranges, request.steps)
+        return (RangeFeed if request.limit is None else LimitFeed)(follower, request, selection)
+
+    def _selection(
+        self, follower: TableFollower, index_id: int | None, ranges: Sequence[KeyRange], steps: Sequence[Step]
+    ) -> Selection:
+        """The selection of a feed: one that other feeds have already, where there is one."""
+        found = follower.router.selection(identity_of(index_id, ranges, steps))
+        if found is not None:
+            return found
         index = None
-        if request.index is not None:
-            index = follower.index(request.index)
+        if index_id is not None:
+            index = follower.index(index_id)
             if index is None:
                 raise op_failed("Changefeed aborted: its index was dropped.")
-        selection = Selection(index, request.ranges, request.steps)
-        return (RangeFeed if request.limit is None else LimitFeed)(follower, request, selection)
+        return Selection(index, ranges, steps)
 
     # --- followers
 

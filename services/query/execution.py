@@ -10,6 +10,7 @@ from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import TableSlice, check_array_size
 from services.query import responses
 from services.query.cursors import Cursor
+from services.query.feeds import FeedCursor
 from services.query.options import RunOptions
 from services.query.plans import Plan
 
@@ -26,6 +27,9 @@ def execute(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Curso
         return responses.atom(responses.grouped_datum(value.to_grouped(runtime))), None
     if value.array_of is not None:
         return responses.atom(value.to_list(runtime)), None
+    if value.feed:
+        feed = FeedCursor(runtime, value, options)
+        return feed.first_response(), feed
     cursor = Cursor(runtime, value, options)
     try:
         response = cursor.next_response()

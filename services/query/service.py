@@ -16,10 +16,10 @@ from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.changefeed import ChangefeedApi
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.query import AnswerSink
-from photondb.api.storage import CATALOGUE_SUBJECT, ScanCursor, StorageApi
+from photondb.api.storage import CATALOGUE_SUBJECT, StorageApi
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql.errors import ReqlError
-from photondb.reql.runtime import Runtime
+from photondb.reql.runtime import Closable, Runtime
 from services.query.access import Access
 from services.query.channel import Channel
 from services.query.options import NO_OPTIONS, RunOptions
@@ -108,9 +108,9 @@ class Query:
 
     # --- background work
 
-    def release(self, cursor: ScanCursor) -> None:
-        """Close a cursor some time soon."""
-        self._in_background(cursor.close())
+    def release(self, opened: Closable) -> None:
+        """Close a cursor or a feed some time soon."""
+        self._in_background(opened.close())
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a task until it is done."""

@@ -21,7 +21,7 @@ from photondb.reql.parameters import (
 )
 from photondb.reql.registry import term
 from photondb.reql.steps import FilterStep
-from photondb.reql.stream import apply_step, computed, elements, fold, is_infinite, lists, table_stream
+from photondb.reql.stream import apply_step, computed, elements, fold, is_infinite, lists
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.values import SingleSelection, TableSlice, as_datum, expect_table, wrong_datum
 from photondb.reql.wire import Term
@@ -63,7 +63,7 @@ def min_(runtime: Runtime, value: Value, func: FieldOrFunction | None = None, *,
     """The least element, or the one for which the function or field gives the least value, or the first document in
     an index."""
     if _uses_index("min", value, func, index):
-        return _first_of_index(runtime, value, index, "min", descending=False)
+        return _first_of_index(runtime, value, index, "asc")
     return fold(value, Min(func), runtime)
 
 
@@ -72,7 +72,7 @@ def max_(runtime: Runtime, value: Value, func: FieldOrFunction | None = None, *,
     """The greatest element, or the one for which the function or field gives the greatest value, or the last document
     in an index."""
     if _uses_index("max", value, func, index):
-        return _first_of_index(runtime, value, index, "max", descending=True)
+        return _first_of_index(runtime, value, index, "desc")
     return fold(value, Max(func), runtime)
 
 
@@ -93,15 +93,11 @@ def _uses_index(name: str, value: Any, func: Func | None, index: str | None) -> 
     return False
 
 
-def _first_of_index(runtime: Runtime, value: Any, name: str | None, term_name: str, descending: bool) -> Any:
+def _first_of_index(runtime: Runtime, value: Any, name: str | None, ordering: str) -> SingleSelection:
     table = expect_table(value)
-    info = table.info
-    index = None if name is None else ordinary_index(runtime, info, name)
-    piece = TableSlice(info, index, name, "desc" if descending else "asc", None, table.read_mode)
-    for chunk in table_stream(piece).chunks(runtime, 1, 1):
-        row = chunk.values()[0]
-        return SingleSelection(runtime, info, row[info.primary_key], row)
-    raise logic_error(f"`{term_name}` found no entries in the specified index.")
+    index = None if name is None else ordinary_index(runtime, table.info, name)
+    piece = TableSlice(table.info, index, name, ordering, None, table.read_mode)
+    return SingleSelection(runtime, table.info, first_of=piece)
 
 
 @term(Term.REDUCE, grouped="stream")

@@ -21,13 +21,13 @@ from photondb.reql.stream import (
     LOCAL_CHUNK_ROWS,
     ComputedSource,
     Stream,
-    UnionSource,
     as_stream,
     batches,
     computed,
     is_array,
     is_infinite,
     lists,
+    united_stream,
 )
 from photondb.reql.terms.control import compile_all, spliced_values
 from photondb.reql.terms.sorting import Directed, order_part, refuse_spliced
@@ -98,13 +98,13 @@ def _united(runtime: Runtime, values: list[Any], ordering: Ordering | bool) -> A
             sequences.append(as_sequence(value))
         except ReqlError as error:
             raise error.blame(position) from None
-    infinite = any(map(is_infinite, sequences))
     if isinstance(ordering, Ordering):
+        infinite = any(map(is_infinite, sequences))
         return computed(runtime, sequences, lambda runtime: _merged(runtime, sequences, ordering), infinite)
     if all(type(sequence) is list for sequence in sequences):
         return computed(runtime, sequences, lambda runtime: _joined(runtime, sequences))
-    source = UnionSource([as_stream(sequence) for sequence in sequences])
-    return Stream(source, array_of=runtime if all(map(is_array, sequences)) else None, infinite=infinite)
+    streams = [as_stream(sequence) for sequence in sequences]
+    return united_stream(streams, runtime if all(map(is_array, sequences)) else None)
 
 
 def _joined(runtime: Runtime, sequences: list[Any]) -> Iterator[list[Any]]:

@@ -1,0 +1,171 @@
+"""Changefeeds: `changes`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from typing import Any
+
+import msgspec
+
+from photondb.api.catalogue import TableInfo
+from photondb.api.changefeed import DEFAULT_QUEUE_SIZE, FeedRequest
+from photondb.datum.keys import primary_key
+from photondb.datum.types import type_name
+from photondb.reql.effects import Effects
+from photondb.reql.errors import ErrorKind, ReqlError, logic_error
+from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
+from photondb.reql.parameters import Datum, Runtime, Value
+from photondb.reql.registry import term
+from photondb.reql.runtime import ABSENT_INDEX_ID
+from photondb.reql.steps import ConcatMapStep, FilterStep, LocalStep, Step, ZipStep
+from photondb.reql.stream import ScanSource, SlicedSource, Stream, UnionSource, table_stream
+from photondb.reql.values import SingleSelection, as_sequence
+from photondb.reql.wire import ResponseNote, Term
+
+EAGER = "Cannot call `changes` on an eager stream."
+
+
+@term(Term.CHANGES, effects=Effects.READS | Effects.ENDLESS, grouped="stream")
+def changes(
+    runtime: Runtime,
+    value: Value,
+    *,
+    squash: Datum = False,
+    changefeed_queue_size: int = DEFAULT_QUEUE_SIZE,
+    include_initial: bool = False,
+    include_offsets: bool = False,
+    include_states: bool = False,
+    include_types: bool = False,
+) -> Stream:
+    """The changes of a selection, as they happen, for ever: objects with `old_val` and `new_val`. `squash` makes
+    several changes of a row one while the client is busy, or for so many seconds; `changefeed_queue_size` bounds how
+    many wait for the client; the others add what is there at the beginning, and fields and objects that tell more."""
+    _check_squash(squash)
+    if changefeed_queue_size < 1:
+        raise logic_error(f"Illegal changefeed queue size `{changefeed_queue_size}`.  (Must be >= 1.)")
+    watched = _watched(value)
+    streams = []
+    for info, request in watched:
+        _check_request(runtime, info, request, include_offsets)
+        request.squash = squash
+        request.queue_size = changefeed_queue_size
+        request.include_initial = include_initial
+        request.include_offsets = include_offsets
+        request.include_states = include_states
+        request.include_types = include_types
+        source = FeedSource(runtime.open_feed(info, request))
+        notes = {_kind(request), *([ResponseNote.INCLUDES_STATES] if include_states else [])}
+        streams.append(Stream(source, infinite=True, feed=frozenset(notes)))
+    if len(streams) == 1:
+        return streams[0]
+    merged = MergedSource(streams, one_state=include_states)
+    return Stream(merged, infinite=True, feed=united_notes([stream.feed for stream in streams]))
+
+
+def _check_squash(squash: Any) -> None:
+    if type(squash) is bool:
+        return
+    if type(squash) not in (int, float):
+        raise logic_error(f"Expected BOOL or NUMBER but found {type_name(squash)}.").blame("squash")
+    if squash < 0:
+        raise logic_error("Expected BOOL or a positive NUMBER but found a negative NUMBER.").blame("squash")
+
+
+def _kind(request: FeedRequest) -> ResponseNote:
+    if request.key is not None:
+        return ResponseNote.ATOM_FEED
+    return ResponseNote.SEQUENCE_FEED if request.limit is None else ResponseNote.ORDER_BY_LIMIT_FEED
+
+
+# --- what is watched
+
+Watched = tuple[TableInfo, FeedRequest]
+
+
+def _watched(value: Any) -> list[Watched]:
+    """The tables, and what of them, that the changes of a value are those of."""
+    if type(value) is SingleSelection:
+        if value.first_of is None:
+            key = primary_key(value.key)
+            return [(value.info, FeedRequest(value.info.id, value.info.uuid, key=key))]
+        ((info, request),) = _watched_stream(table_stream(value.first_of))
+        request.limit = 1
+        return [(info, request)]
+    sequence = as_sequence(value)
+    if type(sequence) is list:
+        raise logic_error(EAGER)
+    return _watched_stream(sequence)  # type: ignore[arg-type]
+
+
+def _watched_stream(stream: Stream) -> list[Watched]:
+    if stream.grouping is not None:
+        raise logic_error("Cannot call `changes` after `group`.")
+    source = stream.source
+    if isinstance(source, ScanSource):
+        request = FeedRequest(
+            source.info.id,
+            source.info.uuid,
+            index=None if source.index is None else source.index.id,
+            ranges=source.ranges,
+            steps=stream.steps,
+            descending=source.descending,
+        )
+        return [(source.info, request)]
+    if isinstance(source, UnionSource):
+        return [
+            found
+            for part in source.streams
+            for found in _watched_stream(Stream(part.source, steps=(*part.steps, *stream.steps)))
+        ]
+    if isinstance(source, SlicedSource):
+        return [_watched_slice(source, stream.steps)]
+    raise logic_error(EAGER)
+
+
+def _watched_slice(source: SlicedSource, steps: SequenceOf[Step]) -> Watched:
+    """The first rows of a selection. A filter that follows counts as one that comes before, as in RethinkDB."""
+    if not all(type(step) is FilterStep for step in steps):
+        raise logic_error(
+            "Changefeeds are not supported on queries that have a transformation following a `limit` term.  "
+            "Transformations include terms such as `filter`, `map`, `pluck`, etc.  Consider moving the transformation "
+            "before the `limit` term."
+        )
+    if source.skip or source.count is None:
+        raise logic_error(EAGER)
+    watched = _watched_stream(source.stream)
+    if len(watched) != 1:
+        raise logic_error("Cannot call `changes` on a slice of a union.")
+    ((info, request),) = watched
+    if request.limit is not None:
+        raise logic_error(EAGER)
+    scan = source.stream.source
+    if not isinstance(scan, ScanSource) or not scan.ordered:
+        raise logic_error("Cannot get changes on the first elements of an unordered stream.")
+    return info, msgspec.structs.replace(request, limit=source.count, steps=(*request.steps, *steps))
+
+
+def _check_request(runtime: Runtime, info: TableInfo, request: FeedRequest, include_offsets: bool) -> None:
+    for step in request.steps:
+        _check_step(step)
+    if request.limit is not None and request.limit > runtime.array_limit:
+        raise ReqlError(
+            ErrorKind.RESOURCE_LIMIT,
+            f"Array size limit `{runtime.array_limit}` exceeded.  "
+            "(`.limit(X).changes()` is illegal if X is larger than the array size limit.)",
+        )
+    if include_offsets and request.limit is None:
+        kind = "point" if request.key is not None else "range" if request.ranges else "empty"
+        raise logic_error(f"Cannot include offsets for {kind} subs.")
+    if request.index == ABSENT_INDEX_ID:
+        raise runtime.no_index(info, "")
+
+
+def _check_step(step: Step) -> None:
+    if isinstance(step, LocalStep):
+        raise logic_error(EAGER)
+    if isinstance(step, ZipStep):
+        raise logic_error("Cannot call `changes` after `zip`.")
+    if isinstance(step, ConcatMapStep):
+        raise logic_error("Cannot call `changes` after `concat_map`.")
+    if not step.pushable:
+        raise logic_error("Cannot call `changes` after a non-deterministic function.")
