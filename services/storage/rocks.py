@@ -86,9 +86,10 @@ class Batch:
 class Store:
     """One RocksDB database. Only one process can have it open."""
 
-    def __init__(self, database: Rdict, path: Path) -> None:
+    def __init__(self, database: Rdict, path: Path, cache_bytes: int) -> None:
         self._database = database
         self.path = path
+        self.cache_bytes = cache_bytes
         self.writes = 0
         """How many batches were written: two equal readings mean that nothing changed in between."""
 
@@ -108,7 +109,7 @@ class Store:
         options = _options(cache_bytes, salvage)
         try:
             families = dict.fromkeys(Rdict.list_cf(str(path), options), options) if exists else None
-            store = cls(Rdict(str(path), options, families), path)
+            store = cls(Rdict(str(path), options, families), path, cache_bytes)
         except Exception as error:
             raise _startup_error(path, error) from None
         store._check_format(new=not exists)
@@ -255,12 +256,17 @@ class View:
         """Let go of what was pinned."""
         self._ranges = self._points = None
 
-    def read(self, low: bytes, high: bytes, *, descending: bool = False, keys_only: bool = False) -> Reader:
-        """Read the keys from `low` (inclusive) to `high` (exclusive) in order."""
+    def read(
+        self, low: bytes, high: bytes, *, descending: bool = False, keys_only: bool = False, bulk: bool = False
+    ) -> Reader:
+        """Read the keys from `low` (inclusive) to `high` (exclusive) in order.
+
+        `bulk` leaves the cache to what others read, as is right for more than fits into it.
+        """
         if self._ranges is not None:
             return PinnedReader(self._ranges, low, high, descending)
         assert self._writes == self._store.writes, "the view was used after a write"
-        return DirectReader(self._store._database, low, high, descending, keys_only)
+        return DirectReader(self._store._database, low, high, descending, keys_only, bulk)
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """The values of `keys`, in their order, None where there is none."""
@@ -317,7 +323,7 @@ class DirectReader(Reader):
 
     __slots__ = ("_database", "_high", "_items", "_last", "_low", "_options")
 
-    def __init__(self, database: Rdict, low: bytes, high: bytes, descending: bool, keys_only: bool) -> None:
+    def __init__(self, database: Rdict, low: bytes, high: bytes, descending: bool, keys_only: bool, bulk: bool) -> None:
         super().__init__()
         self._database = database
         self._low = low if descending else None
@@ -326,6 +332,8 @@ class DirectReader(Reader):
         self._high = high
         self._options = ReadOptions()
         self._options.set_iterate_upper_bound(high)
+        if bulk:
+            self._options.fill_cache(False)  # type: ignore[call-arg]  # rocksdict's stub lacks the argument
         make = database.keys if keys_only else database.items
         self._items: Iterator[Any] = make(backwards=descending, from_key=self._last, read_opt=self._options)
 

@@ -35,6 +35,9 @@ MIN_STEP_ROWS = 64
 
 MAX_RANGES_PER_BLOCK = 64
 
+MAX_CACHE_SHARE = 0.25
+"""A scan without a limit leaves the cache alone when the table is larger than this share of it."""
+
 
 class ScanRun:
     """A scan under way."""
@@ -43,6 +46,7 @@ class ScanRun:
         "__weakref__",
         "_aborted",
         "_block_rows",
+        "_bulk",
         "_context",
         "_index",
         "_keys_suffice",
@@ -68,6 +72,7 @@ class ScanRun:
         # Taken from the end.
         self._ranges: list[KeyRange] = list(ranges if scan.descending else reversed(ranges))
         self._reader: Reader | None = None
+        self._bulk = scan.limit is None and table.position.document_bytes > store.cache_bytes * MAX_CACHE_SHARE
         self._repeat = 1
         self._aborted = False
         self._limit = scan.limit
@@ -187,6 +192,7 @@ class ScanRun:
             self._prefix + wanted.high,
             descending=self._scan.descending,
             keys_only=keys_only,
+            bulk=self._bulk,
         )
         return self._reader
 

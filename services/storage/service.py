@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
+import msgspec
+
 from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.context import CallContext
 from photondb.api.storage import (
@@ -24,6 +26,7 @@ from photondb.api.storage import (
     WriteSummary,
 )
 from photondb.bus import Bus
+from photondb.config import StartupError
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed, resource_limit
 from services.storage import catalog
@@ -67,6 +70,13 @@ class Storage(StorageApi):
     async def start(self) -> None:
         """Open the store and take up unfinished index builds. Raises StartupError."""
         store = self._store = Store.open(self._data_dir, cache_bytes=self._cache_bytes)
+        try:
+            await self._open(store)
+        except (StoreError, ReqlError, msgspec.MsgspecError) as error:
+            store.close()
+            raise StartupError(f"The data directory {self._data_dir} is damaged: {error}") from None
+
+    async def _open(self, store: Store) -> None:
         self._path = LocalCommitPath(store)
         self._publisher = Publisher(self._bus, self._tables)
         self._path.follow(self._publisher.commit)

@@ -18,6 +18,7 @@ from photondb.api.catalogue import (
 )
 from photondb.api.context import INTERNAL
 from photondb.api.storage import CATALOGUE_SUBJECT, Scan, TableGone
+from photondb.config import StartupError
 from photondb.reql.errors import ErrorKind, ReqlError
 from services.storage import catalog, layout
 from services.storage.rocks import Batch, Store, View
@@ -213,6 +214,23 @@ async def test_changes_are_announced(node: Node) -> None:
     await node.storage.change_catalogue(INTERNAL, CreateTable("a", "t"))
     await node.storage.sync(INTERNAL, 1)
     assert heard == [b"%d" % (first + 1), b"%d" % (first + 2)]
+
+
+async def test_catalogue_that_cannot_be_read_is_a_startup_error(node: Node) -> None:
+    await node.stop()
+    store = Store.open(node.path)
+    batch = Batch()
+    batch.put(layout.META + b"t\0\0\0\1", b"{}")
+    store.write(batch)
+    store.close()
+    with pytest.raises(StartupError, match=r"^The data directory .* is damaged: "):
+        await node.start()
+    store = Store.open(node.path)
+    batch = Batch()
+    batch.delete(layout.META + b"t\0\0\0\1")
+    store.write(batch)
+    store.close()
+    await node.start()
 
 
 async def test_catalogue_survives_a_restart(node: Node) -> None:
