@@ -21,12 +21,15 @@ from photondb.reql.effects import Effects
 from photondb.reql.errors import CompileError, Frames, ReqlError
 from photondb.reql.function import Frame, Func, FunctionCode
 from photondb.reql.parameters import reql_error
+from photondb.reql.profile import profiled
 from photondb.reql.registry import SPECIAL_FORMS, TERMS, arity_text
 from photondb.reql.shape import Shape, Shaper
 from photondb.reql.values import as_datum
 from photondb.reql.wire import Term
 
 FUNCTION_CACHE_SIZE = 4096
+PROFILE = "profile"
+"""The run option that has every term measured."""
 
 
 class Node:
@@ -68,6 +71,12 @@ class Compiler:
 
     def compile(self, shape: Shape, path: Frames, literals: bool = False) -> Node:
         """Compile the term at `path`, where `r.literal` may stand or not. Raises CompileError."""
+        node = self._compile(shape, path, literals)
+        if PROFILE in self.options and shape[0] > 0 and shape[0] != Term.FUNC:
+            node.run = profiled(Term(shape[0]).name.lower(), node.run)
+        return node
+
+    def _compile(self, shape: Shape, path: Frames, literals: bool) -> Node:
         self.literals = literals
         tag = shape[0]
         if tag == shapes.CONSTANT:
@@ -247,6 +256,7 @@ class _NoRuntime:
     """Stands where a function that runs by itself has no query around it: limits, but no services."""
 
     array_limit = 100_000
+    profile = None
     options: dict[str, Any] = {}  # noqa: RUF012  # never changed
 
     def checkpoint(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 from photondb.api.auth import SYSTEM_DATABASE_UUID, AuthApi
@@ -27,6 +27,7 @@ from photondb.reql import system_tables
 from photondb.reql.configuration import IdentifierFormat
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.names import SYSTEM_DATABASE, check_name
+from photondb.reql.profile import Profile
 from photondb.reql.suspend import wait
 from photondb.reql.values import Database
 
@@ -55,6 +56,12 @@ class PlanCounters(Protocol):
 
     hits: int
     misses: int
+
+
+class RememberedPermissions(Protocol):
+    """What remembers for a moment who may do what."""
+
+    def forget(self) -> None: ...
 
 
 class Connection(Protocol):
@@ -88,6 +95,9 @@ class Surroundings(Protocol):
     server_name: str
 
     @property
+    def access(self) -> RememberedPermissions: ...
+
+    @property
     def plans(self) -> PlanCounters: ...
 
     @property
@@ -114,7 +124,7 @@ class Surroundings(Protocol):
 class Runtime:
     """One query's run."""
 
-    __slots__ = ("_slice_end", "array_limit", "context", "options", "permit", "service", "storage")
+    __slots__ = ("_slice_end", "array_limit", "context", "options", "permit", "profile", "service", "storage")
 
     def __init__(
         self,
@@ -129,6 +139,7 @@ class Runtime:
         self.options = options or {}
         self.array_limit = self.options.get("array_limit", DEFAULT_ARRAY_LIMIT)
         self.permit = permit
+        self.profile: Profile | None = None
         self._slice_end = 0.0
 
     def checkpoint(self) -> None:
@@ -238,15 +249,23 @@ class Runtime:
         self.require("read", info.database, info)
         if system_tables.is_system(info):
             return [system_tables.read_row(self, info, key) for key in keys]
-        found = self._ask(info, self.storage.get(self.context, [(info.id, primary_key(key)) for key in keys]))
+        wanted = [(info.id, primary_key(key)) for key in keys]
+        found = self._measured("Perform read.", lambda: self._ask(info, self.storage.get(self.context, wanted)))
         return [None if raw is None else loads_stored(raw) for raw in found]
+
+    def _measured(self, description: str, work: Callable[[], T]) -> T:
+        """Do work that waits for storage, as a task of the query's profile where there is one."""
+        if self.profile is None:
+            return work()
+        result: T = self.profile.measure(description, work)
+        return result
 
     def scan(self, info: TableInfo, scan: Scan) -> ScanReply:
         """Begin a scan of a table."""
         self.require("read", info.database, info)
         if system_tables.is_system(info):
             return system_tables.scan(self, info, scan)
-        return self._ask(info, self.storage.scan(self.context, scan))
+        return self._measured("Perform read.", lambda: self._ask(info, self.storage.scan(self.context, scan)))
 
     def write(self, writes: Sequence[Write], info: TableInfo) -> list[WriteSummary]:
         """Carry out statements on one table, as one commit. Raises the first error of a statement as a whole."""
@@ -254,7 +273,7 @@ class Runtime:
         if system_tables.is_system(info):
             return system_tables.write(self, info, writes)
         summaries = []
-        for outcome in wait(self.storage.write(self.context, writes)):
+        for outcome in self._measured("Perform write.", lambda: wait(self.storage.write(self.context, writes))):
             if isinstance(outcome, TableGone):
                 raise self.gone(info)
             if isinstance(outcome, Exception):

@@ -26,7 +26,7 @@ class Cursor:
         self.held: Chunk | None = None
         self.ended = False
 
-    def next_response(self, profile: bytes = b"") -> bytes:
+    def next_response(self) -> bytes:
         """The next batch as response JSON; `ended` tells whether it was the last one."""
         parts: list[bytes] = []
         rows_left, bytes_left = self.options.max_batch_rows, self.options.max_batch_bytes
@@ -50,7 +50,7 @@ class Cursor:
                 break
         if not self.ended and self.held is None and rows_left <= 0:
             self._look_ahead()
-        return responses.rows(b",".join(parts), not self.ended, profile=profile)
+        return responses.rows(b",".join(parts), not self.ended)
 
     def _look_ahead(self) -> None:
         """Learn whether there is more, so that a client need not ask for an empty batch."""

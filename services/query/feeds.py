@@ -20,20 +20,20 @@ class FeedCursor(Cursor):
         super().__init__(runtime, stream, options)
         self.notes = tuple(sorted(stream.feed))
 
-    def first_response(self, profile: bytes = b"") -> bytes:
+    def first_response(self) -> bytes:
         """The answer to the query itself."""
-        return responses.rows(b"", True, self.notes, profile)
+        return responses.rows(b"", True, self.notes)
 
-    def next_response(self, profile: bytes = b"") -> bytes:
+    def next_response(self) -> bytes:
         chunk = self.held
         self.held = None
         if chunk is None:
             chunk = next(self.chunks, None)
         if chunk is None:
             self.ended = True
-            return responses.rows(b"", False, self.notes, profile)
+            return responses.rows(b"", False, self.notes)
         rows = self.options.max_batch_rows
         if len(chunk) > rows:
             self.held = chunk.tail(rows)
             chunk = chunk.head(rows)
-        return responses.rows(chunk.json(), True, self.notes, profile)
+        return responses.rows(chunk.json(), True, self.notes)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from photondb.reql.compiler import PROFILE
 from photondb.reql.errors import CompileError, logic_error
 from photondb.reql.wire import Term
 
@@ -56,7 +57,8 @@ class RunOptions(msgspec.Struct, gc=False):
     @property
     def plan_names(self) -> frozenset[str]:
         """The names that a plan is compiled for."""
-        return frozenset(self.language)
+        names = frozenset(self.language)
+        return names | {PROFILE} if self.profile else names
 
 
 NO_OPTIONS = RunOptions()

@@ -17,6 +17,8 @@ from photondb.reql.wire import ResponseNote
 
 WAIT_COMPLETE = b'{"t":4,"r":[]}'
 END_OF_SEQUENCE = b'{"t":2,"r":[],"n":[]}'
+NO_ANSWER = b""
+"""The answer to a noreply query: the gateway keeps it to itself."""
 NULL_ATOM = b'{"t":1,"r":[null]}'
 
 
@@ -25,19 +27,19 @@ def raw_atom(raw: bytes | None) -> bytes:
     return NULL_ATOM if raw is None else b'{"t":1,"r":[' + raw + b"]}"
 
 
-def atom(value: Any, profile: bytes = b"") -> bytes:
+def atom(value: Any) -> bytes:
     """One datum."""
-    return b'{"t":1,"r":[' + datum_json(value) + b"]" + profile + b"}"
+    return b'{"t":1,"r":[' + datum_json(value) + b"]}"
 
 
-def rows(rows_json: bytes, more: bool, notes: tuple[ResponseNote, ...] = (), profile: bytes = b"") -> bytes:
+def rows(rows_json: bytes, more: bool, notes: tuple[ResponseNote, ...] = ()) -> bytes:
     """Some rows of a sequence, as JSON joined by commas; `more` says that others follow."""
     kind = b'{"t":3,"r":[' if more else b'{"t":2,"r":['
     noted = b",".join(b"%d" % note for note in notes)
-    return kind + rows_json + b'],"n":[' + noted + b"]" + profile + b"}"
+    return kind + rows_json + b'],"n":[' + noted + b"]}"
 
 
-def failure(error: ReqlError, profile: bytes = b"") -> bytes:
+def failure(error: ReqlError) -> bytes:
     """An error with its kind and backtrace."""
     body: dict[str, Any] = {"t": int(error.response_type), "r": [error.message], "b": list(error.frames or ())}
     if error.response_type is ResponseType.RUNTIME_ERROR:
@@ -47,7 +49,12 @@ def failure(error: ReqlError, profile: bytes = b"") -> bytes:
     except TypeError:  # a message that quotes a lone surrogate
         body["r"] = [error.message.encode("utf-8", "replace").decode()]
         encoded = orjson.dumps(body)
-    return encoded[:-1] + profile + b"}" if profile else encoded
+    return encoded
+
+
+def with_profile(response: bytes, tasks: list[dict[str, Any]]) -> bytes:
+    """A response with the profile of its query."""
+    return response[:-1] + b',"p":' + orjson.dumps(tasks) + b"}"
 
 
 def server_info(server_id: str, name: str) -> bytes:

@@ -19,6 +19,7 @@ from photondb.api.query import AnswerSink
 from photondb.api.storage import CATALOGUE_SUBJECT, StorageApi
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql.errors import ReqlError
+from photondb.reql.profile import Profile
 from photondb.reql.runtime import Closable, Runtime
 from services.query.access import Access
 from services.query.channel import Channel
@@ -75,7 +76,10 @@ class Query:
 
     def runtime(self, context: CallContext, options: RunOptions = NO_OPTIONS) -> Runtime:
         """The runtime of one query."""
-        return Runtime(self, context, options.language, self.access.permit(context.user, self.catalogue))
+        runtime = Runtime(self, context, options.language, self.access.permit(context.user, self.catalogue))
+        if options.profile:
+            runtime.profile = Profile()
+        return runtime
 
     def now(self) -> dict[str, Any]:
         """The present time as a datum, to the millisecond."""

@@ -1,0 +1,216 @@
+"""The queries of one submit, sorted by what they need.
+
+Point writes begin first (storage commits them as one), point reads become one multi-get, and everything else is left in
+`others`, to be run query by query.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from photondb.api.catalogue import TableInfo
+from photondb.api.context import INTERNAL
+from photondb.api.query import Answer, Request
+from photondb.api.storage import TableGone, Write, WriteSummary
+from photondb.datum.errors import DatumError
+from photondb.datum.json import dumps
+from photondb.reql.errors import ClientError, ReqlError, op_failed
+from photondb.reql.function import Frame
+from photondb.reql.parameters import reql_error
+from photondb.reql.shape import Shaper
+from photondb.reql.wire import QueryType
+from photondb.reql.write_summary import summary_json
+from photondb.rpc.eager import start_eagerly
+from services.query import responses
+from services.query.failures import internal_error
+from services.query.options import NO_OPTIONS, RunOptions, read_options
+from services.query.plans import Plan
+from services.query.responses import NO_ANSWER
+from services.query.running import continue_query, noreply_wait, start_query, stop_query
+
+if TYPE_CHECKING:
+    from services.query.channel import Channel
+
+
+class Batch:
+    """The queries of one `submit`, sorted by what they need."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.service = channel.service
+        self.answers: list[Answer] = []
+        self.others: list[Callable[[], Answer | None]] = []
+        self.reads: list[tuple[Request, Plan, Frame, RunOptions]] = []
+        self.read_keys: list[tuple[int, bytes]] = []
+        self.writes: list[tuple[Request, TableInfo, RunOptions, list[str]]] = []
+        self.write_statements: list[Write] = []
+
+    def take(self, request: Request) -> None:
+        """Sort a request in. An error becomes its answer."""
+        if request.kind == "end_session":
+            self.channel.end_session(request.session)
+            return
+        try:
+            self._take_query(request, _envelope(request.payload))
+        except ReqlError as error:
+            self.answers.append(Answer(request.session, request.token, responses.failure(error)))
+
+    def _take_query(self, request: Request, envelope: list[Any]) -> None:
+        kind = envelope[0]
+        if kind == 1:
+            self._take_start(request, envelope)
+        elif kind == QueryType.CONTINUE:
+            self.others.append(functools.partial(continue_query, self.channel, request))
+        elif kind == QueryType.STOP:
+            self.answers.append(stop_query(self.channel, request))
+        elif kind == QueryType.NOREPLY_WAIT:
+            self.others.append(functools.partial(noreply_wait, self.channel, request))
+        elif kind == QueryType.SERVER_INFO:
+            info = responses.server_info(self.service.server_id, self.service.server_name)
+            self.answers.append(Answer(request.session, request.token, info))
+        else:
+            raise ClientError(f"Unrecognized query type: {kind!r}.")
+
+    def _take_start(self, request: Request, envelope: list[Any]) -> None:
+        if len(envelope) < 2:
+            raise ClientError("A START query must have a term.")
+        given = envelope[2] if len(envelope) > 2 else None
+        options = read_options(given) if given else NO_OPTIONS
+        try:
+            service = self.service
+            names = options.plan_names
+            shaper = Shaper(service.now(), "array_limit" not in names)
+            shape = shaper.shape(envelope[1])
+            plan = service.plans.plan(shaper, shape, names)
+            runtime = service.runtime(request.context, options)
+            frame = plan.frame(runtime, shaper.constants)
+            fast = runtime.permit is None  # a check of permissions may have to wait for `auth`
+            if fast and plan.read is not None and self._take_read(request, plan, frame, options):
+                return
+            if fast and plan.write is not None and self._take_write(request, plan, frame, options):
+                return
+            self.others.append(functools.partial(start_query, self.channel, request, plan, frame, options))
+        except (ReqlError, DatumError) as error:
+            if not options.noreply:
+                raise reql_error(error, ()) if isinstance(error, DatumError) else error from None
+            self.answers.append(Answer(request.session, request.token, NO_ANSWER))
+
+    def _take_read(self, request: Request, plan: Plan, frame: Frame, options: RunOptions) -> bool:
+        assert plan.read is not None
+        info = plan.read.table.find(self.service.catalogue)
+        if info is None:
+            return False  # the evaluator looks again, and says what is wrong
+        try:
+            key = plan.read.key(frame)
+        except DatumError:
+            return False
+        self.reads.append((request, plan, frame, options))
+        self.read_keys.append((info.id, key))
+        return True
+
+    def _take_write(self, request: Request, plan: Plan, frame: Frame, options: RunOptions) -> bool:
+        assert plan.write is not None
+        info = plan.write.table.find(self.service.catalogue)
+        if info is None:
+            return False
+        try:
+            statement, keys = plan.write.write(frame, info, options.language.get("durability"))
+        except (DatumError, ReqlError):
+            return False  # the evaluator finds the same, and says it with its place in the query
+        self.writes.append((request, info, options, keys))
+        self.write_statements.append(statement)
+        return True
+
+    # --- writes
+
+    def start_writes(self) -> None:
+        """Begin the commit of all point writes; they are answered when they are durable."""
+        if not self.writes:
+            return
+        started = start_eagerly(self._write())
+        if started.task is not None:
+            self.service.keep(started.task)
+            for request, _, options, _ in self.writes:
+                if options.noreply:
+                    session = self.channel.session(request.session)
+                    session.noreply.add(started.task)
+                    started.task.add_done_callback(session.noreply.discard)
+
+    async def _write(self) -> None:
+        try:
+            outcomes: Sequence[WriteSummary | Exception] = await self.service.storage.write(
+                INTERNAL, self.write_statements
+            )
+        except ReqlError as error:
+            outcomes = [error] * len(self.writes)
+        except Exception as error:
+            outcomes = [internal_error(error)] * len(self.writes)
+        answers = []
+        for (request, info, options, keys), outcome in zip(self.writes, outcomes, strict=True):
+            if options.noreply:
+                payload = NO_ANSWER
+            elif isinstance(outcome, WriteSummary):
+                if keys:
+                    outcome.generated_keys = list(keys)
+                payload = responses.raw_atom(summary_json(outcome))
+            elif isinstance(outcome, TableGone):
+                payload = responses.failure(op_failed(f"Table `{info.database}.{info.name}` does not exist."))
+            else:
+                payload = responses.failure(outcome if isinstance(outcome, ReqlError) else internal_error(outcome))
+            answers.append(Answer(request.session, request.token, payload))
+        self.channel.send_later(answers)
+
+    # --- reads
+
+    async def read(self) -> None:
+        """One multi-get for all point reads, and their answers."""
+        if not self.reads:
+            return
+        try:
+            found = await self.service.storage.get(INTERNAL, self.read_keys)
+        except TableGone:
+            await self.service.refresh_catalogue()
+            self.others.extend(functools.partial(start_query, self.channel, *entry) for entry in self.reads)
+            return
+        except ReqlError as error:
+            payload = responses.failure(error)
+            self.answers.extend(Answer(entry[0].session, entry[0].token, payload) for entry in self.reads)
+            return
+        append = self.answers.append
+        for (request, plan, frame, options), raw in zip(self.reads, found, strict=True):
+            if options.noreply:
+                payload = NO_ANSWER
+            elif plan.read.then is None:  # type: ignore[union-attr]
+                payload = responses.raw_atom(raw)
+            else:
+                payload = _read_result(plan, frame, raw)
+            append(Answer(request.session, request.token, payload))
+
+
+def _read_result(plan: Plan, frame: Frame, raw: bytes | None) -> bytes:
+    assert plan.read is not None
+    try:
+        return b'{"t":1,"r":[' + dumps(responses.result_datum(plan.read.value(frame, raw))) + b"]}"
+    except ReqlError as error:
+        return responses.failure(error)
+    except Exception as error:
+        return responses.failure(internal_error(error))
+
+
+def _envelope(payload: bytes) -> list[Any]:
+    """The [type, term, options] of a frame, checked."""
+    try:
+        envelope = orjson.loads(payload)
+    except orjson.JSONDecodeError as error:
+        if "ecursion" in str(error):
+            raise ClientError("The query is nested too deeply.") from None
+        raise ClientError("Client is buggy (failed to deserialize query).") from None
+    if type(envelope) is not list or not envelope or type(envelope[0]) is not int or len(envelope) > 3:
+        raise ClientError("Expected a query of the form [type, term, options].")
+    if len(envelope) == 3 and type(envelope[2]) is not dict:
+        raise ClientError("Expected the options of a query to be an OBJECT.")
+    return envelope

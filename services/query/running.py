@@ -1,0 +1,144 @@
+"""Running queries one by one: each in an evaluation of its own, which may wait without holding up the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from photondb.api.query import Answer, Request
+from photondb.reql.errors import ClientError, op_failed
+from photondb.reql.function import Frame
+from photondb.reql.profile import Profile
+from photondb.reql.runtime import Runtime
+from photondb.reql.suspend import Evaluation
+from services.query import responses
+from services.query.cursors import Cursor
+from services.query.execution import execute
+from services.query.failures import as_reql_error
+from services.query.options import RunOptions
+from services.query.plans import Plan
+from services.query.responses import NO_ANSWER
+from services.query.sessions import MAX_CURSORS, Session
+
+if TYPE_CHECKING:
+    from services.query.channel import Channel
+
+
+def start_query(channel: Channel, request: Request, plan: Plan, frame: Frame, options: RunOptions) -> Answer | None:
+    """Run a query up to where it first waits: its answer, or None when that comes later."""
+    session = channel.session(request.session)
+    token = request.token
+    if token in session.cursors or token in session.running:
+        error = ClientError(f"ERROR: duplicate token {token}")
+        return Answer(request.session, token, responses.failure(error))
+
+    def finish(result: tuple[bytes, Cursor | None]) -> bytes:
+        payload, cursor = result
+        if cursor is not None:
+            if options.noreply or request.session not in channel.sessions or len(session.cursors) >= MAX_CURSORS:
+                cursor.close()
+                if len(session.cursors) >= MAX_CURSORS:
+                    return responses.failure(op_failed(f"A connection may have {MAX_CURSORS} open cursors."))
+            else:
+                session.cursors[token] = cursor
+        return NO_ANSWER if options.noreply else payload
+
+    runtime: Runtime = frame[0]
+    return _evaluate(
+        channel, session, token, finish, execute, plan, frame, options, noreply=options.noreply, profile=runtime.profile
+    )
+
+
+def continue_query(channel: Channel, request: Request) -> Answer | None:
+    """The next batch of a cursor."""
+    session = channel.session(request.session)
+    token = request.token
+    cursor = session.cursors.get(token)
+    if cursor is None or token in session.running:
+        error = ClientError(f"Token {token} not in stream cache.")
+        return Answer(request.session, token, responses.failure(error))
+
+    def finish(payload: bytes) -> bytes:
+        if cursor.ended:
+            session.cursors.pop(token, None)
+        return payload
+
+    return _evaluate(channel, session, token, finish, cursor.next_response)
+
+
+def _evaluate(
+    channel: Channel,
+    session: Session,
+    token: int,
+    finish: Callable[[Any], bytes],
+    function: Callable[..., Any],
+    *args: Any,
+    noreply: bool = False,
+    profile: Profile | None = None,
+) -> Answer | None:
+    """Evaluate `function(*args)` and answer with what `finish` makes of its result, at once or later."""
+    evaluation = Evaluation().begin(function, *args)
+
+    def outcome() -> bytes:
+        try:
+            payload = finish(evaluation.result())
+        except Exception as error:
+            cursor = session.cursors.pop(token, None)
+            if cursor is not None:
+                cursor.close()
+            payload = NO_ANSWER if noreply else responses.failure(as_reql_error(error))
+        if profile is not None and payload:
+            return responses.with_profile(payload, profile.datum())
+        return payload
+
+    if evaluation.finished:
+        return Answer(session.number, token, outcome())
+
+    async def carry_on() -> None:
+        try:
+            await evaluation.complete()
+        except asyncio.CancelledError:
+            if session.running.get(token) is task:
+                raise  # the session ended
+        except Exception:  # `outcome` reports it
+            pass
+        if session.running.get(token) is task:
+            del session.running[token]
+            channel.send_later([Answer(session.number, token, outcome())])
+
+    task = asyncio.get_running_loop().create_task(carry_on())
+    session.running[token] = task
+    if noreply:
+        session.noreply.add(task)
+        task.add_done_callback(session.noreply.discard)
+    return None
+
+
+def stop_query(channel: Channel, request: Request) -> Answer:
+    """End a query. A batch of it that is being fetched is answered as the empty end of the sequence, too."""
+    session = channel.session(request.session)
+    task = session.running.pop(request.token, None)
+    cursor = session.cursors.pop(request.token, None)
+    if task is not None:
+        task.cancel()
+        channel.send_later([Answer(request.session, request.token, responses.END_OF_SEQUENCE)])
+    if cursor is not None and task is None:
+        cursor.close()
+    return Answer(request.session, request.token, responses.END_OF_SEQUENCE)
+
+
+def noreply_wait(channel: Channel, request: Request) -> Answer | None:
+    """Answer when all noreply queries that came before have been carried out."""
+    session = channel.session(request.session)
+    answer = Answer(request.session, request.token, responses.WAIT_COMPLETE)
+    pending = [task for task in session.noreply if not task.done()]
+    if not pending:
+        return answer
+
+    async def wait_for_all() -> None:
+        await asyncio.gather(*pending, return_exceptions=True)
+        channel.send_later([answer])
+
+    channel.service.keep(asyncio.get_running_loop().create_task(wait_for_all()))
+    return None
