@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from photondb.api.auth import ADMIN, SYSTEM_DATABASE_UUID, AuthApi, Scope
+from photondb.api.auth import ADMIN, SYSTEM_DATABASE_UUID, AuthApi, Grant, Scope
 from photondb.datum.text import print_datum
 from photondb.reql.configuration import IdentifierFormat
 from photondb.reql.errors import op_failed
@@ -32,6 +32,13 @@ def auth_of(runtime: Runtime) -> AuthApi:
     return auth
 
 
+def grant(runtime: Runtime, user: str, scope: Scope, permissions: Any) -> Grant:
+    """Change what a user may do; here it counts from now on."""
+    changed = wait(auth_of(runtime).grant(runtime.context, user, scope, permissions))
+    runtime.service.access.forget()
+    return changed
+
+
 @system_table("users")
 def users(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     """One row for each account; `password` tells whether it has one."""
@@ -45,6 +52,7 @@ def write_user(runtime: Runtime, change: Change) -> Row | None:
     if change.new is None:
         assert change.old is not None
         wait(auth.drop_user(runtime.context, change.old["id"]))
+        runtime.service.access.forget()
         return None
     row = change.new
     name = row["id"]
@@ -97,7 +105,7 @@ def write_permissions(runtime: Runtime, change: Change) -> Row | None:
     user, scope = scopes.parse(row["id"])
     if change.new is None:
         nothing = _SAY_NOTHING if scope else {**_SAY_NOTHING, "connect": None}
-        wait(auth_of(runtime).grant(runtime.context, user, scope, nothing))
+        grant(runtime, user, scope, nothing)
         return None
     expected = scopes.row(user, scope, {"": True})
     assert expected is not None
@@ -107,7 +115,7 @@ def write_permissions(runtime: Runtime, change: Change) -> Row | None:
     if "permissions" not in row:
         raise op_failed("Expected a field `permissions`.")
     _refuse_others(row, {"id", "permissions", *expected})
-    granted = wait(auth_of(runtime).grant(runtime.context, user, scope, row["permissions"]))
+    granted = grant(runtime, user, scope, row["permissions"])
     return None if granted.new is None else scopes.row(user, scope, granted.new)
 
 

@@ -15,8 +15,7 @@ from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.parameters import Datum, Runtime, Table, Value, as_string
 from photondb.reql.placement import read_placement
 from photondb.reql.registry import term
-from photondb.reql.suspend import wait as wait_for_answer
-from photondb.reql.system.accounts import auth_of
+from photondb.reql.system.accounts import grant as change_permissions
 from photondb.reql.values import Database, SingleSelection, as_datum, expect_table
 from photondb.reql.wire import Term
 
@@ -129,7 +128,7 @@ def grant(
         else:
             info = expect_table(target_or_user).info
             scope = (runtime.database(info.database).uuid, info.uuid)
-    changed = wait_for_answer(auth_of(runtime).grant(runtime.context, user, scope, permissions))
+    changed = change_permissions(runtime, user, scope, permissions)
     return {"granted": 1, "permissions_changes": [change_of(changed.old, changed.new)]}
 
 

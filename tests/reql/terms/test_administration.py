@@ -19,7 +19,6 @@ def _empty(database: RunningDatabase) -> None:
     database.clear()
     database.run(r.table_create("t"))
     database.run(USERS.filter(lambda user: user["id"] != "admin").delete())
-    database.query.access.forget()
 
 
 def term(name: str, *args: Any, **options: Any) -> Any:
@@ -216,18 +215,15 @@ def test_a_user_needs_permission(database: RunningDatabase, query: Any, permissi
     assert caught.value.kind == ErrorKind.PERMISSION
     assert caught.value.message == f"User `bob` does not have the required `{permission}` permission."
     database.run(r.grant("bob", {"read": True, "write": True, "config": True}))
-    database.query.access.forget()
     database.run(query, user="bob")
 
 
 def test_global_permissions_do_not_reach_into_the_system_database(database: RunningDatabase) -> None:
     database.run(USERS.insert({"id": "bob", "password": False}))
     database.run(r.grant("bob", {"read": True, "write": True, "config": True}))
-    database.query.access.forget()
     for query in (USERS, USERS.insert({"id": "eve", "password": False}), r.grant("bob", {"connect": True})):
         with pytest.raises(ReqlError) as caught:
             database.run(query, user="bob")
         assert caught.value.kind == ErrorKind.PERMISSION
     database.run(r.db("rethinkdb").grant("bob", {"read": True}))
-    database.query.access.forget()
     assert database.run(USERS["id"], user="bob") == ["admin", "bob"]
