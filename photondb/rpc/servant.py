@@ -181,19 +181,28 @@ def _carry_out(name: str) -> Callable[[Any, Any], Awaitable[None]]:
 
 
 async def _before_deadline(handler: Callable[[Call], Awaitable[None]], call: Call, service: str) -> None:
-    """Carry out the call, and cancel it at its deadline."""
+    """Carry out the call, and cancel it at its deadline. (`asyncio.timeout` would cost a quarter of the call.)"""
     remaining_ms = call.context.remaining_ms()
-    if remaining_ms is None:
+    task = asyncio.current_task()
+    if remaining_ms is None or task is None:
         await handler(call)
         return
-    timeout = asyncio.timeout(remaining_ms / 1000)
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(remaining_ms / 1000, expire)
     try:
-        async with timeout:
-            await handler(call)
-    except TimeoutError:
-        if not timeout.expired():
-            raise
-        raise DeadlineExceeded(f"The {service} service did not finish before the deadline.") from None
+        await handler(call)
+    except asyncio.CancelledError:
+        if expired and task.uncancel() == 0:
+            raise DeadlineExceeded(f"The {service} service did not finish before the deadline.") from None
+        raise
+    finally:
+        timer.cancel()
 
 
 def _fail(raw_call: Any, error: BaseException, service: str, request_id: str) -> None:
