@@ -91,7 +91,7 @@ def test_null_counts_as_missing() -> None:
 
 def test_results_are_limited_in_size() -> None:
     assert failure(r.expr([1, 2, 3]) * 4, array_limit=10).kind == ErrorKind.RESOURCE_LIMIT
-    assert failure(r.expr([1, 2, 3]) + [4, 5], array_limit=4).kind == ErrorKind.RESOURCE_LIMIT
+    assert failure(r.expr([1, 2, 3]).add([4, 5]), array_limit=4).kind == ErrorKind.RESOURCE_LIMIT
     doubled: Any = r.expr("x" * 1000)
     for _ in range(30):
         doubled = doubled.do(lambda text: text + text)
