@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rethinkdb import r
 
-from photondb.reql.javascript_text import SPACE, Nest, function_text, lay_out
+from photondb.reql.javascript_text import SPACE, Nest, Parts, function_text, lay_out
 from tests.storage.language import func
 
 
@@ -61,6 +61,6 @@ def test_long_chains_are_broken_before_their_methods() -> None:
 
 
 def test_what_fits_stays_on_its_line() -> None:
-    parts = ["f(", Nest("aaa,", SPACE, "bbb"), ")"]
+    parts: Parts = ["f(", Nest("aaa,", SPACE, "bbb"), ")"]
     assert lay_out(parts, width=12) == "f(aaa, bbb)"
     assert lay_out(parts, width=6) == "f(aaa,\n  bbb)"

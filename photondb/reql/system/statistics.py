@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from photondb.api.catalogue import TableInfo
 from photondb.datum.types import normalise_number
 from photondb.reql.configuration import IdentifierFormat, database_identifier, server_identifier
 from photondb.reql.runtime import Runtime
@@ -22,21 +22,22 @@ class Rates:
     def __init__(self) -> None:
         self._samples: dict[Any, tuple[float, int, float]] = {}
 
-    def rate(self, key: Any, total: int) -> int | float:
-        """How much the counter `key`, which stands at `total`, grows per second."""
+    def rates(self, totals: dict[Any, int]) -> dict[Any, int | float]:
+        """How much each counter, which now stands at its total, grows per second. Counters that are not among them are
+        forgotten."""
         now = time.monotonic()
-        sample = self._samples.get(key)
-        if sample is None:
-            self._samples[key] = (now, total, 0.0)
-            return 0
-        then, before, rate = sample
-        if now - then >= SAMPLE_SECONDS:
-            rate = max(0, total - before) / (now - then)
-            self._samples[key] = (now, total, rate)
-        return normalise_number(rate)
+        self._samples = {key: self._sample(key, total, now) for key, total in totals.items()}
+        return {key: normalise_number(rate) for key, (_, _, rate) in self._samples.items()}
+
+    def _sample(self, key: Any, total: int, now: float) -> tuple[float, int, float]:
+        then, before, rate = self._samples.get(key, (now, total, 0.0))
+        if now - then < SAMPLE_SECONDS:
+            return then, before, rate
+        return now, total, max(0, total - before) / (now - then)
 
 
-_rates = Rates()
+_rates: WeakKeyDictionary[object, Rates] = WeakKeyDictionary()
+"""The rates of each service."""
 
 
 @system_table("stats")
@@ -44,14 +45,13 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     """Rows for the cluster, for this node, for each table, and for each table on this node."""
     service = runtime.service
     tables = user_tables(runtime)
-    written = {info.id: sum(runtime.log_position(info)) for info in tables}
+    written = {info.uuid: sum(runtime.log_position(info)) for info in tables}
     queries = service.plans.hits + service.plans.misses
-    per_second = _rates.rate((service.server_id, "queries"), queries)
-    written_per_second = {info.id: _rates.rate((service.server_id, info.uuid), written[info.id]) for info in tables}
+    rates = _rates.setdefault(service, Rates()).rates({"queries": queries, **written})
     engine = {
         "client_connections": sum(len(channel.sessions) for channel in service.channels),
-        "queries_per_sec": per_second,
-        "written_docs_per_sec": normalise_number(sum(written_per_second.values())),
+        "queries_per_sec": rates["queries"],
+        "written_docs_per_sec": normalise_number(sum(rates[uuid] for uuid in written)),
     }
     totals = {"queries_total": queries, "written_docs_total": sum(written.values())}
     server = server_identifier(runtime, identifiers)
@@ -60,23 +60,19 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
         {"id": ["server", service.server_id], "query_engine": {**engine, **totals}, "server": server},
     ]
     for info in tables:
-        named = _named(runtime, info, identifiers)
-        rate = {"written_docs_per_sec": written_per_second[info.id]}
-        rows.append({**named, "id": ["table", info.uuid], "query_engine": rate})
+        engine = {"written_docs_per_sec": rates[info.uuid]}
+        about = {
+            "db": database_identifier(runtime, info, identifiers),
+            "table": info.name if identifiers == "name" else info.uuid,
+        }
+        rows.append({**about, "id": ["table", info.uuid], "query_engine": engine})
         rows.append(
             {
-                **named,
+                **about,
                 "id": ["table_server", info.uuid, service.server_id],
-                "query_engine": {**rate, "written_docs_total": written[info.id]},
+                "query_engine": {**engine, "written_docs_total": written[info.uuid]},
                 "server": server,
                 "storage_engine": {"disk": {"space_usage": {"data_bytes": runtime.table_stats(info).bytes}}},
             }
         )
     return rows
-
-
-def _named(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> Row:
-    return {
-        "db": database_identifier(runtime, info, identifiers),
-        "table": info.name if identifiers == "name" else info.uuid,
-    }

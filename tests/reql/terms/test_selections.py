@@ -199,7 +199,9 @@ def test_the_old_between_took_null_for_no_bound(database: RunningDatabase) -> No
     assert database.run(old(None, None).count()) == 10
 
 
-values = st.one_of(st.integers(-3, 12), st.floats(-3, 12), st.booleans(), st.text(max_size=2), st.just([]))
+values: st.SearchStrategy[Any] = st.one_of(
+    st.integers(-3, 12), st.floats(-3, 12), st.booleans(), st.text(max_size=2), st.just([])
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -207,7 +209,8 @@ values = st.one_of(st.integers(-3, 12), st.floats(-3, 12), st.booleans(), st.tex
 def test_between_gives_what_a_filter_gives(
     database: RunningDatabase, low: Any, high: Any, left: str, right: str
 ) -> None:
-    above = (lambda row: row["third"] > low) if left == "open" else (lambda row: row["third"] >= low)
-    below = (lambda row: row["third"] < high) if right == "open" else (lambda row: row["third"] <= high)
+    third = r.row["third"]
+    above = third > low if left == "open" else third >= low
+    below = third < high if right == "open" else third <= high
     chosen = T.between(low, high, index="third", left_bound=left, right_bound=right)
-    assert ids(database.run(chosen)) == ids(database.run(T.filter(lambda row: above(row) & below(row))))
+    assert ids(database.run(chosen)) == ids(database.run(T.filter(above & below)))

@@ -480,6 +480,7 @@ writes = st.one_of(
 def test_a_table_behaves_as_a_dictionary(database: RunningDatabase, statements: list[Any]) -> None:
     database.run(T.delete())
     model: dict[int, dict[str, Any]] = {}
+    new: dict[str, Any] | None
     for kind, document, conflict in statements:
         key, old = document["id"], model.get(document["id"])
         if kind == "insert":
