@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,19 +19,22 @@ _NUMBER_OF_KIND: dict[RequestKind, int] = {kind: number for number, kind in enum
 
 
 def batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
-    """The requests in batches of at most REQUEST_BYTES, or of one request that is longer: mostly all in one."""
+    """The requests in batches of at most REQUEST_BYTES, or of one request that is longer."""
+    if sum([len(request.payload) for request in requests]) <= REQUEST_BYTES:
+        yield requests
+        return
     start = size = 0
     for position, request in enumerate(requests):
         size += len(request.payload)
         if size > REQUEST_BYTES and position > start:
             yield requests[start:position]
             start, size = position, len(request.payload)
-    yield requests[start:] if start else requests
+    yield requests[start:]
 
 
 def write_requests(requests: Sequence[Request]) -> dict[str, Any]:
     """`Requests` of query.capnp."""
-    contexts = [request.context for request in requests]
+    contexts = _narrowed([request.context for request in requests])
     return {
         "sessions": [request.session for request in requests],
         "tokens": [request.token for request in requests],
@@ -48,22 +51,26 @@ def read_requests(reader: Any) -> list[Request]:
     """What a `Requests` holds."""
     sessions, tokens, payloads = list(reader.sessions), list(reader.tokens), list(reader.payloads)
     count = len(sessions)
-    kinds = _widened(reader.kinds, count, 0)
-    columns = [
-        _widened(reader.traceparents, count, ""),
-        _widened(reader.deadlinesMs, count, 0),
-        _widened(reader.requestIds, count, ""),
-        _widened(reader.users, count, ""),
+    kinds = _widened(list(reader.kinds) or [0], count)
+    columns: list[list[Any]] = [
+        list(reader.traceparents) or [""],
+        list(reader.deadlinesMs) or [0],
+        list(reader.requestIds) or [""],
+        list(reader.users) or [""],
     ]
-    now = time.monotonic()
-    contexts = [
-        CallContext(traceparent, now + deadline_ms / 1000 if deadline_ms else None, request_id, user)
-        for traceparent, deadline_ms, request_id, user in zip(*columns, strict=True)
-    ]
+    if all(len(column) == 1 for column in columns):
+        contexts = [_context(*(column[0] for column in columns))] * count
+    else:
+        contexts = list(map(_context, *(_widened(column, count) for column in columns)))
     return [
         Request(session, token, payload, context, _KINDS[kind])
         for session, token, payload, context, kind in zip(sessions, tokens, payloads, contexts, kinds, strict=True)
     ]
+
+
+def _context(traceparent: str, deadline_ms: int, request_id: str, user: str) -> CallContext:
+    deadline = time.monotonic() + deadline_ms / 1000 if deadline_ms else None
+    return CallContext(traceparent, deadline, request_id, user)
 
 
 def _deadline_ms(context: CallContext) -> int:
@@ -77,12 +84,9 @@ def _narrowed(column: list[T]) -> list[T]:
     return column[:1] if column and column.count(column[0]) == len(column) else column
 
 
-def _widened(column: Any, count: int, default: T) -> list[T]:
-    """A column as it is meant, with an entry for each of `count` things."""
-    values = list(column)
-    if len(values) == count:
-        return values
-    return (values or [default]) * count
+def _widened(column: list[T], count: int) -> list[T]:
+    """A column as it is meant: its one entry, `count` times."""
+    return column * count if len(column) == 1 else column
 
 
 class AnswerPacket(msgspec.Struct):
@@ -92,9 +96,11 @@ class AnswerPacket(msgspec.Struct):
     unfinished: bool = False
 
 
-def packets(answers: Iterable[Answer]) -> list[AnswerPacket]:
+def packets(answers: Sequence[Answer]) -> list[AnswerPacket]:
     """Spread answers over packets of at most PIECE_BYTES. Longer ones are cut into pieces, of which the first begins a
     packet."""
+    if sum([len(answer.payload) for answer in answers]) <= PIECE_BYTES:
+        return [AnswerPacket(answers)] if answers else []
     result: list[AnswerPacket] = []
     packet: list[Answer] = []
     room = PIECE_BYTES
