@@ -23,10 +23,11 @@ class Session:
         self.noreply: set[asyncio.Task[None]] = set()
 
     def end(self) -> None:
-        """Cancel what runs and free the cursors."""
+        """Cancel what runs and free the cursors. One that is fetching is freed by the cancellation."""
         for task in (*self.running.values(), *self.noreply):
             task.cancel()
-        for cursor in self.cursors.values():
-            cursor.close()
+        for token, cursor in self.cursors.items():
+            if token not in self.running:
+                cursor.close()
         self.running.clear()
         self.cursors.clear()
