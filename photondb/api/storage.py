@@ -165,7 +165,9 @@ class StorageApi(Protocol):
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
         """Carry out the statements in order, as one commit, answered when all are as durable as they ask.
 
-        A statement that fails as a whole (TableGone, ReqlError) gives its exception in its place.
+        Calls that change more than 32 documents, or many megabytes, may become several commits, with room for others
+        in between: each document is atomic by itself all the same. A statement that fails as a whole (TableGone,
+        ReqlError) gives its exception in its place.
         """
         ...
 

@@ -109,8 +109,9 @@ class Outcome:
     dropped_tables: list[int] = field(default_factory=list)
     dropped_indexes: list[tuple[int, int]] = field(default_factory=list)
 
-    def write_to(self, batch: Batch) -> None:
-        """Put everything into `batch`."""
+    def write_to(self, batch: Batch, store: Store) -> None:
+        """Put everything into `batch`. Ranges are deleted only where `store` has keys, since each slows reads a little
+        until it is compacted away."""
         for database in self.databases:
             batch.put(_DATABASE + database.uuid.encode(), msgspec.json.encode(database))
         for record in self.tables:
@@ -119,10 +120,10 @@ class Outcome:
             batch.delete(_DATABASE + database.uuid.encode())
         for table in self.dropped_tables:
             batch.delete(_table_key(table))
-            for low, high in layout.table_ranges(table):
-                batch.delete_range(low, high)
-        for table, index in self.dropped_indexes:
-            for low, high in layout.index_ranges(table, index):
+        ranges = [keys for table in self.dropped_tables for keys in layout.table_ranges(table)]
+        ranges += [keys for table, index in self.dropped_indexes for keys in layout.index_ranges(table, index)]
+        for low, high in ranges:
+            if store.has_keys(low, high):
                 batch.delete_range(low, high)
         batch.put(_COUNTERS, msgspec.json.encode(self.state.counters))
 

@@ -28,7 +28,7 @@ def check_directory(path: Path, *, salvage: bool = False) -> int:
     status: 0 when nothing is wrong. Raises StartupError when the directory cannot be used.
     """
     if not (path / "CURRENT").exists():
-        raise StartupError(f"There is no PhotonDB data in {path}.")
+        raise StartupError(f"there is no PhotonDB data in {path}")
     store = Store.open(path, salvage=salvage)
     problems = 0
     try:

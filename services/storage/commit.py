@@ -21,10 +21,13 @@ from services.storage.rocks import Batch, Store, View
 from services.storage.tables import Table
 
 MAX_COMMIT_BYTES = 8 << 20
-"""A statement over many documents is carried out in several commits: each ends when it is this large ..."""
+"""A call that changes many documents is carried out in several commits: each ends when it is this large ..."""
 
 MAX_COMMIT_S = 0.005
-"""... or has taken this long, so that others get their turn."""
+"""... or has taken this long, so that others get their turn ..."""
+
+MIN_COMMIT_DOCUMENTS = 32
+"""... unless there are no more than this many documents in it."""
 
 
 class ShardChanges:
@@ -62,7 +65,9 @@ class Commit:
 
     @property
     def full(self) -> bool:
-        """Whether no more should be added. At least one document always may be."""
+        """Whether no more should be added."""
+        if len(self.documents) <= MIN_COMMIT_DOCUMENTS:
+            return self.size > MAX_COMMIT_BYTES
         return self.size > MAX_COMMIT_BYTES or perf_counter() > self._deadline
 
     def read(self, keys: list[bytes]) -> None:

@@ -105,7 +105,7 @@ class Store:
             exists = (path / "CURRENT").exists()
             next(path.iterdir(), None)
         except OSError as error:
-            raise StartupError(f"The data directory {path} cannot be used: {error.strerror}.") from None
+            raise StartupError(f"the data directory {path} cannot be used: {error.strerror}") from None
         options = _options(cache_bytes, salvage)
         try:
             families = dict.fromkeys(Rdict.list_cf(str(path), options), options) if exists else None
@@ -119,9 +119,9 @@ class Store:
         found = self.get(_FORMAT_KEY)
         if found == _FORMAT:
             return
-        if not new and not self.is_empty():
+        if not new and self.has_keys(b"", b"\xff"):
             self.close()
-            raise StartupError(f"The data directory {self.path} was not written by this version of PhotonDB.")
+            raise StartupError(f"the data directory {self.path} holds no data of this version of PhotonDB")
         batch = Batch()
         batch.put(_FORMAT_KEY, _FORMAT)
         self.write(batch)
@@ -176,10 +176,10 @@ class Store:
         except Exception as error:
             raise _store_error(error) from None
 
-    def is_empty(self) -> bool:
-        """Whether there is no key at all."""
-        with View(self).read(b"", b"\xff", keys_only=True) as reader:
-            return not reader.take_keys(1)
+    def has_keys(self, low: bytes, high: bytes) -> bool:
+        """Whether there is a key from `low` (inclusive) to `high` (exclusive)."""
+        with View(self).read(low, high, keys_only=True) as reader:
+            return bool(reader.take_keys(1))
 
 
 def _options(cache_bytes: int, salvage: bool) -> Options:
@@ -214,15 +214,17 @@ def _startup_error(path: Path, error: Exception) -> StartupError:
     text = str(error)
     lowered = text.lower()
     if "lock" in lowered and "corruption" not in lowered:
-        return StartupError(f"The data directory {path} is in use by another process.")
+        return StartupError(
+            f"the data directory {path} is in use by another process: stop it, or choose another directory"
+        )
     if "corruption" in lowered or "checksum" in lowered:
         return StartupError(
-            f"The data directory {path} is damaged ({text}). Restore it from a backup, or run `photondb check "
-            f"--salvage {path}`, which drops every write behind the damage and reports what is left."
+            f"the data directory {path} is damaged ({text}): restore it from a backup, or run `photondb check "
+            f"--salvage {path}`, which drops every write behind the damage and reports what is left"
         )
     if "permission denied" in lowered:
-        return StartupError(f"The data directory {path} cannot be used: Permission denied.")
-    return StartupError(f"The data directory {path} cannot be opened: {text}")
+        return StartupError(f"the data directory {path} cannot be used: Permission denied")
+    return StartupError(f"the data directory {path} cannot be opened: {text}")
 
 
 class View:

@@ -74,7 +74,7 @@ class Storage(StorageApi):
             await self._open(store)
         except (StoreError, ReqlError, msgspec.MsgspecError) as error:
             store.close()
-            raise StartupError(f"The data directory {self._data_dir} is damaged: {error}") from None
+            raise StartupError(f"the data directory {self._data_dir} is damaged: {error}") from None
 
     async def _open(self, store: Store) -> None:
         self._path = LocalCommitPath(store)
@@ -85,7 +85,7 @@ class Storage(StorageApi):
         if state is None:
             first = catalog.first_state()
             batch = Batch()
-            first.write_to(batch)
+            first.write_to(batch, store)
             store.write(batch)
             await self._path.sync()
             state = first.state
@@ -125,7 +125,7 @@ class Storage(StorageApi):
 
     def _carry_out(self, outcome: catalog.Outcome, batch: Batch) -> None:
         """Write a change of the catalogue together with what is in `batch` already, and live by it."""
-        outcome.write_to(batch)
+        outcome.write_to(batch, self._store)
         self._store.write(batch)
         self._adopt(outcome.state)
 

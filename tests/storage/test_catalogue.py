@@ -165,11 +165,11 @@ def test_catalogue_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     ]
     for change in changes:
         batch = Batch()
-        outcome.write_to(batch)
+        outcome.write_to(batch, store)
         store.write(batch)
         outcome = catalog.carry_out(outcome.state, change)
     batch = Batch()
-    outcome.write_to(batch)
+    outcome.write_to(batch, store)
     store.write(batch)
     assert catalog.load(store) == outcome.state
     store.close()
@@ -223,7 +223,7 @@ async def test_catalogue_that_cannot_be_read_is_a_startup_error(node: Node) -> N
     batch.put(layout.META + b"t\0\0\0\1", b"{}")
     store.write(batch)
     store.close()
-    with pytest.raises(StartupError, match=r"^The data directory .* is damaged: "):
+    with pytest.raises(StartupError, match=r"^the data directory .* is damaged: "):
         await node.start()
     store = Store.open(node.path)
     batch = Batch()

@@ -147,6 +147,6 @@ def test_salvage(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_directory_without_data_is_left_alone(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="There is no PhotonDB data"):
+    with pytest.raises(StartupError, match="there is no PhotonDB data"):
         check_directory(tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()

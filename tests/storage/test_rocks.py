@@ -86,7 +86,9 @@ def test_everything_written_is_there_after_a_crash(crashed: Path) -> None:
 def test_flipped_byte_in_the_middle_of_the_log_is_reported_not_shortened(crashed: Path) -> None:
     log = only_log(crashed)
     flip_byte(log, log.stat().st_size // 2)
-    with pytest.raises(StartupError, match=r"is damaged .*Restore it from a backup, or run `photondb check --salvage"):
+    with pytest.raises(
+        StartupError, match=r"is damaged .*: restore it from a backup, or run `photondb check --salvage"
+    ):
         Store.open(crashed)
 
 
@@ -160,13 +162,16 @@ def test_directory_in_use_by_another_process(tmp_path: Path) -> None:
         found = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
         )
-    assert found.stdout == f"The data directory {tmp_path} is in use by another process.\n"
+    assert (
+        found.stdout
+        == f"the data directory {tmp_path} is in use by another process: stop it, or choose another directory\n"
+    )
 
 
 def test_path_that_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("")
-    with pytest.raises(StartupError, match=r"^The data directory .* cannot be used: File exists\.$"):
+    with pytest.raises(StartupError, match=r"^the data directory .* cannot be used: File exists$"):
         Store.open(path)
 
 
@@ -190,7 +195,7 @@ def test_unreadable_directory(tmp_path: Path) -> None:
         check=True,
     )
     (tmp_path / "data").chmod(0o700)
-    assert found.stdout == f"The data directory {tmp_path / 'data'} cannot be used: Permission denied.\n"
+    assert found.stdout == f"the data directory {tmp_path / 'data'} cannot be used: Permission denied\n"
 
 
 def test_directory_of_something_else(tmp_path: Path) -> None:
@@ -199,7 +204,7 @@ def test_directory_of_something_else(tmp_path: Path) -> None:
     other = Rdict(str(tmp_path), Options(raw_mode=True))
     other[b"key"] = b"value"
     other.close()
-    with pytest.raises(StartupError, match="was not written by this version of PhotonDB"):
+    with pytest.raises(StartupError, match="holds no data of this version"):
         Store.open(tmp_path)
 
 
