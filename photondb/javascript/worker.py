@@ -139,23 +139,24 @@ class _Scripts:
 
     def __init__(self, quickjs: Any) -> None:
         self._quickjs = quickjs
-        self._session: str | None = None
+        self._current: tuple[str, str] | None = None
         self._work: Any = None
 
     def run(self, request: dict[str, Any]) -> str:
         """Evaluate the script of a request or, when there are `arguments`, call the function that it gives."""
         limit, arguments = request["array_limit"], request["arguments"]
+        script = (request["session"], request["source"])
         try:
-            if request["session"] != self._session:
-                self._session, self._work = None, self._engine()
+            if script != self._current:
+                self._current, self._work = None, self._engine()
                 answer: str = self._work("evaluate", request["source"], limit)
                 if answer == "F":
-                    self._session = request["session"]
+                    self._current = script
                 if answer != "F" or arguments is None:
                     return answer
             return str(self._work("call", arguments, limit))
         except (self._quickjs.JSException, UnicodeError) as error:
-            self._session = None  # out of memory or of stack, the engine is in no state to go on
+            self._current = None  # out of memory or of stack, the engine is in no state to go on
             return "E" + str(error).partition("\n")[0]
 
     def _engine(self) -> Any:
