@@ -206,7 +206,7 @@ def _envelope(payload: bytes) -> list[Any]:
     try:
         envelope = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
-        if "ecursion" in str(error):
+        if "depth limit" in str(error):
             raise ClientError("The query is nested too deeply.") from None
         raise ClientError("Client is buggy (failed to deserialize query).") from None
     if type(envelope) is not list or not envelope or type(envelope[0]) is not int or len(envelope) > 3:

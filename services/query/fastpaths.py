@@ -29,6 +29,7 @@ from photondb.reql.write_statements import (
     PointKind,
     WriteOptions,
     insert_write,
+    key_problem,
     point_write,
     with_generated_keys,
 )
@@ -179,6 +180,8 @@ def _constant_insert(shape: Shape, durability: Durability | None) -> PointWrite 
         if len(documents) > BATCH_ROWS or type(given) not in (dict, list):
             raise DatumError("an insert that the evaluator takes apart, or says what is wrong with")
         complete, keys = with_generated_keys(documents, info.primary_key)
+        if len(complete) > 1 and any(key_problem(document, info.primary_key) for document in complete):
+            raise DatumError("an insert with keys that cannot be: the evaluator reports those first")
         return insert_write(info, complete, "error", options), keys
 
     return PointWrite(table, make, durability)

@@ -28,6 +28,9 @@ from services.query.plans import PlanCache
 
 logger = logging.getLogger(__name__)
 
+STOP_WAIT_SECONDS = 0.3
+"""How long `stop` waits for cursors and feeds to be closed."""
+
 
 class Query:
     """The query service (QueryApi)."""
@@ -62,6 +65,8 @@ class Query:
             await self._subscription.close()
         for channel in list(self.channels):
             await channel.close()
+        if self._tasks:  # what is being closed may get there
+            await asyncio.wait(self._tasks, timeout=STOP_WAIT_SECONDS)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
