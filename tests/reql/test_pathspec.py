@@ -68,7 +68,7 @@ def test_has_looks_for_what_is_not_null(path: Any, there: bool) -> None:
 
 @pytest.mark.parametrize("path", [1, None, True, {"a": 1}, ["a", False], make_binary(b"x")])
 def test_other_values_are_no_paths(path: Any) -> None:
-    with pytest.raises(ReqlError, match="^Invalid path argument `"):
+    with pytest.raises(ReqlError, match=r"^Invalid path argument `"):
         paths_of([path])
 
 

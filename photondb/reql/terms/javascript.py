@@ -68,8 +68,8 @@ class _Script:
         code = FunctionCode(
             slots=(),
             body=self._call,
-            shape=(int(Term.FUNC), (), (int(Term.JAVASCRIPT), ((shapes.CONSTANT, 0),), ())),
-            variable_base=2,
+            shape=(int(Term.FUNC), (), (int(Term.JAVASCRIPT), ((shapes.LITERAL, self.source),), ())),
+            variable_base=1,
             captures=frozenset(),
             effects=Effects.NONDETERMINISTIC,
             fields=None,
@@ -77,7 +77,7 @@ class _Script:
             path=(),
             variadic=True,
         )
-        return Func(code, [runtime, self.source])
+        return Func(code, [runtime])
 
     def _call(self, frame: Frame) -> Any:
         runtime, *arguments = frame
