@@ -88,7 +88,7 @@ class NatsBus:
         self._outbox_empty.set()
         self._connected = asyncio.Event()
         self._lost = asyncio.Event()
-        self._unreachable_logged = False
+        self._outage_logged = False
         self._tasks: list[asyncio.Task[None]] = []
         self.dropped = 0
         self.slow_consumer_drops = 0
@@ -206,11 +206,13 @@ class NatsBus:
                 await self._register_all(client)
                 self._client = client
                 self._connected.set()
-                self._unreachable_logged = False
                 wait_s = RECONNECT_WAIT_S
-                log.info("connected to NATS", extra={"server": _without_secrets(client)})
+                if self._outage_logged:
+                    log.info("connected to NATS again", extra={"server": _without_secrets(client)})
+                    self._outage_logged = False
                 await self._send_until(client, ended)
-                log.warning("the connection to NATS ended")
+                log.warning("the connection to NATS ended; trying again")
+                self._outage_logged = True
             except _CONNECTION_ERRORS as error:
                 await self._report_error(error)
             finally:
@@ -291,8 +293,8 @@ class NatsBus:
             self._lost.set()
         elif self._client is not None:
             log.warning("NATS reports an error", extra={"error": str(error) or type(error).__name__})
-        elif not self._unreachable_logged:
-            self._unreachable_logged = True
+        elif not self._outage_logged:
+            self._outage_logged = True
             log.warning("NATS cannot be reached; trying again", extra={"error": str(error) or type(error).__name__})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Any
 from photondb.config import Settings
 
 STOP_TIMEOUT_S = 1.8
-EXIT_INTERRUPTED = 130
 
 
 async def until_asked_to_stop(work: Coroutine[Any, Any, None]) -> None:
     """Run `work`, which SIGTERM and SIGINT cancel, to its end.
 
-    From then on the process has 1.8 seconds to exit before the kernel ends it, even if its loop hangs; a second
-    signal ends it at once. Neither can lose a write that was acknowledged.
+    From then on the process has 1.8 seconds to exit before the kernel ends it, even if its loop hangs. That cannot
+    lose a write that was acknowledged.
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
@@ -30,7 +28,7 @@ async def until_asked_to_stop(work: Coroutine[Any, Any, None]) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
-            os._exit(EXIT_INTERRUPTED)
+            return  # signals often come twice, from a terminal and from a parent process
         asked = True
         signal.setitimer(signal.ITIMER_REAL, STOP_TIMEOUT_S)  # nobody handles SIGALRM: it ends the process
         loop.call_soon_threadsafe(task.cancel)

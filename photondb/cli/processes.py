@@ -18,8 +18,6 @@ from photondb.cli.supervisor import Program, ServiceProgram, Supervisor
 from photondb.config import DEFAULT_ADDRESSES, Settings, StartupError
 from photondb.telemetry import configure_logging
 
-INNER_SERVICES = ("auth", "storage", "changefeed", "query")
-
 
 def serve_in_processes(settings: Settings) -> int:
     """Run the suite until SIGTERM or SIGINT. Raises StartupError, or returns the exit status."""
@@ -40,9 +38,15 @@ class ProcessSuite:
         self._settings = settings.with_addresses(sockets)
         self._nats = NatsServer(directory) if settings.nats_url is None else None
         self._gateway = self._service("gateway")
-        # The gateway comes last and goes first: clients find either the whole suite or a closed port.
-        programs: list[tuple[Program, int]] = [(self._service(name), 1) for name in INNER_SERVICES]
-        programs.append((self._gateway, 2))
+        # Each stage needs the ones before. The gateway comes last and goes first: clients find either the whole suite
+        # or a closed port.
+        programs: list[tuple[Program, int]] = [
+            (self._service("storage"), 1),
+            (self._service("auth"), 2),
+            (self._service("changefeed"), 2),
+            (self._service("query"), 2),
+            (self._gateway, 3),
+        ]
         if self._nats is not None:
             programs.append((self._nats, 0))
         self._supervisor = Supervisor(programs, self._announce)

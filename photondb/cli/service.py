@@ -46,7 +46,7 @@ def run_service(name: str, serve: Serve) -> int:
 
 def report_ready(facts: Mapping[str, Any]) -> None:
     """Tell the supervisor, where there is one, that this process does its work."""
-    log.info("ready", extra=dict(facts))
+    log.debug("ready", extra=dict(facts))
     descriptor = os.environ.pop(READY_FD_VARIABLE, None)
     if descriptor is not None:
         with os.fdopen(int(descriptor), "w") as pipe:

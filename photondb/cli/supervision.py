@@ -47,7 +47,7 @@ class Exited:
 
 @dataclass(frozen=True)
 class StopRequested:
-    """Somebody wants the suite to end; the second time, at once."""
+    """Somebody wants the suite to end."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,9 @@ class Supervision:
                 return list(self._ready(self._children[name], now))
             case Exited(name, status):
                 return list(self._exited(self._children[name], status, now))
-            case StopRequested() if self._stopping:
-                return list(self._kill_all())
             case StopRequested():
-                return list(self._stop(now))
+                # Once is enough: signals often come twice, from a terminal and from a parent process.
+                return [] if self._stopping else list(self._stop(now))
             case Tick():
                 return list(self._tick(now))
 

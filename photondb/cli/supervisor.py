@@ -105,6 +105,7 @@ class Supervisor:
         self._supervision = Supervision([(program.name, stage) for program, stage in programs], policy)
         self._on_ready = on_ready
         self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._ended: dict[str, int] = {}  # the exit statuses of what ended, by name
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._watches: set[asyncio.Task[None]] = set()
 
@@ -134,6 +135,8 @@ class Supervisor:
     async def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case Spawn(name):
+                if name in self._ended:
+                    log.warning("starting again", extra={"program": name, "ended_with": self._ended[name]})
                 await self._spawn(self._programs[name])
             case Send(name, number):
                 if number == signal.SIGKILL:
@@ -151,7 +154,7 @@ class Supervisor:
             self._events.put_nowait(Exited(program.name, EXIT_NOT_RUNNABLE))
             return
         self._processes[program.name] = process
-        log.info("started", extra={"program": program.name, "pid": process.pid})
+        log.debug("started", extra={"program": program.name, "pid": process.pid})
         watch = asyncio.create_task(self._watch(program, process))
         self._watches.add(watch)
         watch.add_done_callback(self._watches.discard)
@@ -163,13 +166,14 @@ class Supervisor:
         readiness.cancel()
         await asyncio.wait([readiness])
         del self._processes[program.name]
-        log.info("ended", extra={"program": program.name, "pid": process.pid, "status": status})
+        self._ended[program.name] = status
+        log.debug("ended", extra={"program": program.name, "pid": process.pid, "status": status})
         self._events.put_nowait(Exited(program.name, status))
 
     async def _report_ready(self, program: Program) -> None:
         try:
             await program.wait_ready()
         except StartupError as error:  # it has ended or will be killed; either is dealt with when it happens
-            log.warning("%s", error)
+            log.debug("%s", error)
         else:
             self._events.put_nowait(Ready(program.name))

@@ -76,11 +76,11 @@ def test_what_does_not_end_in_time_is_killed() -> None:
     assert supervision.handle(Exited("query", -9), 12) == [Finish(0)]
 
 
-def test_a_second_request_to_stop_kills_at_once() -> None:
+def test_a_second_request_to_stop_changes_nothing() -> None:
     supervision = running_suite()
     supervision.handle(StopRequested(), 10)
-    killed = supervision.handle(StopRequested(), 10.1)
-    assert killed == [Send(name, SIGKILL) for name, _ in SUITE]
+    assert supervision.handle(StopRequested(), 11) == []
+    assert supervision.wake_at == 11.5
 
 
 def test_stopping_during_the_start_starts_nothing_more() -> None:

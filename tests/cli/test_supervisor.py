@@ -104,13 +104,6 @@ async def test_a_child_that_ignores_the_request_to_end_is_killed(tmp_path: Path)
     assert all(is_gone(pid) for pid in run.started)
 
 
-async def test_a_second_request_does_not_wait(tmp_path: Path) -> None:
-    run = Run(tmp_path, Policy(grace_s=1000), stubborn=STUBBORN)
-    await until(lambda: run.ready == 1)
-    run.supervisor.stop()
-    assert await run.stop() == Finish(0)
-
-
 async def test_a_configuration_error_ends_the_start(tmp_path: Path) -> None:
     run = Run(tmp_path, good=SLEEP, bad=f"raise SystemExit({EXIT_CONFIGURATION})", never=SLEEP)
     assert await run.task == Finish(1)
