@@ -82,7 +82,10 @@ class TableFollower:
 
     async def started(self) -> None:
         """Return when it follows the table. Raises TableGone or ReqlError."""
-        await asyncio.shield(self._starting)
+        if self._starting.done():
+            self._starting.result()
+        else:
+            await asyncio.shield(self._starting)
 
     async def _start(self) -> None:
         subject = CHANGES_SUBJECT.format(table_uuid=self.info.uuid, shard="*")

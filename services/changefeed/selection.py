@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
-from itertools import takewhile
 
 from photondb.api.storage import KeyRange
 from photondb.datum.errors import DatumError
@@ -59,7 +58,7 @@ class Selection:
     documents still be recognised.
     """
 
-    __slots__ = ("_rest", "_shows_documents", "filters", "identity", "index", "ranges", "steps")
+    __slots__ = ("_keeps", "_rest", "filters", "identity", "index", "ranges", "steps")
 
     def __init__(self, index: Index | None, ranges: Sequence[KeyRange], steps: Sequence[Step]) -> None:
         self.index = index
@@ -67,9 +66,13 @@ class Selection:
         self.identity = identity_of(None if index is None else index.id, ranges, steps)
         # Compiled anew: the query that they come from may go on using its own.
         self.steps = tuple(steps_from_wire(steps_to_wire(steps)))
-        self.filters = tuple(takewhile(lambda step: type(step) is FilterStep, self.steps))
+        self.filters: list[FilterStep] = []
+        for step in self.steps:
+            if not isinstance(step, FilterStep):
+                break
+            self.filters.append(step)
+        self._keeps = [step.selector() for step in self.filters]
         self._rest = self.steps[len(self.filters) :]
-        self._shows_documents = not self._rest
 
     def copies(self, key: bytes, document: Document | None) -> int:
         """How often the document is among the rows, before the steps: a multi index may have it several times."""
@@ -85,13 +88,23 @@ class Selection:
         A document for which a step fails is as one that a filter leaves out, as in RethinkDB.
         """
         try:
-            return self._apply(self.steps, document)
+            if self._keeps:
+                value = document.value
+                for keeps in self._keeps:
+                    if not keeps(value):
+                        return None
+            return self.show_filtered(document)
         except (ReqlError, DatumError):
             return None
 
     def show_filtered(self, document: Document) -> bytes | None:
         """The same for a document that has passed the filters; a step that fails raises its error."""
-        return self._apply(self._rest, document)
+        if not self._rest:
+            return document.raw
+        values = [document.value]
+        for step in self._rest:
+            values = step.apply(values)
+        return dumps(values[0]) if values and values[0] is not None else None
 
     def changes(self, row: Row) -> list[Change]:
         """What a commit changes among the rows after the steps."""
@@ -104,22 +117,12 @@ class Selection:
         new_copies = 0 if new is None else new_copies
         # Storage never commits a document that equals the one before, but the steps may make the same of both.
         kept = 0
-        if old is not None and new is not None and not self._shows_documents and same(old, new):
+        if old is not None and new is not None and self._rest and same(old, new):
             kept = min(old_copies, new_copies)
         return [
             Change(row.key, copy, old if copy < old_copies else None, new if copy < new_copies else None)
             for copy in range(kept, max(old_copies, new_copies))
         ]
-
-    def _apply(self, steps: Sequence[Step], document: Document) -> bytes | None:
-        if not steps:
-            return document.raw
-        values = [document.value]
-        for step in steps:
-            values = step.apply(values)
-        if not values or values[0] is None:
-            return None
-        return document.raw if self._shows_documents else dumps(values[0])
 
 
 def identity_of(index_id: int | None, ranges: Sequence[KeyRange], steps: Sequence[Step]) -> Hashable:
