@@ -18,11 +18,13 @@ from typing import Any
 
 from rethinkdb import r
 
+from benchmarks.raw_connection import RawConnection
+from photondb.reql.wire import Term
 from tests.process_memory import resident_bytes
 from tests.running_suite import RunningSuite
 
 DOCUMENT_FIELDS = 8
-BATCH_ROWS = 1000
+BATCH_ROWS = 250
 
 
 @dataclass
@@ -52,16 +54,17 @@ def document(number: int) -> dict[str, Any]:
 
 def load(suite: RunningSuite, rows: int) -> None:
     """Fill the table `big` with `rows` documents."""
-    conn = r.connect(port=suite.driver_port)
-    r.table_create("big").run(conn)
-    for start in range(0, rows, BATCH_ROWS):
-        batch = [document(number) for number in range(start, min(rows, start + BATCH_ROWS))]
-        r.table("big").insert(batch).run(conn, durability="soft", noreply=True)
-        if start % (20 * BATCH_ROWS) == 0:
-            conn.noreply_wait()
-    conn.noreply_wait()
-    r.table("big").sync().run(conn)
-    conn.close()
+    table = [Term.TABLE, ["big"]]
+    with RawConnection(suite.driver_port) as conn:
+        conn.ask([1, [Term.TABLE_CREATE, ["big"]]])
+        for start in range(0, rows, BATCH_ROWS):
+            batch = [document(number) for number in range(start, min(rows, start + BATCH_ROWS))]
+            insert = [Term.INSERT, [table, [Term.MAKE_ARRAY, batch]]]
+            conn.send([1, insert, {"noreply": True, "durability": "soft"}])
+            if start % (32 * BATCH_ROWS) == 0:
+                conn.wait()
+        conn.wait()
+        conn.ask([1, [Term.SYNC, [table]]])
 
 
 def scan(suite: RunningSuite, rows: int) -> ScanReport:
