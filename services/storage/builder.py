@@ -20,8 +20,9 @@ from photondb.datum.json import loads_stored
 from photondb.reql.pipeline import field_decoder
 from services.storage import layout
 from services.storage.indexes import Index
-from services.storage.rocks import Batch, Store, StoreError, View
+from services.storage.rocks import Batch, Store, StoreError
 from services.storage.tables import Table
+from services.storage.views import View
 
 log = logging.getLogger(__name__)
 

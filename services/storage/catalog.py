@@ -36,7 +36,8 @@ from photondb.api.catalogue import (
 from photondb.reql.errors import ReqlError, op_failed
 from photondb.reql.function import Func
 from services.storage import layout
-from services.storage.rocks import Batch, Store, View
+from services.storage.rocks import Batch, Store
+from services.storage.views import View, has_keys
 
 SYSTEM_DATABASE = "rethinkdb"
 """The database of system tables. A new store has it, and it can be neither dropped nor renamed."""
@@ -123,7 +124,7 @@ class Outcome:
         ranges = [keys for table in self.dropped_tables for keys in layout.table_ranges(table)]
         ranges += [keys for table, index in self.dropped_indexes for keys in layout.index_ranges(table, index)]
         for low, high in ranges:
-            if store.has_keys(low, high):
+            if has_keys(store, low, high):
                 batch.delete_range(low, high)
         batch.put(_COUNTERS, msgspec.json.encode(self.state.counters))
 

@@ -15,8 +15,9 @@ from photondb.datum.keys import primary_key
 from services.storage import catalog, layout
 from services.storage.indexes import Index
 from services.storage.log import HEADER, Position, decode_record, last_position
-from services.storage.rocks import Store, StoreError, View
+from services.storage.rocks import Store, StoreError
 from services.storage.tables import Table
+from services.storage.views import View
 
 CHUNK_ROWS = 500
 

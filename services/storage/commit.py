@@ -17,8 +17,9 @@ from typing import Any, Protocol
 from photondb.api.storage import LogRecord
 from services.storage import layout
 from services.storage.log import HEADER, read
-from services.storage.rocks import Batch, Store, View
+from services.storage.rocks import Batch, Store
 from services.storage.tables import Table
+from services.storage.views import View
 
 MAX_COMMIT_BYTES = 8 << 20
 """A call that changes many documents is carried out in several commits: each ends when it is this large ..."""

@@ -28,8 +28,6 @@ from typing import Final
 SHARD: Final = 0
 """The only shard that a table has."""
 
-HIGHEST_SEQUENCE = 2**64 - 1
-
 _DOCUMENTS = Struct(">cIB")
 _ENTRIES = Struct(">cIIB")
 _RECORD = Struct(">cIBQ")

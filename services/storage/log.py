@@ -12,7 +12,8 @@ import msgspec
 
 from photondb.api.storage import LogGap, LogRecord
 from services.storage import layout
-from services.storage.rocks import Batch, Store, View
+from services.storage.rocks import Batch, Store
+from services.storage.views import View
 
 MAX_AGE_S = 24 * 3600
 """How long records are kept."""

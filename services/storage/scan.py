@@ -20,8 +20,9 @@ from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.pipeline import Pipeline
 from services.storage.indexes import Index
-from services.storage.rocks import Reader, Store, StoreError, View
+from services.storage.rocks import Store, StoreError
 from services.storage.tables import Table
+from services.storage.views import Reader, View
 
 SLICE_S = 0.002
 """How long a scan works before it lets others go on."""

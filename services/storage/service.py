@@ -34,10 +34,11 @@ from services.storage.builder import IndexBuilder
 from services.storage.commit import Commit, LocalCommitPath
 from services.storage.indexes import Index
 from services.storage.publisher import Publisher
-from services.storage.rocks import DEFAULT_CACHE_BYTES, Batch, Store, StoreError, View
+from services.storage.rocks import DEFAULT_CACHE_BYTES, Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.tables import Table
 from services.storage.trimmer import LogTrimmer
+from services.storage.views import View
 from services.storage.writes import Statement
 
 log = logging.getLogger(__name__)

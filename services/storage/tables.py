@@ -8,7 +8,7 @@ from photondb.reql.function import Func
 from services.storage import layout
 from services.storage.indexes import Index
 from services.storage.log import Position, last_position, oldest_sequence
-from services.storage.rocks import View
+from services.storage.views import View
 
 
 class Table:

@@ -21,7 +21,8 @@ from photondb.api.storage import CATALOGUE_SUBJECT, Scan, TableGone
 from photondb.config import StartupError
 from photondb.reql.errors import ErrorKind, ReqlError
 from services.storage import catalog, layout
-from services.storage.rocks import Batch, Store, View
+from services.storage.rocks import Batch, Store
+from services.storage.views import View
 from tests.storage.conftest import Node
 from tests.storage.language import term
 

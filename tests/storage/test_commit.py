@@ -12,8 +12,9 @@ from photondb.api.storage import LogGap
 from services.storage import layout
 from services.storage.commit import Commit, LocalCommitPath, PositionConflict, SyncGroup
 from services.storage.log import Position, last_position
-from services.storage.rocks import Batch, Store, StoreError, View
+from services.storage.rocks import Batch, Store, StoreError
 from services.storage.tables import Table
+from services.storage.views import View
 
 KEY = b"Sk\0"
 

@@ -13,7 +13,8 @@ import pytest
 
 from services.storage import catalog, layout
 from services.storage.check import check_store
-from services.storage.rocks import Store, View
+from services.storage.rocks import Store
+from services.storage.views import View
 from tests.storage.crash_writer import GROUP, WRITERS
 
 ROUNDS = 20

@@ -15,9 +15,10 @@ from photondb.rpc.events import decode_change_batch
 from services.storage import layout
 from services.storage.commit import Commit, LocalCommitPath
 from services.storage.log import Position, oldest_sequence, trim_point
-from services.storage.rocks import Store, View
+from services.storage.rocks import Store
 from services.storage.tables import Table as StoredTable
 from services.storage.trimmer import LogTrimmer
+from services.storage.views import View
 from tests.storage.conftest import Node, Table
 from tests.storage.language import constant
 
@@ -27,8 +28,8 @@ from tests.storage.language import constant
 @given(
     table=st.integers(1, 2**32 - 2),
     other=st.integers(1, 2**32 - 2),
-    sequence=st.integers(0, layout.HIGHEST_SEQUENCE),
-    later=st.integers(0, layout.HIGHEST_SEQUENCE),
+    sequence=st.integers(0, 2**64 - 1),
+    later=st.integers(0, 2**64 - 1),
     key=st.binary(max_size=20),
 )
 def test_layout(table: int, other: int, sequence: int, later: int, key: bytes) -> None:

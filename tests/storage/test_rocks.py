@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from photondb.config import StartupError
-from services.storage.rocks import Batch, Reader, Store, StoreError, View
+from services.storage.rocks import Batch, Store, StoreError
+from services.storage.views import Reader, View
 
 ROWS = 500
 
