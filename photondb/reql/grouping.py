@@ -154,8 +154,9 @@ class GroupAccumulator:
             for step in self.spec.steps:
                 members = step.apply(members)
             if members:
+                accumulator = self._accumulator(key, value)
                 self._check_size(len(members))
-                self._accumulator(key, value).feed(members)
+                accumulator.feed(members)
 
     def _accumulator(self, key: Any, value: Any) -> Accumulator:
         entry = self.groups.get(key)
@@ -181,9 +182,10 @@ class GroupAccumulator:
     def merge(self, partial: list[list[Any]]) -> None:
         for value, part in partial:
             key = value if type(value) is str or type(value) is int else sort_key(value)
+            accumulator = self._accumulator(key, value)
             if type(self.spec.aggregate) is Collect:
                 self._check_size(len(part))
-            self._accumulator(key, value).merge(part)
+            accumulator.merge(part)
 
     def pairs(self) -> list[tuple[Any, Any]]:
         """(group, aggregate) in the order of the groups; groups of which no row counted are left out."""

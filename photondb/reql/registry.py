@@ -119,7 +119,7 @@ class Definition:
     @property
     def takes_grouped_stream(self) -> bool:
         """Whether a grouped stream is handed to it as such."""
-        return self.grouped in ("stream", "starts")
+        return self.grouped in ("stream", "starts") or self.over_sequences != ""
 
     def gives_groups(self, takes_groups: bool) -> bool:
         """Whether its value may be grouped, when its first argument may be."""

@@ -302,8 +302,7 @@ class Stream:
 
     def chunks(self, runtime: Runtime, limit: int | None = None, rows: int = LOCAL_CHUNK_ROWS) -> Iterator[Chunk]:
         """Read the stream, or the first `limit` rows of it, in chunks of about `rows`."""
-        if self.grouping is not None:
-            raise logic_error("Cannot treat the output of `group` as a stream (did you mean to `ungroup`?).")
+        self.check_ungrouped()
         if limit == 0:
             return iter(())
         return self.source.chunks(runtime, self.steps, limit, rows)
@@ -319,6 +318,11 @@ class Stream:
         if self.grouping is not None:
             aggregate = Group(self.grouping, aggregate, runtime.array_limit, self.group_steps)
         return self.source.aggregate(runtime, self.steps, aggregate)
+
+    def check_ungrouped(self) -> None:
+        """Raise for a grouped stream."""
+        if self.grouping is not None:
+            raise logic_error("Cannot treat the output of `group` as a stream (did you mean to `ungroup`?).")
 
     def check_finite(self) -> None:
         """Raise for a stream that has no end."""
@@ -379,6 +383,8 @@ def list_source(values: list[Any]) -> ComputedSource:
 
 def united_stream(streams: Sequence[Stream], array_of: Runtime | None = None) -> Stream:
     """The rows of several streams: one after the other, or, where there are changefeeds among them, as they come."""
+    for stream in streams:
+        stream.check_ungrouped()
     feed = united_notes([stream.feed for stream in streams])
     source = MergedSource(streams) if feed else UnionSource(streams)
     return Stream(source, array_of=array_of, infinite=any(map(is_infinite, streams)), feed=feed)
