@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from photondb.api.catalogue import IndexInfo
 from photondb.reql.aggregates import Accumulator, Aggregate
@@ -23,6 +23,8 @@ from photondb.reql.terms.control import check_arity
 from photondb.reql.terms.selections import slice_index
 from photondb.reql.values import Grouped, TableSlice, as_datum, as_sequence, check_array_size
 from photondb.reql.wire import Term
+
+T = TypeVar("T")
 
 NOT_A_TABLE = (
     "Indexed order_by can only be performed on a TABLE or TABLE_SLICE. Make sure order_by comes before any "
@@ -56,18 +58,16 @@ class Directed:
 
     def part(self, frame: Frame) -> tuple[Func, bool]:
         """What an Ordering takes."""
-        value = self.node.run(frame)
-        try:
-            return order_part(value, self.descending)
-        except ReqlError as error:
-            error.frames = error.frames or self.path
-            raise
+        return order_part(self._checked(as_field_function, frame), self.descending)
 
     def name(self, frame: Frame) -> str:
         """The name of an index."""
+        return self._checked(as_string, frame)
+
+    def _checked(self, check: Callable[[Any], T], frame: Frame) -> T:
         value = self.node.run(frame)
         try:
-            return as_string(value)
+            return check(value)
         except ReqlError as error:
             error.frames = error.frames or self.path
             raise
