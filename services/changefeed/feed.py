@@ -165,7 +165,7 @@ class OpenFeed(ABC):
     async def _advance(self) -> None:
         """Do one step towards being live. It goes on when its reader is cancelled, so that nothing is lost."""
         if self._advancing is None:
-            self._advancing = asyncio.get_running_loop().create_task(self._step())
+            self._advancing = self.follower.spawn(self._step())
         await asyncio.wait([self._advancing])
 
     async def _step(self) -> None:
@@ -231,13 +231,13 @@ class OpenFeed(ABC):
             self.live = False
             self.detach()
             self.follower.feeds.discard(self)
+            if self._advancing is not None and self._advancing is not asyncio.current_task():
+                self._advancing.cancel()
             self.wake()
 
     def close(self) -> None:
         """The reader will not come again."""
         self.fail(op_failed("The changefeed was closed."))
-        if self._advancing is not None:
-            self._advancing.cancel()
 
 
 class FeedHandle(Feed):

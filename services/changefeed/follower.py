@@ -186,17 +186,19 @@ class TableFollower:
         return sequencer
 
     def _carry_out(self, shard: int, instructions: Sequence[Instruction]) -> None:
+        if self._error is not None:
+            return
         for instruction in instructions:
             match instruction:
                 case Deliver(records):
                     self._deliver(shard, records)
                 case ReadLog(after, limit):
-                    self._spawn(self._read(shard, after, limit))
+                    self.spawn(self._guarded(self._read(shard, after, limit)))
                 case AskPosition():
                     self._asking.add(shard)
                     if not self._ask_running:
                         self._ask_running = True
-                        self._spawn(self._ask())
+                        self.spawn(self._guarded(self._ask()))
                 case RetryLater():
                     self._retry_later(shard)
                 case Fail(reason):
@@ -219,13 +221,20 @@ class TableFollower:
         handle = asyncio.get_running_loop().call_later(RETRY_S, retry)
         self._retries.add(handle)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        if self._error is not None:
-            work.close()
-            return
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do work in the background that ends with this follower."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work; a bug in it must not leave feeds waiting for ever."""
+        try:
+            await work
+        except Exception:
+            log.exception("a table cannot be followed", extra={"table": self.info.uuid})
+            self.fail(aborted())
 
     async def _read(self, shard: int, after: int, limit: int) -> None:
         sequencer = self._sequencers[shard]

@@ -53,9 +53,9 @@ class Reader:
 class Suite:
     """Storage and the changefeed service on one bus, with the table `test.t`."""
 
-    def __init__(self, data_dir: Path, bus: Bus) -> None:
+    def __init__(self, data_dir: Path, bus: Bus, make_storage: type[Storage] = Storage) -> None:
         self.bus = bus
-        self.storage = Storage(data_dir, bus)
+        self.storage = make_storage(data_dir, bus)
         self.changefeed = Changefeed(self.storage, bus, check_interval_s=0.02)
         self.info: TableInfo
 
@@ -101,9 +101,7 @@ class Suite:
         if "key" in fields:
             fields["key"] = primary_key(fields["key"])
             ranges = ()
-        return await self.changefeed.open(
-            INTERNAL, FeedRequest(self.info.id, self.info.uuid, ranges=ranges, **fields)
-        )
+        return await self.changefeed.open(INTERNAL, FeedRequest(self.info.id, self.info.uuid, ranges=ranges, **fields))
 
 
 async def take(feed: Feed, count: int) -> list[Any]:
