@@ -9,7 +9,7 @@ from typing import Any
 from photondb.datum.json_syntax import flaw
 from photondb.datum.text import print_compact, print_datum
 from photondb.datum.validation import validate
-from photondb.reql.errors import logic_error, resource_limit
+from photondb.reql.errors import ReqlError, logic_error, resource_limit
 from photondb.reql.parameters import Datum, Runtime
 from photondb.reql.registry import term
 from photondb.reql.values import check_array_size
@@ -19,21 +19,24 @@ EXACT_DIGITS = 15
 """An integer of so many digits is a double without being rounded."""
 
 
+class NotJson(Exception):
+    """A text is not JSON; `flaw` says why."""
+
+    def __init__(self, flaw: str) -> None:
+        super().__init__(flaw)
+        self.flaw = flaw
+
+
 @term(Term.JSON)
 def json(runtime: Runtime, text: str) -> Any:
     """The value that a JSON text stands for."""
     if "\0" in text:
         raise logic_error("Encountered unescaped null byte in JSON string.")
     try:
-        value = _DECODER.decode(text)
-    except RecursionError:
-        raise resource_limit("JSON text is nested too deeply.") from None
-    except ValueError:
+        return read_json(text, runtime.array_limit)
+    except NotJson as error:
         shown = text if len(text) <= 40 else text[:37] + "..."
-        raise logic_error(f'Failed to parse "{shown}" as JSON: {_flaw(text)}') from None
-    if len(text) > 2 * runtime.array_limit:  # an element takes two characters at least
-        _check_arrays(value, runtime.array_limit)
-    return validate(value, literals=True)  # as RethinkDB allows, so that a text can be merged with its literals
+        raise logic_error(f'Failed to parse "{shown}" as JSON: {error.flaw}') from None
 
 
 @term(Term.TO_JSON_STRING)
@@ -42,11 +45,28 @@ def to_json_string(value: Datum) -> str:
     return print_compact(value)
 
 
+def read_json(text: str, array_limit: int) -> Any:
+    """The value that a JSON text stands for. Raises NotJson, and DatumError or ReqlError for what is no value."""
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:
+        raise NotJson(_flaw(text)) from None
+    if len(text) > 2 * array_limit:  # an element takes two characters at least
+        _check_arrays(value, array_limit)
+    return validate(value, literals=True)  # as RethinkDB allows, so that a text can be merged with its literals
+
+
 def _flaw(text: str) -> str:
     try:
         return flaw(text) or "Unspecific syntax error."
     except RecursionError:
-        raise resource_limit("JSON text is nested too deeply.") from None
+        raise _too_deep() from None
+
+
+def _too_deep() -> ReqlError:
+    return resource_limit("JSON text is nested too deeply.")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
