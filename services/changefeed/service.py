@@ -7,6 +7,7 @@ import logging
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+import photondb.reql.terms  # noqa: F401  # registers the terms, which indexes and steps are made of
 from photondb.api.catalogue import Catalogue, TableInfo
 from photondb.api.changefeed import ChangefeedApi, FeedRequest
 from photondb.api.context import INTERNAL, CallContext
