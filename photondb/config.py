@@ -44,6 +44,7 @@ class Settings:
     rpc_tls_ca: Path | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+    http_allow_private: bool = False
 
     @classmethod
     def load(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -226,6 +227,13 @@ OPTIONS: tuple[Option, ...] = (
         "text for people, json (one object per line) for machines",
         "--log-format",
         "FORMAT",
+    ),
+    Option(
+        "http_allow_private",
+        "PHOTONDB_HTTP_ALLOW_PRIVATE",
+        _boolean,
+        "0 or 1",
+        "whether r.http may reach loopback, private and link-local addresses",
     ),
     *(
         Option(
