@@ -434,13 +434,14 @@ def batches(rows: Iterator[Any], size: int = LOCAL_CHUNK_ROWS) -> Iterator[list[
 
 
 def parts(values: list[Any], runtime: Runtime) -> Iterator[list[Any]]:
-    """An array in parts, with a look at the clock between them."""
+    """An array in parts, with a look at the clock before each: short arrays within long ones add up, too."""
+    runtime.checkpoint()
     if len(values) <= PART_ROWS:
         yield values
         return
     for start in range(0, len(values), PART_ROWS):
-        runtime.checkpoint()
         yield values[start : start + PART_ROWS]
+        runtime.checkpoint()
 
 
 def lists(runtime: Runtime, value: Any) -> Iterator[list[Any]]:
@@ -463,6 +464,7 @@ def apply_step(value: Any, step: Step, runtime: Runtime) -> list[Any] | Stream:
     if type(sequence) is not list:
         return sequence.with_step(step)  # type: ignore[union-attr]
     if len(sequence) <= PART_ROWS:
+        runtime.checkpoint()
         result = step.apply(sequence)
         check_array_size(len(result), runtime.array_limit)
         return result
