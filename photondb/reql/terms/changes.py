@@ -43,10 +43,10 @@ def changes(
     _check_squash(squash)
     if changefeed_queue_size < 1:
         raise logic_error(f"Illegal changefeed queue size `{changefeed_queue_size}`.  (Must be >= 1.)")
-    watched = _watched(value)
+    watched = _watched(runtime, value)
     streams = []
     for info, request in watched:
-        _check_request(runtime, info, request, include_offsets)
+        _check_request(runtime, request, include_offsets)
         request.squash = squash
         request.queue_size = changefeed_queue_size
         request.include_initial = include_initial
@@ -82,30 +82,33 @@ def _kind(request: FeedRequest) -> ResponseNote:
 Watched = tuple[TableInfo, FeedRequest]
 
 
-def _watched(value: Any) -> list[Watched]:
+def _watched(runtime: Runtime, value: Any) -> list[Watched]:
     """The tables, and what of them, that the changes of a value are those of."""
     if type(value) is SingleSelection:
         if value.first_of is None:
             key = primary_key(value.key)
             return [(value.info, FeedRequest(value.info.id, value.info.uuid, key=key))]
-        ((info, request),) = _watched_stream(table_stream(value.first_of))
+        ((info, request),) = _watched_stream(runtime, table_stream(value.first_of))
         request.limit = 1
         return [(info, request)]
     sequence = as_sequence(value)
     if type(sequence) is list:
         raise logic_error(EAGER)
-    return _watched_stream(sequence)  # type: ignore[arg-type]
+    return _watched_stream(runtime, sequence)  # type: ignore[arg-type]
 
 
-def _watched_stream(stream: Stream) -> list[Watched]:
+def _watched_stream(runtime: Runtime, stream: Stream) -> list[Watched]:
     if stream.grouping is not None:
         raise logic_error("Cannot call `changes` after `group`.")
     source = stream.source
     if isinstance(source, ScanSource):
+        index = source.index
+        if index is not None and index.id == ABSENT_INDEX_ID:
+            raise runtime.no_index(source.info, index.name)
         request = FeedRequest(
             source.info.id,
             source.info.uuid,
-            index=None if source.index is None else source.index.id,
+            index=None if index is None else index.id,
             ranges=source.ranges,
             steps=stream.steps,
             descending=source.descending,
@@ -115,14 +118,14 @@ def _watched_stream(stream: Stream) -> list[Watched]:
         return [
             found
             for part in source.streams
-            for found in _watched_stream(Stream(part.source, steps=(*part.steps, *stream.steps)))
+            for found in _watched_stream(runtime, Stream(part.source, steps=(*part.steps, *stream.steps)))
         ]
     if isinstance(source, SlicedSource):
-        return [_watched_slice(source, stream.steps)]
+        return [_watched_slice(runtime, source, stream.steps)]
     raise logic_error(EAGER)
 
 
-def _watched_slice(source: SlicedSource, steps: SequenceOf[Step]) -> Watched:
+def _watched_slice(runtime: Runtime, source: SlicedSource, steps: SequenceOf[Step]) -> Watched:
     """The first rows of a selection. A filter that follows counts as one that comes before, as in RethinkDB."""
     if not all(type(step) is FilterStep for step in steps):
         raise logic_error(
@@ -132,7 +135,7 @@ def _watched_slice(source: SlicedSource, steps: SequenceOf[Step]) -> Watched:
         )
     if source.skip or source.count is None:
         raise logic_error(EAGER)
-    watched = _watched_stream(source.stream)
+    watched = _watched_stream(runtime, source.stream)
     if len(watched) != 1:
         raise logic_error("Cannot call `changes` on a slice of a union.")
     ((info, request),) = watched
@@ -144,7 +147,7 @@ def _watched_slice(source: SlicedSource, steps: SequenceOf[Step]) -> Watched:
     return info, msgspec.structs.replace(request, limit=source.count, steps=(*request.steps, *steps))
 
 
-def _check_request(runtime: Runtime, info: TableInfo, request: FeedRequest, include_offsets: bool) -> None:
+def _check_request(runtime: Runtime, request: FeedRequest, include_offsets: bool) -> None:
     for step in request.steps:
         _check_step(step)
     if request.limit is not None and request.limit > runtime.array_limit:
@@ -156,8 +159,6 @@ def _check_request(runtime: Runtime, info: TableInfo, request: FeedRequest, incl
     if include_offsets and request.limit is None:
         kind = "point" if request.key is not None else "range" if request.ranges else "empty"
         raise logic_error(f"Cannot include offsets for {kind} subs.")
-    if request.index == ABSENT_INDEX_ID:
-        raise runtime.no_index(info, "")
 
 
 def _check_step(step: Step) -> None:

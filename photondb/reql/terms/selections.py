@@ -12,7 +12,7 @@ from photondb.reql.errors import ErrorKind, ReqlError, logic_error
 from photondb.reql.parameters import Datum, Kind, Runtime, Slice, Table
 from photondb.reql.registry import term
 from photondb.reql.runtime import ABSENT_INDEX_ID
-from photondb.reql.stream import ScanSource, Stream, bounds_range, list_source
+from photondb.reql.stream import ScanSource, Stream, bounds_range
 from photondb.reql.values import Bounds, SingleSelection, TableSlice, as_datum
 from photondb.reql.wire import Term
 
@@ -49,7 +49,7 @@ def get_all(runtime: Runtime, table: Table, *keys: IndexKey, index: str | None =
     """The documents with any of the keys as their primary key, or in an index; as often as the key is given."""
     info = table.info
     if not keys:
-        return Stream(list_source([]), info)
+        return Stream(ScanSource(info, None, ()), info)
     chosen = ordinary_index(runtime, info, info.primary_key if index is None else index)
     wanted: dict[tuple[bytes, bytes], int] = {}
     for key in keys:
