@@ -86,7 +86,7 @@ def read_options(given: dict[str, Any]) -> RunOptions:
         elif name == "min_batch_rows" or name == "first_batch_scaledown_factor":
             _positive_number(name, value)
         elif name == "use_outdated":
-            raise logic_error("The `use_outdated` optarg is no longer supported. Use the `read_mode` optarg instead.")
+            raise logic_error("The `use_outdated` optarg is no longer supported.  Use the `read_mode` optarg instead.")
         elif name == "array_limit":
             options.language[name] = _array_limit(value)
         elif name not in _PLAIN:
@@ -95,12 +95,14 @@ def read_options(given: dict[str, Any]) -> RunOptions:
 
 
 def _literal(name: str, value: Any) -> Any:
-    """The value of an option: a scalar, or a database term's name."""
+    """The value of an option: a datum without terms in it, or a database term's name."""
     if type(value) is list:
         if len(value) == 2 and value[0] == Term.DB and type(value[1]) is list and len(value[1]) == 1:
             return value[1][0]
         if len(value) == 2 and value[0] == Term.DATUM:
             return value[1]
+        if len(value) == 2 and value[0] == Term.MAKE_ARRAY and type(value[1]) is list:
+            return [_literal(name, element) for element in value[1]]
         raise logic_error(f"The run option `{name}` must be a literal value.")
     return value
 

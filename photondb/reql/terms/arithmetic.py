@@ -31,13 +31,17 @@ def _fast(operate: Callable[[Any, Any], Any]) -> FastPath:
         if len(args) != 2:
             return None
         left, right = args
+        divides = operate is operator.truediv
 
         def run(frame: Frame) -> Any:
             first, second = left(frame), right(frame)
-            if type(first) in _NUMBERS and type(second) in _NUMBERS:
+            if type(first) in _NUMBERS and type(second) in _NUMBERS and (second or not divides):
                 result = operate(first, second)
-                if -MAX_SAFE_INTEGER <= result <= MAX_SAFE_INTEGER and (type(result) is int or result % 1):
-                    return result
+                if -MAX_SAFE_INTEGER <= result <= MAX_SAFE_INTEGER:
+                    if type(result) is int or result % 1:
+                        return result
+                    if result:  # zero may be a negative one
+                        return int(result)
             return general(frame, first, second)
 
         return run
@@ -79,7 +83,7 @@ def mul(runtime: Runtime, first: Datum, *rest: Datum) -> Any:
     return total
 
 
-@term(Term.DIV)
+@term(Term.DIV, fast=_fast(operator.truediv))
 def div(first: Datum, *rest: Datum) -> Any:
     """The first number divided by all others."""
     total = first

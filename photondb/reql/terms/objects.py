@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from photondb.datum.errors import DatumError
 from photondb.datum.merge import merge as merge_values
 from photondb.datum.text import print_datum, truncated_print
 from photondb.datum.types import type_name
@@ -155,7 +156,29 @@ def with_fields(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     return Node(run, shape, having.effects | picked.effects, having.grouped)
 
 
-@term(Term.MERGE, over_sequences="map", literals=True)
+def _merge_one(shape: Shape, args: list[Run], general: Callable[..., Any]) -> Run | None:
+    """The closure that merges one object, or what one function gives, into an object."""
+    if len(args) != 2:
+        return None
+    subject, other = args
+
+    def run(frame: Frame) -> Any:
+        value = subject(frame)
+        if type(value) is dict and "$reql_type$" not in value:
+            patch = other(frame)
+            if type(patch) is Func:
+                patch = patch.call(value)
+            if type(patch) is dict and "$reql_type$" not in patch:
+                try:
+                    return merge_values(value, patch)
+                except DatumError:
+                    pass  # the general call says what is wrong
+        return general(frame, value)
+
+    return run
+
+
+@term(Term.MERGE, over_sequences="map", literals=True, fast=_merge_one)
 def merge(value: Datum, *others: Value) -> Any:
     """The object with others merged into it, one after the other, or what functions of it give."""
     for position, other in enumerate(others, 1):

@@ -97,6 +97,8 @@ def to_string(value: Any) -> str:
     """A datum as a string: a string itself, the text in a binary, JSON for everything else."""
     if type(value) is str:
         return value
+    if type(value) is int:
+        return str(value)
     if type(value) is dict and value.get("$reql_type$") == "BINARY":
         return _text(binary_bytes(value))
     return print_compact(value)

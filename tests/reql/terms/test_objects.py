@@ -168,7 +168,7 @@ def test_functions_with_literals_travel() -> None:
     assert merge({"a": {"c": 1}}, patch) == {"a": 5}
 
 
-@given(st.dictionaries(st.text(), st.integers()), st.lists(st.text(), max_size=3))
+@given(st.dictionaries(st.text(), st.integers(-(2**53), 2**53)), st.lists(st.text(), max_size=3))
 def test_pluck_and_without_share_an_object_between_them(document: dict[str, int], names: list[str]) -> None:
     names += list(document)[:1]
     picked = evaluate(r.expr(document).pluck(*names))
