@@ -14,6 +14,7 @@ from photondb.api.changefeed import Feed, FeedRequest
 from photondb.api.storage import LogGap, TableGone
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.rpc.errors import ServiceUnavailable
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import RETRY_S, TableFollower, aborted
 from services.changefeed.notices import state_notice
@@ -173,7 +174,7 @@ class OpenFeed(ABC):
             if self.behind:
                 await self._show_beginning()
             else:
-                await self.catch_up()
+                await self._try_to_catch_up()
             self._go_live()
         except TableGone:
             self.fail(aborted())
@@ -187,6 +188,12 @@ class OpenFeed(ABC):
             self.fail(ReqlError(ErrorKind.INTERNAL, message))
         finally:
             self._advancing = None
+
+    async def _try_to_catch_up(self) -> None:
+        try:
+            await self.catch_up()
+        except ServiceUnavailable:  # storage will be back, and the log is still there
+            await asyncio.sleep(RETRY_S)
 
     def targets(self) -> list[int]:
         """The positions that the feed must get to before it can be live."""

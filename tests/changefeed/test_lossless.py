@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from photondb.api.context import CallContext
-from photondb.api.storage import LogGap, LogRecord
+from photondb.api.storage import LogGap, LogRecord, Scan, ScanReply
 from photondb.bus import NatsBus
 from photondb.bus.server import NatsServer
-from photondb.reql.errors import ReqlError, op_failed
+from photondb.reql.errors import ReqlError
 from photondb.reql.steps import FilterStep
+from photondb.rpc.errors import ServiceUnavailable
 from services.changefeed import follower
 from services.storage.service import Storage
 from tests.changefeed.conftest import WHOLE, Reader, Suite, point, take
@@ -30,7 +31,7 @@ class UnreliableStorage(Storage):
 
     def _fail(self) -> None:
         if self.choose is not None and self.choose.random() < 0.3:
-            raise op_failed("Storage is away.")
+            raise ServiceUnavailable("Storage is away.")
 
     async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
         self._fail()
@@ -40,6 +41,10 @@ class UnreliableStorage(Storage):
     async def log_position(self, context: CallContext, table: int) -> list[int]:
         self._fail()
         return await super().log_position(context, table)
+
+    async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
+        self._fail()
+        return await super().scan(context, scan)
 
 
 class Client:
@@ -56,12 +61,11 @@ class Client:
         assert self.reader.error is None
         for notice in self.reader.notices[self._folded :]:
             old, new = notice.get("old_val"), notice["new_val"]
-            key = (old or new)["id"]
-            assert self.documents.get(key) == old, f"{notice} does not follow {self.documents.get(key)}"
-            if new is None:
-                del self.documents[key]
-            else:
-                self.documents[key] = new
+            if old is not None:
+                assert self.documents.pop(old["id"], None) == old, f"{notice} is about what was not there"
+            if new is not None:
+                assert new["id"] not in self.documents, f"{notice} brings what is there already"
+                self.documents[new["id"]] = new
         self._folded = len(self.reader.notices)
         return self.documents
 
@@ -92,7 +96,7 @@ class Writer:
 async def open_client(suite: Suite, writer: Writer, choose: random.Random) -> Client:
     """A feed of some kind. Without initial values the client knows what was written before."""
     initial = choose.random() < 0.6
-    kind = choose.choice(["table", "filter", "keys"])
+    kind = choose.choice(["table", "filter", "keys", "first"])
     fields: dict[str, Any] = {"include_initial": initial, "squash": choose.choice([False, True])}
     sees: Any = lambda document: True  # noqa: E731
     ranges: Sequence[Any] = WHOLE
@@ -102,6 +106,9 @@ async def open_client(suite: Suite, writer: Writer, choose: random.Random) -> Cl
     elif kind == "keys":
         ranges = [point(1), point(5)]
         sees = lambda document: document["id"] in (1, 5)  # noqa: E731
+    elif kind == "first":
+        fields["limit"] = 4
+        sees = lambda document: document["id"] in sorted(writer.documents)[:4]  # noqa: E731
     feed = await suite.open(ranges=ranges, **fields)
     known = {} if initial else {key: document for key, document in writer.documents.items() if sees(document)}
     return Client(Reader(feed, choose.choice([1, 7, 100])), known=known, sees=sees)
