@@ -16,7 +16,8 @@ from photondb.api.storage import KeyRange
 from photondb.datum.keys import after_prefix
 from photondb.reql.index_values import IndexValues
 from photondb.reql.runtime import Runtime
-from photondb.reql.stream import ScanSource, Stream, slice_ranges
+from photondb.reql.sources import ScanSource
+from photondb.reql.stream import Stream, slice_ranges
 from photondb.reql.values import TableSlice
 
 MAX_STRIDE_ROWS = 1000

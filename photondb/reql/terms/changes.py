@@ -17,8 +17,9 @@ from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
 from photondb.reql.parameters import Datum, Runtime, Value
 from photondb.reql.registry import term
 from photondb.reql.runtime import ABSENT_INDEX_ID
+from photondb.reql.sources import ScanSource, SlicedSource, UnionSource
 from photondb.reql.steps import ConcatMapStep, FilterStep, LocalStep, Step, ZipStep
-from photondb.reql.stream import ScanSource, SlicedSource, Stream, UnionSource, table_stream
+from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import SingleSelection, as_sequence
 from photondb.reql.wire import ResponseNote, Term
 

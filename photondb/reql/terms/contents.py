@@ -12,8 +12,9 @@ from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.index_walk import IndexWalk
 from photondb.reql.parameters import Func, Runtime, Sequence, Value, equality_function, field_function
 from photondb.reql.registry import term
+from photondb.reql.sources import ComputedSource
 from photondb.reql.steps import FilterStep, MapStep
-from photondb.reql.stream import ComputedSource, Stream, computed, elements, fold, is_infinite, lists, table_stream
+from photondb.reql.stream import Stream, computed, elements, fold, is_infinite, lists, table_stream
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.values import TableSlice, as_datum
 from photondb.reql.wire import Term

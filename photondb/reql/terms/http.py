@@ -19,7 +19,8 @@ from photondb.reql.function import Func
 from photondb.reql.http_answers import BadAnswer, datum_of, headers_object, text_of
 from photondb.reql.parameters import Datum, Number, Runtime, Value
 from photondb.reql.registry import term
-from photondb.reql.stream import ComputedSource, Stream
+from photondb.reql.sources import ComputedSource
+from photondb.reql.stream import Stream
 from photondb.reql.suspend import wait
 from photondb.reql.values import as_datum, value_type, wrong_datum, wrong_type
 from photondb.reql.wire import Term

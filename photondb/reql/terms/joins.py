@@ -24,8 +24,9 @@ from photondb.reql.parameters import (
     reql_error,
 )
 from photondb.reql.registry import term
+from photondb.reql.sources import ScanSource
 from photondb.reql.steps import LocalStep
-from photondb.reql.stream import ScanSource, Stream, apply_step, computed, elements, is_infinite, lists
+from photondb.reql.stream import Stream, apply_step, computed, elements, is_infinite, lists
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.wire import Term
 

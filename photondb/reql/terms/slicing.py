@@ -11,7 +11,8 @@ from photondb.reql.effects import Effects
 from photondb.reql.errors import ReqlError, logic_error, non_existence_error
 from photondb.reql.parameters import Int32, Runtime, Sequence, Value
 from photondb.reql.registry import term
-from photondb.reql.stream import Stream, elements, list_source
+from photondb.reql.sources import list_source
+from photondb.reql.stream import Stream, elements
 from photondb.reql.terms.selections import is_open
 from photondb.reql.values import (
     SingleSelection,

@@ -17,8 +17,9 @@ from photondb.reql.ordering import Ordering, TopRows
 from photondb.reql.parameters import Runtime, as_field_function, as_string
 from photondb.reql.registry import special_form
 from photondb.reql.shape import Shape
+from photondb.reql.sources import ComputedSource
 from photondb.reql.steps import Step, keeps_count
-from photondb.reql.stream import ComputedSource, Stream, batches, table_stream
+from photondb.reql.stream import Stream, batches, table_stream
 from photondb.reql.terms.control import check_arity
 from photondb.reql.terms.selections import slice_index
 from photondb.reql.values import Grouped, TableSlice, as_datum, as_sequence, check_array_size

@@ -17,9 +17,9 @@ from photondb.reql.ordering import Ordering
 from photondb.reql.parameters import Runtime
 from photondb.reql.registry import special_form, term
 from photondb.reql.shape import Shape
+from photondb.reql.sources import ComputedSource
 from photondb.reql.stream import (
     LOCAL_CHUNK_ROWS,
-    ComputedSource,
     Stream,
     as_stream,
     batches,

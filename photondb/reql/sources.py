@@ -1,0 +1,237 @@
+"""Where the rows of streams come from: scans of tables, computed rows, and other streams.
+
+What a source can do itself it is told to do: a scan of a table takes steps, limits and aggregates along to storage, as
+far as they can run there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from photondb.api.catalogue import IndexInfo, TableInfo
+from photondb.api.storage import KeyRange, Scan
+from photondb.reql.aggregates import Accumulator, Aggregate
+from photondb.reql.chunk import Chunk
+from photondb.reql.ordering import Ordering, Top
+from photondb.reql.steps import FilterStep, Step, keeps_count
+from photondb.reql.suspend import wait
+
+if TYPE_CHECKING:
+    from photondb.reql.runtime import Runtime
+    from photondb.reql.stream import Stream
+
+AGGREGATE_CHUNK_ROWS = 1000
+
+
+class Source(Protocol):
+    """Where a stream's rows come from."""
+
+    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        """The rows after `steps`, at most `limit`, in chunks of about `rows`."""
+        ...
+
+    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
+        """The rows after `steps`, folded."""
+        ...
+
+
+class ComputedSource:
+    """Rows from a generator of lists, made anew for each reading."""
+
+    def __init__(self, make: Callable[[Runtime], Iterator[list[Any]]]) -> None:
+        self.make = make
+
+    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        for values in self.make(runtime):
+            for start in range(0, len(values), rows):
+                runtime.checkpoint()
+                part = values if len(values) <= rows else values[start : start + rows]
+                for step in steps:
+                    part = step.apply(part)
+                if limit is not None:
+                    part = part[:limit]
+                    limit -= len(part)
+                if part:
+                    yield Chunk.of_values(part)
+                if limit == 0:
+                    return
+
+    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
+        accumulator = aggregate.start()
+        for chunk in self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS):
+            accumulator.feed(chunk.values())
+        return accumulator
+
+
+class ScanSource:
+    """Rows of a table, in the order of the primary key or of an index."""
+
+    def __init__(
+        self,
+        info: TableInfo,
+        index: IndexInfo | None,
+        ranges: Sequence[KeyRange],
+        descending: bool = False,
+        ordered: bool = False,
+    ) -> None:
+        self.info = info
+        self.index = index
+        self.ranges = tuple(ranges)
+        self.descending = descending
+        self.ordered = ordered
+        """Whether the query asks for the order, and does not only happen to get it."""
+
+    def _scan(self, steps: Sequence[Step]) -> tuple[Scan, Sequence[Step]]:
+        """The scan with the longest run of steps that storage can do, and the steps that are left."""
+        pushed = 0
+        while pushed < len(steps) and steps[pushed].pushable:
+            pushed += 1
+        scan = Scan(
+            table=self.info.id,
+            index=None if self.index is None else self.index.id,
+            ranges=self.ranges,
+            descending=self.descending,
+            steps=steps[:pushed],
+        )
+        return scan, steps[pushed:]
+
+    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        scan, rest = self._scan(steps)
+        scan.chunk_rows = rows
+        if not rest:
+            scan.limit = limit
+        runtime.require_index(self.info, self.index)
+        reply = runtime.scan(self.info, scan)
+        chunk, cursor = reply.chunk, reply.cursor
+        try:
+            while True:
+                if chunk is not None and len(chunk):
+                    if rest:
+                        values = chunk.values()
+                        for step in rest:
+                            values = step.apply(values)
+                        chunk = Chunk.of_values(values)
+                    if limit is not None:
+                        chunk = chunk.head(limit)
+                        limit -= len(chunk)
+                    if len(chunk):
+                        yield chunk
+                    if limit == 0:
+                        return
+                if cursor is None:
+                    return
+                chunk, last = wait(cursor.next())
+                runtime.checkpoint()
+                if last:
+                    cursor = None
+        finally:
+            if cursor is not None:
+                runtime.release(cursor)
+
+    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
+        scan, rest = self._scan(steps)
+        accumulator = aggregate.start()
+        if rest or not aggregate.pushable:
+            for chunk in self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS):
+                accumulator.feed(chunk.values())
+            return accumulator
+        runtime.require_index(self.info, self.index)
+        scan.aggregate = aggregate
+        accumulator.merge(runtime.scan(self.info, scan).partial)
+        return accumulator
+
+
+class SlicedSource:
+    """A stretch of another stream: from position `skip`, at most `count` rows."""
+
+    def __init__(self, stream: Stream, skip: int, count: int | None) -> None:
+        self.stream = stream
+        self.skip = skip
+        self.count = count
+
+    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        wanted = None if self.count is None else self.skip + self.count
+        to_skip = self.skip
+        for chunk in self.stream.chunks(runtime, wanted, rows):
+            if to_skip:
+                skipped = min(to_skip, len(chunk))
+                to_skip -= skipped
+                chunk = chunk.tail(skipped)
+            if steps:
+                values = chunk.values()
+                for step in steps:
+                    values = step.apply(values)
+                chunk = Chunk.of_values(values)
+            if limit is not None:
+                chunk = chunk.head(limit)
+                limit -= len(chunk)
+            if len(chunk):
+                yield chunk
+            if limit == 0:
+                return
+
+    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
+        accumulator = aggregate.start()
+        for chunk in self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS):
+            accumulator.feed(chunk.values())
+        return accumulator
+
+
+class SortedSource:
+    """All rows of another stream, sorted. It holds them at once, so their number is bounded by the array limit; with
+    a limit only that many are kept."""
+
+    def __init__(self, stream: Stream, ordering: Ordering) -> None:
+        self.stream = stream
+        self.ordering = ordering
+
+    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        stream, steps = self._filtered(steps)
+        wanted = limit if keeps_count(steps) else None
+        if wanted is not None and wanted <= runtime.array_limit:
+            first: list[Any] = stream.aggregate(runtime, Top(self.ordering, wanted)).result()
+        else:
+            first = self.ordering.sort(stream.to_list(runtime))
+        return list_source(first).chunks(runtime, steps, limit, rows)
+
+    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
+        stream, steps = self._filtered(steps)
+        return list_source(self.ordering.sort(stream.to_list(runtime))).aggregate(runtime, steps, aggregate)
+
+    def _filtered(self, steps: Sequence[Step]) -> tuple[Stream, Sequence[Step]]:
+        """The unsorted stream with the filters that come first, which need not wait for the order, and the rest."""
+        stream = self.stream
+        for position, step in enumerate(steps):
+            if type(step) is not FilterStep:
+                return stream, steps[position:]
+            stream = stream.with_step(step)
+        return stream, ()
+
+
+class UnionSource:
+    """The rows of several streams, one stream after the other."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self.streams = tuple(streams)
+
+    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        for stream in self.streams:
+            for chunk in stream.source.chunks(runtime, (*stream.steps, *steps), limit, rows):
+                yield chunk
+                if limit is not None:
+                    limit -= len(chunk)
+            if limit == 0:
+                return
+
+    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
+        accumulator = aggregate.start()
+        for stream in self.streams:
+            part = stream.source.aggregate(runtime, (*stream.steps, *steps), aggregate)
+            accumulator.merge(part.partial())
+        return accumulator
+
+
+def list_source(values: list[Any]) -> ComputedSource:
+    """A source that has the rows already."""
+    return ComputedSource(lambda _: iter([values]))
