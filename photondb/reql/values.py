@@ -246,6 +246,16 @@ def table_of(value: Any) -> TableInfo | None:
     return table
 
 
+MAX_STRING_CHARACTERS = 64 * 2**20
+"""How long a string may become that a query makes. Without a limit, doubling one 40 times takes all memory."""
+
+
+def check_string_size(size: int) -> None:
+    """Raise for a string that becomes too long."""
+    if size > MAX_STRING_CHARACTERS:
+        raise ReqlError(ErrorKind.RESOURCE_LIMIT, f"String over size limit `{MAX_STRING_CHARACTERS}`.")
+
+
 def check_array_size(size: int, limit: int) -> None:
     """Raise RethinkDB's error for an array over the limit."""
     if size > limit:

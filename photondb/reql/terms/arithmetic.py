@@ -10,16 +10,13 @@ from typing import Any
 from photondb.datum.time import add_duration, difference
 from photondb.datum.types import MAX_SAFE_INTEGER, normalise_number
 from photondb.reql.callsite import Run
-from photondb.reql.errors import logic_error, resource_limit
+from photondb.reql.errors import logic_error
 from photondb.reql.function import Frame
 from photondb.reql.parameters import Datum, Number, Runtime, as_integer, as_number
 from photondb.reql.registry import FastPath, term
 from photondb.reql.shape import Shape
-from photondb.reql.values import check_array_size, wrong_datum
+from photondb.reql.values import check_array_size, check_string_size, wrong_datum
 from photondb.reql.wire import Term
-
-MAX_STRING_CHARACTERS = 64 * 2**20
-"""How long a string may become by being added to. Without a limit, doubling a string 40 times takes all memory."""
 
 _NUMBERS = frozenset({int, float})
 
@@ -133,8 +130,7 @@ def _add(runtime: Runtime, left: Any, right: Any) -> Any:
     if type(left) is str:
         if type(right) is not str:
             raise wrong_datum("STRING", right)
-        if len(left) + len(right) > MAX_STRING_CHARACTERS:
-            raise resource_limit(f"String over size limit `{MAX_STRING_CHARACTERS}`.")
+        check_string_size(len(left) + len(right))
         return left + right
     if type(left) is list:
         if type(right) is not list:

@@ -15,7 +15,7 @@ from photondb.reql.errors import logic_error, non_existence_error
 from photondb.reql.parameters import Datum, Runtime
 from photondb.reql.registry import term
 from photondb.reql.terms.types import to_string
-from photondb.reql.values import check_array_size, wrong_datum
+from photondb.reql.values import check_array_size, check_string_size, wrong_datum
 from photondb.reql.wire import Term
 
 PATTERN_CACHE_SIZE = 1000
@@ -69,6 +69,8 @@ def split(runtime: Runtime, text: str, separator: Datum = None, limit: int = -1)
     highest = runtime.array_limit - 1
     if not -1 <= limit <= highest:
         raise logic_error(f"Error: `split` size argument must be in range [-1, {highest}].")
+    if limit < 0:
+        limit = runtime.array_limit  # of more parts there is an error anyway, so that they need not be made
     if separator is None:
         parts = _words(text, limit)
     elif type(separator) is not str:
@@ -83,7 +85,7 @@ def split(runtime: Runtime, text: str, separator: Datum = None, limit: int = -1)
 
 def _words(text: str, limit: int) -> list[str]:
     text = _LEADING_SPACE.sub("", text)
-    parts = [text] if limit == 0 else _SPACE.split(text, max(limit, 0))
+    parts = [text] if limit == 0 else _SPACE.split(text, limit)
     if not parts[-1]:
         parts.pop()
     return parts
@@ -91,7 +93,7 @@ def _words(text: str, limit: int) -> list[str]:
 
 def _characters(text: str, limit: int) -> list[str]:
     """Characters with the marks that combine with them."""
-    if text.isascii() and limit < 0:
+    if len(text) <= limit and text.isascii():
         return list(text)
     parts: list[str] = []
     start = 0
@@ -122,7 +124,7 @@ def downcase(text: str) -> str:
 def format_(template: str, values: Datum) -> str:
     """The template with every `{name}` replaced by the field of that name, as a string."""
     parts = []
-    at = 0
+    at = size = 0
     while True:
         brace = _BRACE.search(template, at)
         if brace is None:
@@ -133,6 +135,8 @@ def format_(template: str, values: Datum) -> str:
         parts.append(template[at : brace.start()])
         name, at = _parameter(template, brace.end())
         parts.append(_text(values, name))
+        size += len(parts[-1])
+        check_string_size(size)
 
 
 _BRACE = re.compile("[{}]")

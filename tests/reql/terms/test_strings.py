@@ -81,7 +81,17 @@ def test_split_refuses_limits_out_of_range_and_separators_that_are_no_strings() 
         )
     error = failure(r.expr("a").split(1))
     assert (error.message, error.frames) == ("Expected type STRING but found NUMBER.", (1,))
-    assert failure(r.expr("a b c").split(), array_limit=2).kind == ErrorKind.RESOURCE_LIMIT
+
+
+def test_parts_are_limited() -> None:
+    for query in (
+        r.expr("a b c ").split(),
+        r.expr("a,b,c").split(","),
+        r.expr("abc").split(""),
+        r.expr("éèà").split(""),
+    ):
+        assert len(evaluate(query, array_limit=3)) == 3
+        assert failure(query, array_limit=2).kind == ErrorKind.RESOURCE_LIMIT
 
 
 def test_case_changes_for_ascii_only() -> None:
@@ -102,6 +112,11 @@ def test_case_changes_for_ascii_only() -> None:
 )
 def test_templates_are_filled_in(template: str, values: Any, text: str) -> None:
     assert evaluate([FORMAT, [template, r.expr(values)]]) == text
+
+
+def test_no_template_grows_without_end() -> None:
+    error = failure([FORMAT, ["{a}" * 1000, r.expr({"a": "x" * 100_000})]])
+    assert error.kind == ErrorKind.RESOURCE_LIMIT
 
 
 @pytest.mark.parametrize(
