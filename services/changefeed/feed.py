@@ -22,6 +22,9 @@ from services.changefeed.selection import Selection
 
 log = logging.getLogger(__name__)
 
+MAX_BATCH_BYTES = 1_000_000
+"""About how much a reader is given at a time, in bytes of JSON."""
+
 CATCH_UP_RECORDS = 1000
 """Records that a feed reads from the log at a time while it catches up."""
 
@@ -62,8 +65,8 @@ class OpenFeed(ABC):
     # --- what kinds of feeds do differently
 
     @abstractmethod
-    def take_changes(self, count: int) -> list[bytes]:
-        """Up to `count` notices of changes that wait."""
+    def take_changes(self, count: int, max_bytes: int) -> list[bytes]:
+        """The first notices of changes that wait: up to `count`, and about `max_bytes`."""
         ...
 
     @abstractmethod
@@ -116,9 +119,19 @@ class OpenFeed(ABC):
                 await self._advance()
 
     def _take(self, count: int) -> list[bytes]:
-        taken = [self.notices.popleft() for _ in range(min(count, len(self.notices)))]
-        if len(taken) < count and self.has_changes():
-            taken += self.take_changes(count - len(taken))
+        taken = self.take_notices(count, MAX_BATCH_BYTES)
+        left = MAX_BATCH_BYTES - sum(map(len, taken))
+        if len(taken) < count and left > 0 and self.has_changes():
+            taken += self.take_changes(count - len(taken), left)
+        return taken
+
+    def take_notices(self, count: int, max_bytes: int) -> list[bytes]:
+        """The first of `notices`: up to `count`, and about `max_bytes`."""
+        taken: list[bytes] = []
+        size = 0
+        while self.notices and len(taken) < count and size < max_bytes:
+            taken.append(self.notices.popleft())
+            size += len(taken[-1])
         return taken
 
     async def _wait(self, timeout_s: float | None = None) -> None:

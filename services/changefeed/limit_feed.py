@@ -125,9 +125,9 @@ class LimitFeed(OpenFeed):
             elif change.old is None or change.new is None or not same(change.old, change.new):
                 self.notices.append(change_notice(change.old, change.new, types))
 
-    def take_changes(self, count: int) -> list[bytes]:
+    def take_changes(self, count: int, max_bytes: int) -> list[bytes]:
         self._tell()
-        return [self.notices.popleft() for _ in range(min(count, len(self.notices)))]
+        return self.take_notices(count, max_bytes)
 
     def has_changes(self) -> bool:
         return self._window.changed and self._is_consistent()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterator
-from itertools import islice
+from collections import OrderedDict, deque
 
 from services.changefeed.notices import Change, skipped_notice
 from services.changefeed.selection import same
 
 
 class ChangeQueue(ABC):
-    """Changes that wait. When they are more than `limit`, all of them are dropped and counted, as in RethinkDB."""
+    """Changes that wait."""
 
     __slots__ = ("_include_types", "_limit", "_skipped")
 
@@ -22,13 +20,15 @@ class ChangeQueue(ABC):
         self._skipped = 0
 
     @abstractmethod
+    def push(self, change: Change) -> None:
+        """Add a change."""
+        ...
+
+    @abstractmethod
     def _size(self) -> int: ...
 
     @abstractmethod
-    def _add(self, change: Change) -> None: ...
-
-    @abstractmethod
-    def _remove(self, count: int) -> Iterator[Change]: ...
+    def _pop(self) -> Change: ...
 
     @abstractmethod
     def _clear(self) -> None: ...
@@ -42,21 +42,25 @@ class ChangeQueue(ABC):
         """Whether the reader had better come soon."""
         return self._skipped > 0 or self._size() > self._limit // 2
 
-    def push(self, change: Change) -> None:
-        """Add a change."""
-        self._add(change)
+    def drop_if_too_many(self) -> None:
+        """Drop all changes, and count them, when they are more than the limit: as RethinkDB does."""
         size = self._size()
         if size > self._limit:
             self._skipped += size
             self._clear()
 
-    def take(self, count: int) -> list[bytes]:
-        """Remove and return the first `count` notices, or fewer; the first may be the one about dropped changes."""
+    def take(self, count: int, max_bytes: int) -> list[bytes]:
+        """Remove and return the first notices: at most `count`, and about `max_bytes`, but one at least where there is
+        one. The first may be the one about dropped changes."""
         notices = []
+        size = 0
         if self._skipped:
             notices.append(skipped_notice(self._skipped))
             self._skipped = 0
-        notices.extend(change.notice(self._include_types) for change in self._remove(count - len(notices)))
+        while len(notices) < count and size < max_bytes and self._size():
+            notice = self._pop().notice(self._include_types)
+            notices.append(notice)
+            size += len(notice)
         return notices
 
 
@@ -69,16 +73,14 @@ class PlainQueue(ChangeQueue):
         super().__init__(limit, include_types)
         self._changes: deque[Change] = deque()
 
+    def push(self, change: Change) -> None:
+        self._changes.append(change)
+
     def _size(self) -> int:
         return len(self._changes)
 
-    def _add(self, change: Change) -> None:
-        self._changes.append(change)
-
-    def _remove(self, count: int) -> Iterator[Change]:
-        changes = self._changes
-        for _ in range(min(count, len(changes))):
-            yield changes.popleft()
+    def _pop(self) -> Change:
+        return self._changes.popleft()
 
     def _clear(self) -> None:
         self._changes.clear()
@@ -91,12 +93,9 @@ class SquashingQueue(ChangeQueue):
 
     def __init__(self, limit: int, include_types: bool) -> None:
         super().__init__(limit, include_types)
-        self._changes: dict[tuple[bytes, int], Change] = {}
+        self._changes: OrderedDict[tuple[bytes, int], Change] = OrderedDict()
 
-    def _size(self) -> int:
-        return len(self._changes)
-
-    def _add(self, change: Change) -> None:
+    def push(self, change: Change) -> None:
         row = (change.key, change.copy)
         waiting = self._changes.get(row)
         if waiting is None:
@@ -109,9 +108,11 @@ class SquashingQueue(ChangeQueue):
         else:
             self._changes[row] = Change(change.key, change.copy, old, new)
 
-    def _remove(self, count: int) -> Iterator[Change]:
-        for row in list(islice(self._changes, count)):
-            yield self._changes.pop(row)
+    def _size(self) -> int:
+        return len(self._changes)
+
+    def _pop(self) -> Change:
+        return self._changes.popitem(last=False)[1]
 
     def _clear(self) -> None:
         self._changes.clear()

@@ -87,10 +87,11 @@ class RangeFeed(OpenFeed):
         if row.sequence > self.positions[row.shard]:
             for change in changes:
                 self._queue.push(change)
+                self._queue.drop_if_too_many()
             self.wake()
 
-    def take_changes(self, count: int) -> list[bytes]:
-        return self._queue.take(count)
+    def take_changes(self, count: int, max_bytes: int) -> list[bytes]:
+        return self._queue.take(count, max_bytes)
 
     def has_changes(self) -> bool:
         return len(self._queue) > 0

@@ -21,7 +21,13 @@ def change(key: int, old: Any, new: Any, copy: int = 0) -> Change:
 
 
 def taken(queue: ChangeQueue, count: int = 1000) -> list[Any]:
-    return [orjson.loads(notice) for notice in queue.take(count)]
+    return [orjson.loads(notice) for notice in queue.take(count, 1 << 20)]
+
+
+def push(queue: ChangeQueue, change: Change) -> None:
+    """As for a reader that may be too slow."""
+    queue.push(change)
+    queue.drop_if_too_many()
 
 
 def test_changes_wait_in_order() -> None:
@@ -74,7 +80,7 @@ def test_the_rows_of_one_document_are_squashed_each_by_itself() -> None:
 def test_when_too_many_wait_all_are_dropped_and_counted(squash: bool) -> None:
     queue = make_queue(squash, 3, False)
     for key in range(9):
-        queue.push(change(key, None, key))
+        push(queue, change(key, None, key))
     assert len(queue) == 2
     assert taken(queue) == [
         {"error": "Changefeed cache over array size limit, skipped 8 elements."},
@@ -86,9 +92,17 @@ def test_when_too_many_wait_all_are_dropped_and_counted(squash: bool) -> None:
 def test_the_notice_about_dropped_changes_counts_as_one() -> None:
     queue = make_queue(False, 1, False)
     for key in range(3):
-        queue.push(change(key, None, key))
+        push(queue, change(key, None, key))
     assert [*taken(queue, 1)[0]] == ["error"]
     assert taken(queue, 1) == [{"old_val": None, "new_val": 2}]
+
+
+def test_a_batch_ends_at_its_size_in_bytes_but_has_a_change_at_least() -> None:
+    queue = make_queue(False, 10, False)
+    for key in range(3):
+        queue.push(change(key, None, "x" * 100))
+    assert len(queue.take(10, 150)) == 2
+    assert len(queue.take(10, 1)) == 1
 
 
 def test_it_is_nearly_full_from_the_middle_on() -> None:

@@ -170,6 +170,8 @@ async def test_a_long_beginning_is_read_as_fast_as_its_reader_comes(suite: Suite
     assert notices[0] == {"state": "initializing"}
     assert [notice["new_val"] for notice in notices[1:-1]] == [{"id": number} for number in range(2500)]
     assert notices[-1] == {"state": "ready"}
+    changes = await take(feed, 100)
+    assert [notice["new_val"] for notice in changes] == [{"id": number, "a": 1} for number in range(100)]
 
 
 async def test_changes_during_a_long_beginning_follow_it(suite: Suite) -> None:
