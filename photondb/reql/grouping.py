@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,8 +34,8 @@ class Grouping:
         """All functions that it calls."""
         return self.funcs if self.index is None else (*self.funcs, self.index.func)
 
-    def divide(self, rows: Sequence[Any]) -> list[tuple[Any, Any]]:
-        """(group, row) pairs."""
+    def divide(self, rows: Sequence[Any], limit: int) -> list[tuple[Any, Any]]:
+        """(group, row) pairs. A row may belong to `limit` groups."""
         if len(self.funcs) == 1 and not self.multi and self.index is None:
             func = self.funcs[0]
             field = func.code.simple_field
@@ -44,15 +45,17 @@ class Grouping:
                 except (KeyError, TypeError):
                     pass  # some row lacks the field or is no object
             return [(_value_or_null(func, row), row) for row in rows]
-        return [(group, row) for row in rows for group in self._groups_of(row)]
+        return [(group, row) for row in rows for group in self._groups_of(row, limit)]
 
-    def _groups_of(self, row: Any) -> list[Any]:
+    def _groups_of(self, row: Any, limit: int) -> list[Any]:
         choices = [self._choices(_value_or_null(func, row)) for func in self.funcs]
         if self.index is not None:
             values = [value for _, value in self.index.entries(row)]
             choices.append([choice for value in values for choice in self._choices(value)])
         if len(choices) == 1:
             return choices[0]
+        if math.prod(map(len, choices)) > limit:
+            raise too_many_groups(limit)
         return [list(combination) for combination in itertools.product(*choices)]
 
     def _choices(self, value: Any) -> list[Any]:
@@ -68,6 +71,11 @@ class Grouping:
     def from_wire(cls, wire: dict[str, Any]) -> Grouping:
         index = None if wire["index"] is None else IndexValues.from_wire(wire["index"])
         return cls([Func.from_wire(func) for func in wire["by"]], wire["multi"], index)
+
+
+def too_many_groups(limit: int) -> ReqlError:
+    """The error for more groups than an array may have elements."""
+    return ReqlError(ErrorKind.RESOURCE_LIMIT, f"Too many groups (> {limit}).")
 
 
 def _value_or_null(func: Func, row: Any) -> Any:
@@ -143,7 +151,7 @@ class GroupAccumulator:
 
     def feed(self, rows: Sequence[Any]) -> None:
         divided: dict[Any, tuple[Any, list[Any]]] = {}
-        for value, row in self.spec.grouping.divide(rows):
+        for value, row in self.spec.grouping.divide(rows, self.spec.limit):
             key = value if type(value) is str or type(value) is int else sort_key(value)
             entry = divided.get(key)
             if entry is None:
@@ -162,7 +170,7 @@ class GroupAccumulator:
         entry = self.groups.get(key)
         if entry is None:
             if len(self.groups) >= self.spec.limit:
-                raise ReqlError(ErrorKind.RESOURCE_LIMIT, f"Too many groups (> {self.spec.limit}).")
+                raise too_many_groups(self.spec.limit)
             entry = self.groups[key] = (value, self.spec.aggregate.start())
         return entry[1]
 

@@ -19,6 +19,9 @@ from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.values import TableSlice, as_datum
 from photondb.reql.wire import Term
 
+_RAISE = [int(Term.FUNC), [[int(Term.MAKE_ARRAY), []], [int(Term.ERROR)]]]
+"""The default of a filter that raises the error about what is missing: r.error()."""
+
 
 @term(Term.CONTAINS)
 def contains(runtime: Runtime, sequence: Sequence, *required: Value) -> bool:
@@ -36,6 +39,12 @@ def contains(runtime: Runtime, sequence: Sequence, *required: Value) -> bool:
             values.append(as_datum(what))
         except ReqlError as error:
             raise error.blame(position) from None
+    if type(sequence) is not list and len(required) == 1:
+        sequence.check_finite()
+        predicate = funcs[0] if funcs else equality_function(values[0])
+        if not predicate.code.object_body:
+            found = sequence.with_step(FilterStep(predicate, Func.from_wire(_RAISE))).chunks(runtime, 1, 1)
+            return next(found, None) is not None
     for element in elements(runtime, sequence):
         for position, value in enumerate(values):
             if equal(value, element):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
-from collections.abc import Sequence as Rows
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo, TableInfo
@@ -26,7 +25,7 @@ from photondb.reql.parameters import (
 from photondb.reql.registry import term
 from photondb.reql.sources import ScanSource
 from photondb.reql.steps import LocalStep
-from photondb.reql.stream import Stream, apply_step, computed, elements, is_infinite, lists
+from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, computed, elements, is_infinite, lists
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.wire import Term
 
@@ -48,14 +47,23 @@ def outer_join(runtime: Runtime, left: Sequence, right: Sequence, predicate: Con
 def _joined(runtime: Runtime, left: Any, right: Any, predicate: Func, alone: Callable[[Any], list[Row]]) -> Any:
     partners = _Rereadable(runtime, right)
 
-    def join(rows: Rows[Any]) -> list[Row]:
-        out: list[Row] = []
-        for row in rows:
-            pairs = [{"left": row, "right": other} for other in partners if truthy(predicate.call(row, other))]
-            out += pairs or alone(row)
-        return out
+    def join(row: Any) -> list[Row]:
+        pairs = [{"left": row, "right": other} for other in partners if truthy(predicate.call(row, other))]
+        return pairs or alone(row)
 
-    return apply_step(left, LocalStep(join), runtime)
+    def make(runtime: Runtime) -> Iterator[list[Row]]:
+        joined: list[Row] = []
+        for rows in lists(runtime, left):
+            for row in rows:
+                joined += join(row)
+                if len(joined) >= LOCAL_CHUNK_ROWS:
+                    yield joined
+                    joined = []
+        yield joined
+
+    if type(left) is not list and left.grouping is not None:
+        return left.with_step(LocalStep(lambda rows: [pair for row in rows for pair in join(row)]))
+    return computed(runtime, [left], make, infinite=is_infinite(left))
 
 
 class _Rereadable:

@@ -90,6 +90,14 @@ def test_sequences_without_end_are_refused(query: Any) -> None:
     assert "infinite stream" in failure(query).message
 
 
+def test_an_error_of_a_function_is_an_error_for_streams_too() -> None:
+    rows = r.range(3).map(lambda x: {"x": x})
+    assert evaluate(rows.contains(lambda row: row["x"] == 2)) is True
+    assert evaluate(rows.contains({"x": 1})) is True
+    assert evaluate(rows.contains(lambda row: {"x": 5})) is True  # an object is true, and no pattern here
+    assert failure(rows.contains(lambda row: row["y"])).kind == ErrorKind.NON_EXISTENCE
+
+
 def test_distinct_values_stay_within_the_array_limit() -> None:
     assert failure(r.range(5).distinct(), array_limit=4).kind == ErrorKind.RESOURCE_LIMIT
     assert evaluate(r.range(50).map(lambda x: x % 4).distinct(), array_limit=4) == [0, 1, 2, 3]

@@ -131,6 +131,9 @@ def test_groups_stay_within_the_array_limit() -> None:
         "Grouped data over size limit `8`.  Try putting a reduction (like `.reduce` or `.count`) on the end."
     )
     assert evaluate(r.range(9).group(r.row % 2).count(), array_limit=8) == [[0, 5], [1, 4]]
+    crowd = r.expr([{"a": [1, 2, 3], "b": [1, 2, 3]}])
+    assert failure(crowd.group("a", "b", multi=True), array_limit=8).message == "Too many groups (> 8)."
+    assert len(evaluate(crowd.group("a", "b", multi=True), array_limit=9)) == 9
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(-9, 9)), max_size=60))

@@ -43,6 +43,12 @@ def test_a_join_is_an_array_when_its_left_side_is_one() -> None:
     assert failure(LEFT.inner_join(RIGHT, lambda left, right: True), array_limit=8).kind == ErrorKind.RESOURCE_LIMIT
 
 
+def test_groups_are_joined_one_by_one() -> None:
+    groups = r.range(4).group(lambda n: n % 2)
+    assert evaluate(groups.inner_join([1, 2], lambda a, b: a == b).count()) == [[0, 1], [1, 1]]
+    assert evaluate(groups.outer_join([1], lambda a, b: a == b).zip().count()) == [[0, 2], [1, 2]]
+
+
 @pytest.mark.parametrize(
     ("query", "kind", "message"),
     [
