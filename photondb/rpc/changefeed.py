@@ -54,11 +54,14 @@ class FeedStub(RemoteObject, Feed):
         if self._pending is None:
             self._pending = asyncio.create_task(_next_changes(self.remote, self._context, max_changes))
         pending = self._pending
-        await asyncio.wait([pending])
-        self._pending = None
-        if pending.cancelled():
-            raise op_failed("The feed was closed.")
-        return pending.result()
+        try:
+            await asyncio.wait([pending])
+            self._pending = None
+            if pending.cancelled():
+                raise op_failed("The feed was closed.")
+            return pending.result()
+        finally:
+            del pending  # its exception's traceback leads here, and would make a cycle
 
     def drop(self) -> None:
         """Close the feed without waiting."""

@@ -188,6 +188,7 @@ class Link:
     async def _use(self, connection: Connection) -> None:
         """Offer the connection to callers until it is lost."""
         self._connection = connection
+        _log.info("connected to a service", extra={"peer": self._service, "address": str(self._address)})
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(connection)

@@ -32,8 +32,10 @@ async def _with_capnp(main: Coroutine[Any, Any, None]) -> None:
     collector = asyncio.create_task(_collect_garbage())
     try:
         async with capnp.kj_loop():
-            await main
-            gc.collect()  # capabilities that are garbage go while their event loop still runs
+            try:
+                await main
+            finally:
+                gc.collect()  # capabilities that are garbage go while their event loop still runs
     finally:
         collector.cancel()
 
@@ -44,19 +46,24 @@ async def _collect_garbage(
     """Do what Python's automatic collection does, from the loop.
 
     The youngest generation is collected when `young_objects` more objects were made than freed, and the middle one with
-    every tenth of those. All objects are visited at most every `full_every_ms`, and so rarely that this takes no
-    more than `full_share` of the time.
+    every tenth of those. Both are once a second while less happens, so that what garbage holds, a cursor in a peer for
+    instance, is not held for long. All objects are visited at most every `full_every_ms`, and so rarely that it takes
+    no more than `full_share` of the time.
     """
     next_full = time.monotonic() + full_every_ms / 1000
+    quiet_rounds = 0
     while True:
         await asyncio.sleep(every_ms / 1000)
         allocated, young_collections, _ = gc.get_count()
         if allocated < young_objects:
-            continue
-        if time.monotonic() < next_full:
+            quiet_rounds += 1
+            if quiet_rounds * every_ms >= 1000:
+                quiet_rounds = 0
+                gc.collect(1)
+        elif time.monotonic() < next_full:
             gc.collect(1 if young_collections >= 10 else 0)
-            continue
-        started = time.monotonic()
-        gc.collect()
-        ended = time.monotonic()
-        next_full = ended + max(full_every_ms / 1000, (ended - started) / full_share)
+        else:
+            started = time.monotonic()
+            gc.collect()
+            ended = time.monotonic()
+            next_full = ended + max(full_every_ms / 1000, (ended - started) / full_share)

@@ -30,6 +30,8 @@ _OPEN = Method("open")
 _SUBMIT = Method("submit", effects=True)
 _DELIVER = Method("deliver")
 
+_LOST = "The connection to the query service was lost."
+
 _SINK_WINDOW = 16
 """How many deliveries to a gateway are under way at a time."""
 
@@ -59,7 +61,9 @@ class QueryChannelStub(RemoteObject, QueryChannel):
 
     async def submit(self, requests: Sequence[Request]) -> list[Answer]:
         answers: list[Answer] = []
-        for batch in batches(requests):
+        for number, batch in enumerate(batches(requests)):
+            if self._sink.gone.is_set() and self._remote is not None:
+                raise ServiceUnavailable(_LOST, indeterminate=number > 0)
             response = await self.remote.call(_SUBMIT, INTERNAL, requests=write_requests(batch))
             answers += self._sink.assembly.add(response.ok)
         return answers
@@ -69,8 +73,7 @@ class QueryChannelStub(RemoteObject, QueryChannel):
         and not yet answered will not be."""
         await self._sink.gone.wait()
         if self._remote is not None:
-            self.drop()
-            raise ServiceUnavailable("The connection to the query service was lost.")
+            raise ServiceUnavailable(_LOST)
 
 
 class _SinkHandlers(Handlers):

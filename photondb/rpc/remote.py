@@ -40,6 +40,7 @@ class Remote:
     __slots__ = ("_capability", "service")
 
     def __init__(self, capability: Any, service: str) -> None:
+        capability._parent = None  # the message that it came in, which would stay in the memory of both sides
         self._capability = capability
         self.service = service
 
@@ -57,10 +58,12 @@ class Remote:
         for name, value in parameters.items():
             setattr(request, name, value)
         try:
+            promise = request.send()
+            del request  # its memory is not needed while waiting
             if remaining_ms is None:
-                response = await request.send()
+                response = await promise
             else:
-                response = await within(_future(request.send()), remaining_ms)
+                response = await within(_future(promise), remaining_ms)
         except KjException as error:
             raise self._translated(error, method) from None
         except TimeoutError:

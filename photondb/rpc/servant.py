@@ -20,6 +20,7 @@ from photondb.api.context import CallContext
 from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.context import CURRENT, read_context
+from photondb.rpc.deadline import is_cancelled
 from photondb.rpc.errors import DeadlineExceeded, Overloaded, WireError
 
 _log = logging.getLogger(__name__)
@@ -54,8 +55,7 @@ class Call:
     def results(self) -> Any:
         """The builder of the result. Raises CancelledError once the call is cancelled, even where the handler went
         on regardless: pycapnp would write to memory that is free."""
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled():
             raise asyncio.CancelledError
         return self._call.results
 
@@ -167,7 +167,7 @@ def _carry_out(name: str) -> Callable[[Any, Any], Awaitable[None]]:
             CURRENT.set(call.context)
             await _before_deadline(getattr(handlers, name), call, handlers.service)
         except asyncio.CancelledError:
-            if _cancelled():
+            if is_cancelled():
                 raise
             # Something that the handler waited for was cancelled, and not the call: the caller still wants an answer.
             _fail(raw_call, RuntimeError(f"{name} was cancelled from within"), handlers.service, request_id)
@@ -183,40 +183,52 @@ def _carry_out(name: str) -> Callable[[Any, Any], Awaitable[None]]:
 async def _before_deadline(handler: Callable[[Call], Awaitable[None]], call: Call, service: str) -> None:
     """Carry out the call, and cancel it at its deadline. (`asyncio.timeout` would cost a quarter of the call.)"""
     remaining_ms = call.context.remaining_ms()
-    task = asyncio.current_task()
-    if remaining_ms is None or task is None:
+    if remaining_ms is None:
         await handler(call)
         return
-    expired = False
-
-    def expire() -> None:
-        nonlocal expired
-        expired = True
-        task.cancel()
-
-    timer = asyncio.get_running_loop().call_later(remaining_ms / 1000, expire)
+    deadline = _Deadline(remaining_ms)
     try:
         await handler(call)
     except asyncio.CancelledError:
-        if expired and task.uncancel() == 0:
+        if deadline.was_the_reason():
             raise DeadlineExceeded(f"The {service} service did not finish before the deadline.") from None
         raise
     finally:
-        timer.cancel()
+        deadline.disarm()
+
+
+class _Deadline:
+    """Cancels the running task when its time is up.
+
+    No frame of the call has the task in a local variable: the traceback of a cancelled task would close the cycle, and
+    what the call holds would not be freed before the next collection.
+    """
+
+    def __init__(self, remaining_ms: int) -> None:
+        self._expired = False
+        task = asyncio.current_task()
+        assert task is not None
+        self._timer = asyncio.get_running_loop().call_later(remaining_ms / 1000, self._expire, task)
+
+    def _expire(self, task: asyncio.Task[Any]) -> None:
+        self._expired = True
+        task.cancel()
+
+    def was_the_reason(self) -> bool:
+        """Whether the task was cancelled by this deadline, and by nobody else; it counts as not cancelled then."""
+        task = asyncio.current_task()
+        return self._expired and task is not None and task.uncancel() == 0
+
+    def disarm(self) -> None:
+        self._timer.cancel()
 
 
 def _fail(raw_call: Any, error: BaseException, service: str, request_id: str) -> None:
     """Answer with an error, unless the caller has gone. Never raises: what it raised would go to the peer."""
-    if _cancelled():
+    if is_cancelled():
         return
     builder = raw_call.results.init("error")  # as it is, an internal error without a message
     try:
         WireError.of(error, service, request_id).write(builder)
     except Exception:
         _log.exception("an error could not be written")
-
-
-def _cancelled() -> bool:
-    """Whether the running task has been told to stop."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

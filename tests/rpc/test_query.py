@@ -286,8 +286,9 @@ async def test_a_query_service_that_vanishes_ends_the_channel(address: str) -> N
     service.wait()
     with pytest.raises(ServiceUnavailable, match="connection to the query service was lost"):
         await lost
-    with pytest.raises(ReqlError):
+    with pytest.raises(ServiceUnavailable) as caught:
         await channel.submit([request(2, b"now")])
+    assert caught.value.kind is ErrorKind.OP_FAILED  # it was not even sent
 
     service = start_process("query", address)
     channel = await stub.open(INTERNAL, Sink())

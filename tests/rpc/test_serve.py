@@ -211,7 +211,7 @@ async def test_tls(certificate: Path) -> None:
     assert await asyncio.gather(*(stub.echo(b"%d" % i) for i in range(50))) == [[b"%d" % i] for i in range(50)]
     await stub.close()
 
-    wrong_name = ProbeStub(address, ConnectOptions(tls=client_context, reconnect_wait_ms=300))
+    wrong_name = ProbeStub(address, ConnectOptions(tls=client_context, reconnect_wait_ms=1000))
     with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
         await wrong_name.echo()
     await wrong_name.close()
