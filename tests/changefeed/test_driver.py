@@ -79,6 +79,19 @@ def test_what_follows_changes_is_applied_to_the_notices(conn: Any, table: Any) -
     assert list(feed) == [2, 3]
 
 
+def test_a_feed_mapped_together_with_other_sequences_does_not_wait_for_more(conn: Any, table: Any) -> None:
+    feed = r.map(table.changes(), r.range(), lambda change, number: [number, change["new_val"]["id"]]).run(conn)
+    table.insert({"id": "a"}).run(conn)
+    assert feed.next(wait=WAIT_S) == [0, "a"]
+
+
+def test_a_feed_joined_with_a_table(conn: Any, table: Any) -> None:
+    table.insert({"id": 1, "name": "one"}).run(conn)
+    feed = table.changes()["new_val"].eq_join("other", table).run(conn)
+    table.insert({"id": 2, "other": 1}).run(conn)
+    assert feed.next(wait=WAIT_S) == {"left": {"id": 2, "other": 1}, "right": {"id": 1, "name": "one"}}
+
+
 def test_a_feed_with_a_limit_is_a_finite_sequence(conn: Any, table: Any) -> None:
     table.insert({"id": 1}).run(conn)
     feed = table.changes(include_initial=True).limit(1).coerce_to("array")

@@ -12,7 +12,7 @@ from photondb.api.changefeed import DEFAULT_QUEUE_SIZE, FeedRequest
 from photondb.datum.keys import primary_key
 from photondb.datum.types import type_name
 from photondb.reql.effects import Effects
-from photondb.reql.errors import ErrorKind, ReqlError, logic_error
+from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed
 from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
 from photondb.reql.parameters import Datum, Runtime, Value
 from photondb.reql.registry import term
@@ -106,6 +106,8 @@ def _watched_stream(runtime: Runtime, stream: Stream) -> list[Watched]:
         index = source.index
         if index is not None and index.id == ABSENT_INDEX_ID:
             raise runtime.no_index(source.info, index.name)
+        if index is not None and index.geo:
+            raise op_failed(f"Changefeeds on geospatial indexes, such as `{index.name}`, are not supported yet.")
         request = FeedRequest(
             source.info.id,
             source.info.uuid,

@@ -10,7 +10,7 @@ from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.parameters import ConstantOrFunction, Delayed, Func, Function, Runtime, Sequence, Value
 from photondb.reql.registry import term
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, ZipStep
-from photondb.reql.stream import PART_ROWS, apply_step, batches, computed, is_infinite, lists
+from photondb.reql.stream import PART_ROWS, apply_step, batches, computed, feed_notes, is_infinite, lists
 from photondb.reql.values import as_sequence, wrong_type
 from photondb.reql.wire import Term
 
@@ -40,7 +40,9 @@ def map_(runtime: Runtime, sequence: Sequence, second: Value, *rest: Value) -> V
 
     def make(runtime: Runtime) -> Iterator[list[Any]]:
         rows = zip(*(chain.from_iterable(lists(runtime, each)) for each in sequences), strict=False)
-        return batches((func.call(*row) for row in rows), PART_ROWS)
+        # What comes from a changefeed must not wait for more of it.
+        size = 1 if any(map(feed_notes, sequences)) else PART_ROWS
+        return batches((func.call(*row) for row in rows), size)
 
     return computed(runtime, sequences, make, infinite=all(map(is_infinite, sequences)))
 
