@@ -33,7 +33,7 @@ class RpcClient:
         try:
             return await connection.service.call(method, context, **parameters)
         except ConnectionLost:
-            link.forget(connection)
+            link.give_up(connection)
             raise
 
     async def close(self) -> None:

@@ -147,10 +147,11 @@ class Link:
         finally:
             self._waiting.discard(waiting)
 
-    def forget(self, connection: Connection) -> None:
-        """Make no more calls over `connection`, because one has found it lost."""
+    def give_up(self, connection: Connection) -> None:
+        """Make no more calls over `connection`, because one has found it lost: connect again."""
         if self._connection is connection:
             self._connection = None
+        connection.close()
 
     async def close(self) -> None:
         """Close the connection for good."""
@@ -195,8 +196,7 @@ class Link:
         try:
             await connection.wait_lost(self._options.ping_every_ms, self._options.ping_timeout_ms)
         finally:
-            self.forget(connection)
-            connection.close()
+            self.give_up(connection)
 
     def _report(self, problem: str) -> None:
         """Log what is wrong, once until it changes."""
