@@ -9,7 +9,8 @@
 # that travel in Data fields: members are added, never changed, and unknown members are ignored.
 #
 # Conventions
-#   - Terms (ReQL's wire AST) and rows are JSON in UTF-8, as clients send and receive them, inside Data fields.
+#   - Terms (ReQL's wire AST) and rows are JSON in UTF-8, as clients send and receive them, inside Data fields. Integral
+#     numbers of up to 2**53 in magnitude are written without a fraction or exponent (1, not 1.0).
 #   - What belongs to many things at once travels as columns: lists of equal length, entry i of each describing thing i.
 #   - Durations are milliseconds and say so in their names; points in time are microseconds since 1970 UTC.
 #   - Every method but `ping` takes a Context, and its result is a union of the value (`ok`) and an Error (`error`).
