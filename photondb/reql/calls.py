@@ -262,7 +262,7 @@ def _spliced(call: _Call, nodes: list[Node], grouped: bool) -> Run:
         if call.definition.over_sequences and values:
             try:
                 if is_sequence(values[0]):
-                    return call.over(values[0], _mapped_over(call, values[1:]), frame)
+                    return call.over(values[0], _mapped_over(call, values[1:], frame[0].array_limit), frame)
                 values[0] = as_datum(values[0])
                 if not call.takes(values[0]):
                     raise call.refuse(values[0])
@@ -273,11 +273,11 @@ def _spliced(call: _Call, nodes: list[Node], grouped: bool) -> Run:
     return run
 
 
-def _mapped_over(call: _Call, rest: list[Any]) -> Func:
+def _mapped_over(call: _Call, rest: list[Any], array_limit: int) -> Func:
     """The function that applies a term to an element of a sequence, with arguments that have been evaluated."""
     args = [value.to_wire()[:2] if type(value) is Func else literal_term(value) for value in rest]
     body = [int(call.definition.number), [[int(Term.VAR), [1]], *args], {NO_RECURSE: True}]
-    about = {"frames": list(call.path), "literals": call.definition.literals}
+    about = {"frames": list(call.path), "literals": call.definition.literals, "array_limit": array_limit}
     return Func.from_wire([int(Term.FUNC), [[int(Term.MAKE_ARRAY), [1]], body], about])
 
 

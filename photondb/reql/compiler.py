@@ -20,6 +20,7 @@ from photondb.reql.callsite import Run
 from photondb.reql.effects import Effects
 from photondb.reql.errors import CompileError, Frames, ReqlError
 from photondb.reql.function import Frame, Func, FunctionCode
+from photondb.reql.function_runtime import NO_QUERY, FunctionRuntime
 from photondb.reql.parameters import reql_error
 from photondb.reql.profile import profiled
 from photondb.reql.registry import SPECIAL_FORMS, TERMS, arity_text
@@ -239,7 +240,7 @@ def _function_of_shape(
 def compile_function(term: list[Any]) -> Func:
     """The function of a FUNC term that captures nothing, by way of a cache of shapes. Raises CompileError.
 
-    A third element is what `Func.to_wire` adds: {"frames": [...], "literals": ...}.
+    A third element is what `Func.to_wire` adds: {"frames": [...], "literals": ..., "array_limit": ...}.
     """
     about = term[2] if len(term) == 3 else {}
     literals = about.get("literals", False)
@@ -247,23 +248,10 @@ def compile_function(term: list[Any]) -> Func:
     shape = shaper.shape(term[:2])
     body_path = tuple(about.get("frames", (1,)))
     make, size = _function_of_shape(shape, len(shaper.constants), shaper.variables, body_path, literals)
-    frame: Frame = [_NO_RUNTIME, *shaper.constants]
+    limit = about.get("array_limit")
+    frame: Frame = [NO_QUERY if limit is None else FunctionRuntime(limit), *shaper.constants]
     frame.extend([None] * (size - len(frame)))
     return make(frame)
-
-
-class _NoRuntime:
-    """Stands where a function that runs by itself has no query around it: limits, but no services."""
-
-    array_limit = 100_000
-    profile = None
-    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
-
-    def checkpoint(self) -> None:
-        """Functions that run in storage are bounded by the array limit."""
-
-
-_NO_RUNTIME = _NoRuntime()
 
 
 __all__ = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from photondb.reql import shape as shapes
 from photondb.reql.errors import Frames, ReqlError, logic_error
+from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT
 from photondb.reql.wire import Term
 
 if TYPE_CHECKING:
@@ -155,11 +156,14 @@ class Func:
     def to_wire(self) -> list[Any]:
         """The function as a FUNC term that stands for itself. A third element {"frames": [...], "literals": ...} says
         where the body stands in the query that it came from, for the backtraces of its errors, and whether `r.literal`
-        may stand in it."""
+        may stand in it; and "array_limit" how long arrays may be, if that is not as usual."""
         code = self.code
         names = {slot - code.variable_base: number for number, slot in enumerate(code.slots, 1)}
         parameters = list(names.values())
-        about = {"frames": list(code.path), "literals": code.literals}
+        about: dict[str, Any] = {"frames": list(code.path), "literals": code.literals}
+        limit = getattr(self.frame[0], "array_limit", DEFAULT_ARRAY_LIMIT)
+        if limit != DEFAULT_ARRAY_LIMIT:
+            about["array_limit"] = limit
         body = _Writer(self.frame, code.variable_base, names).term(code.shape[2])
         return [int(Term.FUNC), [[int(Term.MAKE_ARRAY), parameters], body], about]
 

@@ -9,6 +9,7 @@ from photondb.datum.errors import DatumError
 from photondb.datum.keys import secondary_key
 from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
+from photondb.reql.uninterrupted import WORK
 
 
 class IndexValues:
@@ -25,11 +26,17 @@ class IndexValues:
         """The values of an index of the catalogue."""
         return cls(Func.from_wire(index.function), index.multi)
 
+    def of(self, document: Any) -> Any:
+        """What the function gives for a document. Raises ReqlError or DatumError."""
+        if self.func.code.simple_field is not None:
+            return self.func.call(document)
+        return WORK.do(self.func.call, document)
+
     def entries(self, document: Any) -> list[tuple[bytes, Any]]:
         """The document's (encoded key, value) pairs. An error of the function, or a value that cannot be a key, gives
         none, as in RethinkDB; equal elements of an array give as many equal pairs."""
         try:
-            value = self.func.call(document)
+            value = self.of(document)
         except (ReqlError, DatumError):
             return []
         found = []

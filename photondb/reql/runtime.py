@@ -26,22 +26,21 @@ from photondb.datum.keys import primary_key
 from photondb.reql import system_tables
 from photondb.reql.configuration import IdentifierFormat
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT, SLICE_SECONDS
+from photondb.reql.memory import MemoryUse
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.profile import Profile
-from photondb.reql.suspend import wait
+from photondb.reql.suspend import may_wait, wait
+from photondb.reql.uninterrupted import WORK
 from photondb.reql.values import Database
 
 T = TypeVar("T")
 
-DEFAULT_ARRAY_LIMIT = 100_000
 DEFAULT_DATABASE = "test"
 """The database of queries that name none and have no run option `db`."""
 ABSENT_INDEX_ID = -1
 """The id of what stands for an index that is not there, in a slice that nobody has read yet."""
 Permission = Literal["read", "write", "config", "connect"]
-
-SLICE_SECONDS = 0.005
-"""How long an evaluation runs before it lets others go on."""
 
 
 class Permit(Protocol):
@@ -122,9 +121,19 @@ class Surroundings(Protocol):
 
 
 class Runtime:
-    """One query's run."""
+    """One query's run. `memory` is what it may take, None for as much as there is."""
 
-    __slots__ = ("_slice_end", "array_limit", "context", "options", "permit", "profile", "service", "storage")
+    __slots__ = (
+        "_slice_end",
+        "array_limit",
+        "context",
+        "memory",
+        "options",
+        "permit",
+        "profile",
+        "service",
+        "storage",
+    )
 
     def __init__(
         self,
@@ -132,6 +141,7 @@ class Runtime:
         context: CallContext = INTERNAL,
         options: dict[str, Any] | None = None,
         permit: Permit | None = None,
+        memory: MemoryUse | None = None,
     ) -> None:
         self.service = service
         self.storage = service.storage
@@ -140,19 +150,29 @@ class Runtime:
         self.array_limit = self.options.get("array_limit", DEFAULT_ARRAY_LIMIT)
         self.permit = permit
         self.profile: Profile | None = None
+        self.memory = memory
         self._slice_end = 0.0
 
-    def checkpoint(self) -> None:
-        """Let other work go on when this query has run for a while, and end it when its time is up. To be called
-        from every loop that may be long."""
-        now = time.monotonic()
-        if now < self._slice_end:
+    def checkpoint(self, elements: int = 1) -> None:
+        """Let other work go on when this query has run for a while, and end it when its time is up or it takes too
+        much memory. To be called from every loop, for so many elements at a time."""
+        if time.monotonic() >= self._slice_end:
+            self._end_slice(elements)
+
+    def _end_slice(self, elements: int) -> None:
+        if WORK.limited:
+            WORK.spend(elements)
             return
         deadline = self.context.deadline
-        if deadline is not None and now > deadline:
+        if deadline is not None and time.monotonic() > deadline:
             raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
         if self._slice_end:
-            wait(asyncio.sleep(0))
+            if self.memory is not None:
+                self.memory.stop()
+            if may_wait():
+                wait(asyncio.sleep(0))
+        if self.memory is not None:
+            self.memory.start()
         self._slice_end = time.monotonic() + SLICE_SECONDS
 
     # --- the catalogue

@@ -45,8 +45,8 @@ class ComputedSource:
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         for values in self.make(runtime):
             for start in range(0, len(values), rows):
-                runtime.checkpoint()
                 part = values if len(values) <= rows else values[start : start + rows]
+                runtime.checkpoint(len(part))
                 for step in steps:
                     part = step.apply(part)
                 if limit is not None:

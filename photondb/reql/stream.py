@@ -214,7 +214,7 @@ def computed(
         return Stream(ComputedSource(make), infinite=infinite, feed=united_notes(list(map(feed_notes, origins))))
     out: list[Any] = []
     for rows in make(runtime):
-        runtime.checkpoint()
+        runtime.checkpoint(len(rows))
         out.extend(rows)
         check_array_size(len(out), runtime.array_limit)
     return out
@@ -228,13 +228,13 @@ def batches(rows: Iterator[Any], size: int = LOCAL_CHUNK_ROWS) -> Iterator[list[
 
 def parts(values: list[Any], runtime: Runtime, size: int = PART_ROWS) -> Iterator[list[Any]]:
     """An array in parts, with a look at the clock before each: short arrays within long ones add up, too."""
-    runtime.checkpoint()
+    runtime.checkpoint(min(len(values), size))
     if len(values) <= size:
         yield values
         return
     for start in range(0, len(values), size):
         yield values[start : start + size]
-        runtime.checkpoint()
+        runtime.checkpoint(size)
 
 
 def lists(runtime: Runtime, value: Any) -> Iterator[list[Any]]:
@@ -258,7 +258,7 @@ def apply_step(value: Any, step: Step, runtime: Runtime) -> list[Any] | Stream:
         return sequence.with_step(step)  # type: ignore[union-attr]
     size = 1 if type(step) is ConcatMapStep else PART_ROWS  # each element may become very many
     if len(sequence) <= size:
-        runtime.checkpoint()
+        runtime.checkpoint(len(sequence))
         result = step.apply(sequence)
         check_array_size(len(result), runtime.array_limit)
         return result

@@ -18,6 +18,13 @@ POOL_SIZE = 256
 """Idle greenlets kept for later evaluations; making one costs ten times as much as using one again."""
 
 _pool: list[Any] = []
+_turns = 0
+
+
+class _Stack(greenlet):  # type: ignore[misc]
+    """What evaluations run on. `calling` is true while it runs the beginning of something that it will wait for."""
+
+    calling = False
 
 
 class _Suspended:
@@ -49,19 +56,35 @@ class _Suspended:
 
 def wait(awaitable: Awaitable[T]) -> T:
     """The awaitable's result, from synchronous code inside an evaluation. Raises what the awaitable raises."""
+    me = getcurrent()
     generator: Any = awaitable.__await__()
     result: T
+    me.calling = True
     try:
         future = generator.send(None)
     except StopIteration as done:
         result = done.value
         return result
-    parent = getcurrent().parent
+    finally:
+        me.calling = False
+    parent = me.parent
     if parent is None:
         generator.close()
         raise RuntimeError("wait() was called outside of an evaluation")
     result = parent.switch(_Suspended(generator, future))
     return result
+
+
+def turns() -> int:
+    """How often an evaluation has begun or gone on: as long as that stays the same, only one has been running."""
+    return _turns
+
+
+def may_wait() -> bool:
+    """Whether this is the code of an evaluation, which may be suspended: neither a plain coroutine nor the beginning of
+    one that an evaluation waits for, whose code counts on not being interrupted between two of its own waits."""
+    me = getcurrent()
+    return type(me) is _Stack and not me.calling
 
 
 class _Finished:
@@ -109,11 +132,13 @@ class Evaluation:
 
     def begin(self, function: Callable[..., Any], *args: Any) -> Evaluation:
         """Start `function(*args)`; returns itself."""
+        global _turns
+        _turns += 1
         if _pool:
             self._greenlet = _pool.pop()
             self._greenlet.parent = getcurrent()
         else:
-            self._greenlet = greenlet(_work)
+            self._greenlet = _Stack(_work)
             self._greenlet.switch()
         self._note(self._greenlet.switch(self, function, args))
         return self
@@ -135,14 +160,17 @@ class Evaluation:
 
     async def complete(self) -> Any:
         """Wait for what the evaluation waits for until it is finished, and return its result."""
+        global _turns
         running = self._greenlet
         while type(self.state) is _Suspended:
             try:
                 value = await self.state
             except BaseException as error:
+                _turns += 1
                 running.parent = getcurrent()
                 self._note(running.throw(error))
             else:
+                _turns += 1
                 running.parent = getcurrent()
                 self._note(running.switch(value))
         return self.result()

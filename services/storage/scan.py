@@ -19,6 +19,7 @@ from photondb.reql.aggregates import Count
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.pipeline import Pipeline
+from photondb.reql.suspend import Evaluation
 from services.storage.indexes import Index
 from services.storage.rocks import Store, StoreError
 from services.storage.tables import Table
@@ -119,7 +120,7 @@ class ScanRun:
                 found += block
                 count = len(found)
             else:
-                chunk = self._pipeline.feed(block)
+                chunk = await self._feed(self._pipeline, block)
                 assert chunk is not None
                 if chunk:
                     chunks.append(chunk)
@@ -158,7 +159,7 @@ class ScanRun:
             block = self._read(MAX_BLOCK_ROWS)
             self._learn(block)
             if block:
-                pipeline.feed(block)
+                await self._feed(pipeline, block)
             if perf_counter() > slice_end:
                 await self._give_way()
                 slice_end = perf_counter() + SLICE_S
@@ -233,12 +234,25 @@ class ScanRun:
         if self._index is not None or self._ranges:
             self._view.pin()
 
+    async def _feed(self, pipeline: Pipeline, block: list[bytes]) -> Chunk | None:
+        """Put documents through the pushed-down part of the query. A function that takes long lets others go on."""
+        evaluation = Evaluation().begin(pipeline.feed, block)
+        if evaluation.finished:
+            return evaluation.result()  # type: ignore[no-any-return]
+        self._keep_view()
+        chunk: Chunk | None = await evaluation.complete()
+        self._check_aborted()
+        return chunk
+
     async def _give_way(self) -> None:
         self._keep_view()
         deadline = self._context.deadline
         if deadline is not None and time.monotonic() > deadline:
             raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
         await asyncio.sleep(0)
+        self._check_aborted()
+
+    def _check_aborted(self) -> None:
         if self._aborted:
             raise ReqlError(ErrorKind.OP_FAILED, "The scan was ended before it was done.")
 

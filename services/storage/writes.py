@@ -19,6 +19,7 @@ from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number, type_name
 from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
+from photondb.reql.uninterrupted import WORK
 from services.storage.commit import Commit
 from services.storage.tables import Table
 
@@ -61,10 +62,14 @@ class Statement:
     def run(self, commit: Commit) -> bool:
         """Carry out what was prepared, until the commit is full. Returns whether the statement is done."""
         position = self._start
+        calls_functions = self.write.function or type(self.write.conflict) is Func or self.table.write_hook
         for key in self._keys:
             if type(key) is bytes:
                 try:
-                    self._apply(commit, key, position)
+                    if calls_functions:
+                        WORK.do(self._apply, commit, key, position)
+                    else:
+                        self._apply(commit, key, position)
                 except (ReqlError, DatumError) as error:
                     self._fail(commit.documents[self.table.document_prefix + key], error.message)
             else:

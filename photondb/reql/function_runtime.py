@@ -1,0 +1,43 @@
+"""What functions run in that are evaluated by themselves, without their query: in storage, and for changefeeds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from photondb.reql.memory import check_process
+from photondb.reql.suspend import may_wait, wait
+from photondb.reql.uninterrupted import WORK
+
+DEFAULT_ARRAY_LIMIT = 100_000
+
+SLICE_SECONDS = 0.005
+"""How long an evaluation runs before it lets others go on."""
+
+
+class FunctionRuntime:
+    """Stands where a function has no query around it: limits, but no services."""
+
+    __slots__ = ("_slice_end", "array_limit")
+
+    profile = None
+    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+
+    def __init__(self, array_limit: int = DEFAULT_ARRAY_LIMIT) -> None:
+        self.array_limit = array_limit
+        self._slice_end = 0.0
+
+    def checkpoint(self, elements: int = 1) -> None:
+        """As `Runtime.checkpoint`, but there is no time limit: whoever waits for the value has one."""
+        if WORK.limited:
+            WORK.spend(elements)
+        if time.monotonic() < self._slice_end:
+            return
+        check_process()
+        if may_wait():
+            wait(asyncio.sleep(0))
+        self._slice_end = time.monotonic() + SLICE_SECONDS
+
+
+NO_QUERY = FunctionRuntime()
