@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +97,18 @@ class Sink:
 @pytest.fixture
 def address(tmp_path: Path) -> str:
     return f"unix:{tmp_path}/query"
+
+
+@contextmanager
+def process(role: str, address: str) -> Iterator[subprocess.Popen[bytes]]:
+    """This file as a process of its own."""
+    command = [sys.executable, "-m", "tests.rpc.test_query", role, address]
+    child = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
 
 
 @asynccontextmanager
@@ -261,12 +273,10 @@ async def test_a_channel_that_ends_is_closed_in_the_service(address: str, how: s
 async def test_a_gateway_that_vanishes_frees_its_channel(address: str) -> None:
     query = Query()
     async with served(query_servant(query), address):
-        gateway = start_process("gateway", address)
-        while not query.channels or not query.channels[0].batches:
-            await asyncio.sleep(0.01)
-        sink = query.channels[0].sink
-        gateway.kill()
-        gateway.wait()
+        with process("gateway", address):
+            while not query.channels or not query.channels[0].batches:
+                await asyncio.sleep(0.01)
+            sink = query.channels[0].sink
         while query.channels:
             await asyncio.sleep(0.005)
         await sink.deliver([Answer(1, 1, b"anybody?")])  # finds out, but does not wait for it
@@ -277,25 +287,21 @@ async def test_a_gateway_that_vanishes_frees_its_channel(address: str) -> None:
 
 @rpc_test
 async def test_a_query_service_that_vanishes_ends_the_channel(address: str) -> None:
-    service = start_process("query", address)
     stub = QueryStub(address)
-    channel = await stub.open(INTERNAL, Sink())
-    lost = asyncio.create_task(channel.wait_closed())
-    assert await channel.submit([request(1, b"now")]) == [Answer(1, 1, b"now")]
-    os.kill(service.pid, signal.SIGKILL)
-    service.wait()
-    with pytest.raises(ServiceUnavailable, match="connection to the query service was lost"):
-        await lost
-    with pytest.raises(ServiceUnavailable) as caught:
-        await channel.submit([request(2, b"now")])
-    assert caught.value.kind is ErrorKind.OP_FAILED  # it was not even sent
-
-    service = start_process("query", address)
-    channel = await stub.open(INTERNAL, Sink())
-    assert await channel.submit([request(3, b"now")]) == [Answer(3, 3, b"now")]
-    await stub.close()
-    service.kill()
-    service.wait()
+    with process("query", address) as service:
+        channel = await stub.open(INTERNAL, Sink())
+        lost = asyncio.create_task(channel.wait_closed())
+        assert await channel.submit([request(1, b"now")]) == [Answer(1, 1, b"now")]
+        os.kill(service.pid, signal.SIGKILL)
+        with pytest.raises(ServiceUnavailable, match="connection to the query service was lost"):
+            await lost
+        with pytest.raises(ServiceUnavailable) as caught:
+            await channel.submit([request(2, b"now")])
+        assert caught.value.kind is ErrorKind.OP_FAILED  # it was not even sent
+    with process("query", address):
+        channel = await stub.open(INTERNAL, Sink())
+        assert await channel.submit([request(3, b"now")]) == [Answer(3, 3, b"now")]
+        await stub.close()
 
 
 @rpc_test
@@ -323,13 +329,6 @@ async def test_a_batch_that_is_lost_is_indeterminate(address: str) -> None:
         await submit
     assert caught.value.kind is ErrorKind.OP_INDETERMINATE
     await stub.close()
-
-
-def start_process(role: str, address: str) -> subprocess.Popen[bytes]:
-    """This file as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.rpc.test_query", role, address], cwd=Path(__file__).parents[2]
-    )
 
 
 async def hold_a_channel(address: str) -> None:
