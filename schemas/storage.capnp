@@ -57,7 +57,7 @@ struct CatalogueResult {
     ok @0 :Common.Payload;
     # A JSON object: "version" grows with each change; "databases" is a list of {"uuid", "name"}; "tables" a list of
     # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook"}, and each of "indexes" is
-    # {"id", "name", "function", "multi", "geo", "ready"}. Functions are terms.
+    # {"id", "name", "function", "multi", "geo", "ready"}. Functions are terms. "node_id" is the id of the storage node.
 
     error @1 :Common.Error;
   }

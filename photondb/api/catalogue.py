@@ -53,11 +53,15 @@ class DatabaseInfo(msgspec.Struct, frozen=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """All databases by name, and all tables by (database name, table name). `version` grows with each change."""
+    """All databases by name, and all tables by (database name, table name). `version` grows with each change.
+
+    `node_id` is the id of the storage node, for as long as its data lives: users see it as the server's.
+    """
 
     version: int
     databases: dict[str, DatabaseInfo]
     tables: dict[tuple[str, str], TableInfo]
+    node_id: str = ""
 
     def tables_of(self, database: str) -> list[TableInfo]:
         """The tables of a database, sorted by name."""

@@ -13,6 +13,7 @@ class _CatalogueMessage(msgspec.Struct):
     version: int
     databases: list[DatabaseInfo]
     tables: list[TableInfo]
+    node_id: str = ""
 
 
 _decode_catalogue = msgspec.json.Decoder(_CatalogueMessage).decode
@@ -21,7 +22,8 @@ _decode_change = msgspec.json.Decoder(CatalogueChange).decode
 
 def write_catalogue(catalogue: Catalogue) -> bytes:
     """A catalogue as JSON."""
-    message = _CatalogueMessage(catalogue.version, list(catalogue.databases.values()), list(catalogue.tables.values()))
+    databases, tables = list(catalogue.databases.values()), list(catalogue.tables.values())
+    message = _CatalogueMessage(catalogue.version, databases, tables, catalogue.node_id)
     return msgspec.json.encode(message)
 
 
@@ -32,6 +34,7 @@ def read_catalogue(blob: bytes) -> Catalogue:
         message.version,
         {database.name: database for database in message.databases},
         {(table.database, table.name): table for table in message.tables},
+        message.node_id,
     )
 
 

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import time
-import uuid
 import weakref
 from collections.abc import Coroutine
 from typing import Any
@@ -45,8 +44,8 @@ class Query:
         self.access = Access(auth)
         self.plans = PlanCache()
         self.channels: weakref.WeakSet[Channel] = weakref.WeakSet()
-        self.server_id = str(uuid.uuid4())
-        self.server_name = f"{socket.gethostname()}_{self.server_id[:3]}"
+        self.server_id = ""
+        self.server_name = socket.gethostname()
         self.catalogue = Catalogue(version=-1, databases={}, tables={})
         self._subscription: Subscription | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -109,6 +108,9 @@ class Query:
     def _learn(self, catalogue: Catalogue) -> Catalogue:
         if catalogue.version >= self.catalogue.version:
             self.catalogue = catalogue
+            if catalogue.node_id != self.server_id:
+                self.server_id = catalogue.node_id
+                self.server_name = f"{socket.gethostname()}_{self.server_id[:3]}"
         return catalogue
 
     def _catalogue_changed(self, message: BusMessage) -> None:

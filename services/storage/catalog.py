@@ -51,10 +51,11 @@ _TABLE = layout.META + b"t"
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """The catalogue's version, the next table id, and the next index id of each table that ever had an index."""
+    """The catalogue's version, the next table id, and the node's id, which is made once with the store."""
 
     version: int = 0
     next_table: int = 1
+    node_id: str = ""
 
 
 class TableRecord(msgspec.Struct, frozen=True):
@@ -76,7 +77,10 @@ class State:
         """What others see of it."""
         infos = [record.info for record in self.tables.values()]
         return Catalogue(
-            self.counters.version, dict(self.databases), {(info.database, info.name): info for info in infos}
+            self.counters.version,
+            dict(self.databases),
+            {(info.database, info.name): info for info in infos},
+            self.counters.node_id,
         )
 
     def find(self, database: str, name: str) -> TableRecord:
@@ -132,8 +136,13 @@ class Outcome:
 def first_state() -> Outcome:
     """The catalogue of a new store."""
     databases = [DatabaseInfo(SYSTEM_DATABASE_UUID, SYSTEM_DATABASE), DatabaseInfo(str(uuid.uuid4()), FIRST_DATABASE)]
-    state = State(Counters(version=1), {database.name: database for database in databases})
-    return Outcome(state, databases=databases)
+    counters = Counters(version=1, node_id=str(uuid.uuid4()))
+    return Outcome(State(counters, {database.name: database for database in databases}), databases=databases)
+
+
+def with_node_id(state: State) -> Outcome:
+    """The catalogue of a store from before nodes had ids, with an id."""
+    return Outcome(_replaced(state, counters=msgspec.structs.replace(state.counters, node_id=str(uuid.uuid4()))))
 
 
 def load(store: Store) -> State | None:

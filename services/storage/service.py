@@ -83,8 +83,8 @@ class Storage(StorageApi):
         self._path.follow(self._publisher.commit)
         self._builder = IndexBuilder(store, self._finish_index)
         state = catalog.load(store)
-        if state is None:
-            first = catalog.first_state()
+        if state is None or not state.counters.node_id:
+            first = catalog.first_state() if state is None else catalog.with_node_id(state)
             batch = Batch()
             first.write_to(batch, store)
             store.write(batch)

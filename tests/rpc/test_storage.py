@@ -60,6 +60,7 @@ CATALOGUE = Catalogue(
             2, "t2", "b", "test", "name", "soft", (IndexInfo(5, "i", IS_TRUE, True, True, True),), ADD_ONE
         ),
     },
+    "node 1",
 )
 
 ROWS = [b'{"id":%d}' % number for number in range(10)]

@@ -46,6 +46,36 @@ def test_new_store_has_the_database_test_and_the_system_database() -> None:
     assert catalogue.tables == {}
 
 
+async def test_node_keeps_its_id(node: Node, tmp_path: Path) -> None:
+    node_id = (await node.storage.catalogue(INTERNAL)).node_id
+    await node.table("documents")
+    assert len(node_id) == 36
+    await node.stop()
+    await node.start()
+    assert (await node.storage.catalogue(INTERNAL)).node_id == node_id
+    other = Node(tmp_path / "other")
+    await other.start()
+    assert (await other.storage.catalogue(INTERNAL)).node_id != node_id
+    await other.stop()
+
+
+async def test_node_from_before_ids_is_given_one(node: Node) -> None:
+    await node.stop()
+    store = Store.open(node.path)
+    state = catalog.load(store)
+    assert state is not None
+    batch = Batch()
+    batch.put(layout.META + b"c", b'{"version":%d,"next_table":1}' % state.counters.version)
+    store.write(batch)
+    store.close()
+    await node.start()
+    node_id = (await node.storage.catalogue(INTERNAL)).node_id
+    assert node_id
+    await node.stop()
+    await node.start()
+    assert (await node.storage.catalogue(INTERNAL)).node_id == node_id
+
+
 @pytest.mark.parametrize(
     ("before", "change", "message"),
     [
