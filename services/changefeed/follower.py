@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from time import perf_counter
 from typing import Any, Protocol
 
 from photondb.api.catalogue import TableInfo
@@ -32,6 +34,12 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.25
 """How long to wait before storage is asked again when it did not answer."""
+
+SLICE_S = 0.005
+"""How long feeds are told of changes before other work has its turn."""
+
+MAX_BACKLOG_RECORDS = 10_000
+"""When so many records wait to be told of, no more are read from the log, and messages are left to be read from it."""
 
 
 def aborted() -> ReqlError:
@@ -68,6 +76,11 @@ class TableFollower:
         self._failed = failed
         self._error: ReqlError | None = None
         self._sequencers: dict[int, ShardSequencer] = {}
+        self._backlog: deque[Row] = deque()
+        self._told: list[int] = []  # for each shard the last record that feeds were told of
+        self._telling = False
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._indexes: dict[int, Index] = {}
         self._asking: set[int] = set()
         self._ask_running = False
@@ -90,7 +103,9 @@ class TableFollower:
     async def _start(self) -> None:
         subject = CHANGES_SUBJECT.format(table_uuid=self.info.uuid, shard="*")
         self._subscription = await self._bus.subscribe(subject, self._message)
-        for shard, sequence in enumerate(await self.log_position()):
+        positions = await self.log_position()
+        self._told = positions.copy()
+        for shard, sequence in enumerate(positions):
             self._carry_out(shard, self._sequencer(shard).position_known(sequence))
 
     async def stop(self) -> None:
@@ -114,7 +129,7 @@ class TableFollower:
 
     def delivered(self) -> list[int]:
         """The sequence of the last record of each shard that the router was told of."""
-        return [self._sequencers[shard].delivered for shard in range(len(self._sequencers))]
+        return self._told
 
     async def log_position(self) -> list[int]:
         """The sequence of the last record of each shard. Raises TableGone or ReqlError."""
@@ -169,7 +184,7 @@ class TableFollower:
     # --- events and instructions
 
     def _message(self, message: BusMessage) -> None:
-        if self._error is not None:
+        if self._error is not None or not self._has_room.is_set():
             return
         try:
             batch = decode_change_batch(message.payload)
@@ -191,7 +206,11 @@ class TableFollower:
         for instruction in instructions:
             match instruction:
                 case Deliver(records):
-                    self._deliver(shard, records)
+                    self._backlog.extend(Row(shard, record) for record in records)
+                    if len(self._backlog) > MAX_BACKLOG_RECORDS:
+                        self._has_room.clear()
+                    if not self._telling:
+                        self._tell()
                 case ReadLog(after, limit):
                     self.spawn(self._guarded(self._read(shard, after, limit)))
                 case AskPosition():
@@ -205,13 +224,26 @@ class TableFollower:
                     log.error("a table cannot be followed", extra={"table": self.info.uuid, "reason": reason})
                     self.fail(aborted())
 
-    def _deliver(self, shard: int, records: Sequence[LogRecord]) -> None:
+    def _tell(self) -> None:
+        """Tell the router of what waits, for a while; then again in the loop's next turn."""
+        self._telling = False
+        end = perf_counter() + SLICE_S
         try:
-            for record in records:
-                self.router.dispatch(Row(shard, record))
+            while self._backlog and self._error is None:
+                row = self._backlog.popleft()
+                self.router.dispatch(row)
+                self._told[row.shard] = row.sequence
+                if perf_counter() > end:
+                    break
         except Exception:
             log.exception("a change could not be told of", extra={"table": self.info.uuid})
             self.fail(aborted())
+        if len(self._backlog) <= MAX_BACKLOG_RECORDS and not self._has_room.is_set():
+            self._has_room.set()
+            self.check()  # for the messages that were left
+        if self._backlog and self._error is None:
+            self._telling = True
+            asyncio.get_running_loop().call_soon(self._tell)
 
     def _retry_later(self, shard: int) -> None:
         def retry() -> None:
@@ -238,6 +270,7 @@ class TableFollower:
 
     async def _read(self, shard: int, after: int, limit: int) -> None:
         sequencer = self._sequencers[shard]
+        await self._has_room.wait()
         try:
             instructions = sequencer.log_read(await self.read_log(shard, after, limit))
         except TableGone:

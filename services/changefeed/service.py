@@ -146,13 +146,16 @@ class Changefeed(ChangefeedApi):
     async def _check_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._check_interval_s)
-            if self._followers:
-                self._check()
+            self._check_positions()
 
-    def _check(self) -> None:
-        """Something may have been missed: ask storage."""
+    def _check_positions(self) -> None:
+        """Ask storage whether commits were missed."""
         for follower in list(self._followers.values()):
             follower.check()
+
+    def _check(self) -> None:
+        """Ask storage for all that may have been missed."""
+        self._check_positions()
         self._in_background(self._refresh_catalogue())
 
     # --- the catalogue

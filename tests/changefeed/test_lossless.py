@@ -132,6 +132,9 @@ def seed(request: pytest.FixtureRequest) -> int:
 async def unreliable(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Suite]:
     """A suite in which the bus loses, repeats and reorders messages and storage often does not answer."""
     monkeypatch.setattr(follower, "RETRY_S", 0.002)
+    if seed % 2:  # feeds are told of one change at a time, and messages that come meanwhile are dropped
+        monkeypatch.setattr(follower, "SLICE_S", 0.0)
+        monkeypatch.setattr(follower, "MAX_BACKLOG_RECORDS", 5)
     suite = Suite(tmp_path, FaultyBus(random.Random(seed)), UnreliableStorage)
     await suite.start()
     yield suite
