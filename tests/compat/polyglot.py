@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.running_suite import RunningSuite
@@ -18,6 +19,26 @@ from tests.running_suite import RunningSuite
 ROOT = Path(__file__).resolve().parents[2]
 POLYGLOT = ROOT.parent / "shared" / "polyglot"
 FLOOR = Path(__file__).with_name("polyglot_floor.txt")
+
+
+def floor() -> int:
+    """How many tests must pass."""
+    return int(FLOOR.read_text())
+
+
+def run(directory: Path, *, processes: bool, options: Sequence[str] = ()) -> int:
+    """Run the tests, `directory` being for data and the report. Returns how many passed; raises RuntimeError when they
+    did not run to the end."""
+    report = directory / "report.json"
+    with RunningSuite(directory / "data", processes=processes) as suite:
+        command = [sys.executable, POLYGLOT / "polyglot.py", "--port", str(suite.driver_port)]
+        status = subprocess.run(
+            [*command, "--json", report, "--fail-under", "0", *options, POLYGLOT / "tests"]
+        ).returncode
+    if status != 0 or not report.exists():
+        raise RuntimeError(f"the language tests ended with exit status {status}")
+    passed: int = json.loads(report.read_text())["passed"]
+    return passed
 
 
 def main() -> int:
@@ -30,17 +51,13 @@ def main() -> int:
         print(f"left out: the language tests are not here ({POLYGLOT.relative_to(ROOT.parent)} does not exist)")
         return 0
     with tempfile.TemporaryDirectory(prefix="photondb-polyglot-") as directory:
-        report = Path(directory, "report.json")
-        with RunningSuite(Path(directory, "data"), processes=arguments.processes) as suite:
-            command = [sys.executable, POLYGLOT / "polyglot.py", "--port", str(suite.driver_port)]
-            options = ["--json", report, "--fail-under", "0", *arguments.options, POLYGLOT / "tests"]
-            status = subprocess.run([*command, *options]).returncode
-        if not report.exists():
-            return status or 2
-        passed = json.loads(report.read_text())["passed"]
-    floor = int(FLOOR.read_text())
-    print(f"at least {floor} must pass: {'well' if passed >= floor else 'that is too few'}")
-    return status or int(passed < floor)
+        try:
+            passed = run(Path(directory), processes=arguments.processes, options=arguments.options)
+        except RuntimeError as error:
+            print(error)
+            return 2
+    print(f"at least {floor()} must pass: {'well' if passed >= floor() else 'that is too few'}")
+    return int(passed < floor())
 
 
 if __name__ == "__main__":
