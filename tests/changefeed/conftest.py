@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import settings
 
 from photondb.api.catalogue import CatalogueChange, CreateIndex, CreateTable, DropTable, TableInfo
 from photondb.api.changefeed import Feed, FeedRequest
@@ -19,6 +20,9 @@ from services.changefeed.service import Changefeed
 from services.storage.service import Storage
 from tests.changefeed.faulty_bus import FaultyBus
 from tests.storage.language import term
+
+settings.register_profile("changefeed", deadline=None)
+settings.load_profile("changefeed")
 
 WHOLE = (KeyRange(),)
 
