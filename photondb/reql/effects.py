@@ -14,11 +14,17 @@ class Effects(enum.IntFlag):
     READS = 4  # reads tables or the catalogue
     WRITES = 8  # writes documents or changes the catalogue
     ENDLESS = 16  # may go on without end, so that only a query's time limit can stop it
+    ROUNDED = 32  # geometry: another machine, or another release, may round otherwise
 
     @property
     def deterministic(self) -> bool:
         """Whether evaluating twice in one query gives the same value. RethinkDB counts reads as not deterministic."""
         return not self & (Effects.NONDETERMINISTIC | Effects.READS | Effects.WRITES)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether evaluating it anywhere, today or in a year, gives the same value."""
+        return self.deterministic and not self & (Effects.NOW | Effects.ROUNDED)
 
     @property
     def pushable(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo
@@ -32,15 +33,19 @@ class IndexValues:
             return self.func.call(document)
         return WORK.do(self.func.call, document)
 
-    def entries(self, document: Any) -> list[tuple[bytes, Any]]:
-        """The document's (encoded key, value) pairs. An error of the function, or a value that cannot be a key, gives
-        none, as in RethinkDB; equal elements of an array give as many equal pairs."""
+    def elements(self, document: Any) -> Sequence[Any]:
+        """The document's values. An error of the function gives none, as in RethinkDB."""
         try:
             value = self.of(document)
         except (ReqlError, DatumError):
-            return []
+            return ()
+        return value if self.multi and type(value) is list else (value,)
+
+    def entries(self, document: Any) -> list[tuple[bytes, Any]]:
+        """The document's (encoded key, value) pairs. A value that cannot be a key gives none; equal elements of an
+        array give as many equal pairs."""
         found = []
-        for element in value if self.multi and type(value) is list else (value,):
+        for element in self.elements(document):
             try:
                 found.append((secondary_key(element), element))
             except DatumError:

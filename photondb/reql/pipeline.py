@@ -41,7 +41,7 @@ class Pipeline:
         self.steps = tuple(steps)
         self.accumulator: Accumulator | None = None if aggregate is None else aggregate.start()
         self.remaining = limit
-        self.filters_only = all(type(step) is FilterStep for step in self.steps)
+        self.filters_only = all(isinstance(step, FilterStep) for step in self.steps)
         self.needed = self._needed_fields(aggregate)
         self.decode = loads_stored if self.needed is None else field_decoder(self.needed)
 
@@ -113,9 +113,7 @@ class Pipeline:
         values: list[Any] = list(map(self.decode, rows))
         for step in self.steps:
             assert isinstance(step, FilterStep)
-            keep = step.selector()
-            pairs = [(raw, value) for raw, value in zip(kept, values, strict=True) if keep(value)]
-            kept, values = [raw for raw, _ in pairs], [value for _, value in pairs]
+            kept, values = step.select(kept, values)
         if isinstance(self.accumulator, TopRows):
             self.accumulator.feed_keyed(self.accumulator.ordering.keys(values), kept)
             return None

@@ -58,6 +58,12 @@ class FilterStep:
         keep = self.selector()
         return [row for row in rows if keep(row)]
 
+    def select(self, raws: Sequence[bytes], rows: Sequence[Any]) -> tuple[list[bytes], list[Any]]:
+        """The rows to keep, as they were read and as values."""
+        keep = self.selector()
+        pairs = [(raw, row) for raw, row in zip(raws, rows, strict=True) if keep(row)]
+        return [raw for raw, _ in pairs], [row for _, row in pairs]
+
     def selector(self) -> Callable[[Any], bool]:
         """A function that says whether to keep a row."""
         func = self.func
@@ -325,6 +331,8 @@ def steps_to_wire(steps: Sequence[Step]) -> list[dict[str, Any]]:
 
 def steps_from_wire(wire: list[dict[str, Any]]) -> list[Step]:
     """The steps that `steps_to_wire` wrote."""
+    from photondb.reql.geo_steps import IntersectingStep, NearbyStep
+
     steps: list[Step] = []
     for entry in wire:
         if "filter" in entry:
@@ -340,6 +348,10 @@ def steps_from_wire(wire: list[dict[str, Any]]) -> list[Step]:
             steps.append(ConcatMapStep(Func.from_wire(entry["concat_map"])))
         elif "zip" in entry:
             steps.append(ZipStep())
+        elif "intersecting" in entry:
+            steps.append(IntersectingStep.from_wire(entry))
+        elif "nearby" in entry:
+            steps.append(NearbyStep.from_wire(entry))
         else:
             raise logic_error(f"Unknown pipeline step: {sorted(entry)}.")
     return steps

@@ -12,7 +12,6 @@ import orjson
 
 from photondb.api.catalogue import IndexInfo
 from photondb.datum.binary import binary_bytes, make_binary
-from photondb.reql.effects import Effects
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.function import Func
 from photondb.reql.javascript_text import function_text
@@ -34,7 +33,7 @@ def field_term(name: str) -> list[Any]:
 
 def require_deterministic(func: Func, whose: str) -> None:
     """Raise for a function that may give another value when it is called again, today or in a year."""
-    if not func.code.effects.deterministic or func.code.effects & Effects.NOW:
+    if not func.code.effects.lasting:
         raise logic_error(f"Could not prove function deterministic.  {whose} functions must be deterministic.")
 
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo
-from photondb.datum.errors import DatumError
-from photondb.datum.types import reql_type
-from photondb.reql.errors import ReqlError
+from photondb.geo.cells import entry_keys
+from photondb.reql.geo_steps import indexed_shapes
 from photondb.reql.index_values import IndexValues
 from services.storage import layout
-
-EVERYWHERE = b"G"
-"""The index key of every shape in a geo index. The whole earth is one cell: a query looks at all of them."""
 
 
 class Index:
@@ -46,15 +42,8 @@ class Index:
 
     def index_keys(self, document: Any) -> list[bytes]:
         """What the document is indexed by. An error of the function, or a value that cannot be a key, is no entry, as
-        in RethinkDB; a multi index has an entry for each element of an array, as often as it is in it."""
+        in RethinkDB; a multi index has an entry for each element of an array, as often as it is in it. A geo index has
+        one for each of the cells that cover the document's shapes."""
         if self.info.geo:
-            return self._geo_keys(document)
+            return entry_keys(indexed_shapes(self._values, document))
         return [key for key, _ in self._values.entries(document)]
-
-    def _geo_keys(self, document: Any) -> list[bytes]:
-        try:
-            value = self._values.func.call(document)
-        except (ReqlError, DatumError):
-            return []
-        shapes = value if self.info.multi and type(value) is list else (value,)
-        return [EVERYWHERE for shape in shapes if reql_type(shape) == "GEOMETRY"]

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan
+from photondb.geo.cells import found_once
 from photondb.reql.aggregates import Count
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError
@@ -36,6 +37,9 @@ MIN_STEP_ROWS = 64
 """How many documents are read for a chunk of fewer rows when steps may leave many of them out."""
 
 MAX_RANGES_PER_BLOCK = 64
+
+MAX_SEEN_DOCUMENTS = 1_000_000
+"""How many documents a scan of a geo index remembers in order not to give any of them twice."""
 
 MAX_CACHE_SHARE = 0.25
 """A scan without a limit leaves the cache alone when the table is larger than this share of it."""
@@ -59,6 +63,7 @@ class ScanRun:
         "_reader",
         "_repeat",
         "_scan",
+        "_seen",
         "_table",
         "_view",
     )
@@ -76,6 +81,7 @@ class ScanRun:
         self._reader: Reader | None = None
         self._bulk = scan.limit is None and table.position.document_bytes > store.cache_bytes * MAX_CACHE_SHARE
         self._repeat = 1
+        self._seen: set[bytes] | None = set() if index is not None and index.info.geo else None
         self._aborted = False
         self._limit = scan.limit
         self._pipeline: Pipeline | None = None
@@ -202,11 +208,29 @@ class ScanRun:
         if self._index is None:
             found = reader.take_keys(count) if self._keys_suffice else [value for _, value in reader.take(count)]
         else:
-            primaries = [primary for _, primary in reader.take(count)]
+            entries = reader.take(count)
+            primaries = [primary for _, primary in entries] if self._seen is None else self._not_seen(entries)
             found = primaries if self._keys_suffice else self._documents(primaries)
         if self._repeat == 1:
             return found
         return [document for document in found for _ in range(self._repeat)]
+
+    def _not_seen(self, entries: list[tuple[bytes, bytes]]) -> list[bytes]:
+        """The primary keys of entries of a geo index, each when it is met first: a document may have several."""
+        assert self._seen is not None
+        start = len(self._prefix)
+        primaries = []
+        for key, primary in entries:
+            if not found_once(key, start):
+                if primary in self._seen:
+                    continue
+                if len(self._seen) >= MAX_SEEN_DOCUMENTS:
+                    raise ReqlError(
+                        ErrorKind.RESOURCE_LIMIT, "Array size limit exceeded during geospatial index traversal."
+                    )
+                self._seen.add(primary)
+            primaries.append(primary)
+        return primaries
 
     def _documents(self, primaries: list[bytes]) -> list[bytes]:
         prefix = self._table.document_prefix

@@ -12,7 +12,7 @@ from photondb.api.storage import CATALOGUE_SUBJECT, Scan
 from photondb.datum.keys import encode_key, key_range
 from photondb.reql.errors import ErrorKind, ReqlError
 from services.storage.builder import IndexBuilder
-from services.storage.indexes import EVERYWHERE, Index
+from services.storage.indexes import Index
 from tests.storage.conftest import Node, Table, key_ranges
 from tests.storage.language import constant, func, term
 
@@ -93,10 +93,26 @@ def test_multi_index_has_as_many_entries_as_an_element_is_there() -> None:
     assert sorted(entries)[0] == encode_key(1) + b"primary"
 
 
+LINE = {"$reql_type$": "GEOMETRY", "type": "LineString", "coordinates": [[1, 2], [30, 40]]}
+
+
 def test_geo_index_has_geometry_only() -> None:
     index = make_index(lambda row: row["a"], geo=True)
-    assert index.index_keys({"a": POINT}) == [EVERYWHERE]
+    assert len(index.index_keys({"a": POINT})) == 1
+    assert len(index.index_keys({"a": LINE})) > 1
     assert index.index_keys({"a": 1}) == []
+    assert index.index_keys({"a": [POINT]}) == []
+    assert index.index_keys({"a": {**POINT, "coordinates": [1]}}) == []
+    assert index.index_keys({}) == []
+
+
+def test_geo_multi_index_has_the_cells_of_all_shapes_once() -> None:
+    index = make_index(lambda row: row["a"], geo=True, multi=True)
+    keys = index.entry_keys(b"primary", {"a": [POINT, LINE, "other", POINT]})
+    assert len(set(keys)) == len(keys)
+    # Whether a document has one entry or several is part of its keys.
+    assert {key[8] for key in keys} == {1}
+    assert {key[8] for key in index.entry_keys(b"primary", {"a": [POINT]})} == {0}
 
 
 # --- entries follow the documents

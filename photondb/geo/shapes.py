@@ -1,0 +1,167 @@
+"""Shapes: geometry values as S2 sees them, on the sphere.
+
+S2 (Google's `s2geometry`) ends the process or never returns when some of its functions are given what they do not
+expect, so every shape is checked here, once, where it is made; other modules are given shapes only.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import s2geometry as s2
+
+from photondb.geo import geojson
+from photondb.geo.errors import GeoError
+from photondb.geo.geojson import LINE, POINT, Position
+from photondb.geo.sphere import Vector, vector
+
+CACHED_SHAPES = 64
+
+
+class Point:
+    """A point."""
+
+    __slots__ = ("s2", "vector")
+
+    def __init__(self, place: Vector) -> None:
+        self.vector = place
+        self.s2 = s2.S2Point_FromRaw(*place)
+
+
+class Line:
+    """A line through two or more points."""
+
+    __slots__ = ("s2", "vertices")
+
+    def __init__(self, vertices: list[Any]) -> None:
+        self.vertices = vertices
+        self.s2 = s2.S2Polyline()
+        self.s2.InitFromS2Points(vertices)
+
+    def pieces(self, edges: int) -> list[Line]:
+        """The line in pieces of at most so many edges."""
+        if len(self.vertices) <= edges + 1:
+            return [self]
+        return [Line(self.vertices[start : start + edges + 1]) for start in range(0, len(self.vertices) - 1, edges)]
+
+
+class Polygon:
+    """What is inside a ring and outside of the rings that are its holes. It may be empty: all of it may be cut out."""
+
+    __slots__ = ("s2", "size")
+
+    def __init__(self, polygon: Any) -> None:
+        self.s2 = polygon
+        self.size: int = polygon.num_vertices()
+
+    @property
+    def empty(self) -> bool:
+        return self.size == 0
+
+
+Shape = Point | Line | Polygon
+
+_shapes: OrderedDict[int, tuple[dict[str, Any], Shape]] = OrderedDict()
+"""The shapes of the last geometry values, by identity: a query compares the same value with many documents. The value
+is kept with its shape, so that nothing else gets its identity. Values are never changed."""
+
+
+def shape_of(geometry: dict[str, Any]) -> Shape:
+    """The shape of a geometry value (or a GeoJSON object). Raises DatumError where it makes no sense."""
+    found = _shapes.get(id(geometry))
+    if found is not None:
+        _shapes.move_to_end(id(geometry))
+        return found[1]
+    shape = _make(geometry)
+    if type(shape) is not Point:  # which is made faster than it is found
+        _shapes[id(geometry)] = geometry, shape
+        if len(_shapes) > CACHED_SHAPES:
+            _shapes.popitem(last=False)
+    return shape
+
+
+def polygon_of(geometry: dict[str, Any]) -> Polygon:
+    """The shape of a geometry value that must be a polygon."""
+    geojson.expect_kind(geometry, geojson.POLYGON)
+    shape = shape_of(geometry)
+    assert isinstance(shape, Polygon)
+    return shape
+
+
+def validate(value: Any) -> None:
+    """Raise unless a GeoJSON object is geometry that makes sense."""
+    if type(value) is dict:
+        geojson.refuse_reference_system(value)
+    shape_of(value)
+
+
+def _make(geometry: dict[str, Any]) -> Shape:
+    kind = geojson.kind_of(geometry)
+    coordinates = geojson.field(geometry, "coordinates")
+    if kind == POINT:
+        return Point(vector(geojson.position_of(coordinates)))
+    if kind == LINE:
+        return _line(coordinates)
+    return Polygon(_polygon(coordinates))
+
+
+def _vertices(positions: list[Position]) -> list[Any]:
+    return [s2.S2Point_FromRaw(*vector(position)) for position in positions]
+
+
+def _line(coordinates: Any) -> Line:
+    if len(geojson.array(coordinates)) < 2:
+        raise GeoError("GeoJSON LineString must have at least two positions.")
+    line = Line(_vertices(geojson.positions_of(coordinates)))
+    if not line.s2.IsValid():
+        raise GeoError("Invalid LineString.  Are there antipodal or duplicate vertices?")
+    return line
+
+
+def _polygon(coordinates: Any) -> Any:
+    """The first ring without the others. Rings may touch, and share edges, but not cross."""
+    loops = [_loop(ring) for ring in geojson.array(coordinates)]
+    if len(loops) == 1:
+        return s2.S2Polygon(loops[0])
+    polygon = s2.S2Polygon()
+    polygon.InitNested(loops)
+    if not polygon.IsValid():
+        polygon = _without_shared_edges(loops)
+    return polygon
+
+
+def _loop(coordinates: Any) -> Any:
+    if len(geojson.array(coordinates)) < 4:
+        raise GeoError("GeoJSON LinearRing must have at least four positions.")
+    positions = geojson.positions_of(coordinates)
+    if vector(positions[0]) != vector(positions[-1]):
+        raise GeoError("First and last vertex of GeoJSON LinearRing must be identical.")
+    loop = s2.S2Loop(_vertices(positions[:-1]))
+    if not loop.IsValid():
+        raise GeoError("Invalid LinearRing.  Are there antipodal or duplicate vertices? Is it self-intersecting?")
+    loop.Normalize()  # the inside is what is smaller than the outside, whatever the direction of the ring
+    return loop
+
+
+def _without_shared_edges(loops: list[Any]) -> Any:
+    """The polygon of a shell and holes where two of them share edges, which then are no edges of it."""
+    polygon = s2.S2Polygon()
+    builder = s2.S2Builder()
+    builder.StartLayer(s2.S2PolygonLayer(polygon))
+    for number, loop in enumerate(loops):
+        count = loop.num_vertices()
+        for i in range(count):
+            start, end = loop.vertex(i), loop.vertex(i + 1)
+            if number == 0:
+                builder.AddEdge(start, end)
+            else:
+                builder.AddEdge(end, start)
+    try:
+        builder.Build()
+        valid = polygon.IsValid()
+    except ValueError:
+        valid = False
+    if not valid:
+        raise GeoError("Some edges in GeoJSON polygon could not be used.  Are they intersecting?")
+    return polygon

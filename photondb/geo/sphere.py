@@ -1,0 +1,43 @@
+"""Positions as points of the unit sphere, and what else of spherical trigonometry is needed beside S2."""
+
+from __future__ import annotations
+
+import math
+
+from photondb.datum.text import exact_number_text
+from photondb.geo.errors import GeoError
+from photondb.geo.geojson import Position
+
+Vector = tuple[float, float, float]
+"""A point of the unit sphere."""
+
+TOLERANCE = 2e-15
+"""Radians (13 nanometres on earth) within which a point counts as being on a line, on the edge of a polygon, or where
+another point is. It is about what positions lose when they become points of the sphere."""
+
+_RADIANS = math.pi / 180
+_DEGREES = 180 / math.pi
+
+
+def vector(position: Position) -> Vector:
+    """The point of the sphere at a position. Raises GeoError where there is no such position."""
+    longitude, latitude = position
+    if not -180 <= longitude <= 180:
+        raise GeoError(f"Longitude must be between -180 and 180.  Got {exact_number_text(longitude)}.")
+    if not -90 <= latitude <= 90:
+        raise GeoError(f"Latitude must be between -90 and 90.  Got {exact_number_text(latitude)}.")
+    phi = latitude * _RADIANS
+    theta = -math.pi if longitude == 180 else longitude * _RADIANS  # both are the same meridian
+    from_axis = math.cos(phi)
+    return math.cos(theta) * from_axis, math.sin(theta) * from_axis, math.sin(phi)
+
+
+def position(point: Vector) -> Position:
+    """The position of a point of the sphere."""
+    x, y, z = point
+    return math.atan2(y, x) * _DEGREES, math.atan2(z, math.sqrt(x * x + y * y)) * _DEGREES
+
+
+def angle(a: Vector, b: Vector) -> float:
+    """The angle between two points, in radians; exact for small angles."""
+    return 2 * math.asin(min(1.0, math.dist(a, b) / 2))
