@@ -7,13 +7,13 @@ several scans are merged through their partial results, which are JSON values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from photondb.datum.order import SortKey, sort_key
 from photondb.datum.types import normalise_number
 from photondb.reql.errors import ReqlError, non_existence_error
 from photondb.reql.function import Func
-from photondb.reql.steps import Fields, evaluate_present, present_values
+from photondb.reql.steps import MISSING, Fields, present_values, values_or_missing
 from photondb.reql.values import wrong_datum
 
 _NUMBERS = frozenset({int, float})
@@ -39,6 +39,25 @@ class Accumulator(Protocol):
     @property
     def empty(self) -> bool:
         """Whether no row has counted, so that a group of such rows is left out."""
+        ...
+
+
+@runtime_checkable
+class KeyedAccumulator(Protocol):
+    """An accumulator that chooses rows by keys and gives them back as they are, so that a scan can hand it raw
+    documents and decode only what the keys are made of. Its partial result is a list of rows."""
+
+    @property
+    def key_fields(self) -> Fields | None:
+        """The top-level fields that keys are made of; None when it may be all."""
+        ...
+
+    def keys_of(self, rows: Sequence[Any]) -> list[Any]:
+        """The keys of rows."""
+        ...
+
+    def feed_keyed(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
+        """Take rows of which the keys are known, as anything that stands for them."""
         ...
 
 
@@ -200,25 +219,33 @@ class _Extreme:
         self.greatest = greatest
         self.best: SortKey | None = None
         self.row: Any = None
-        self.value: Any = None
+
+    @property
+    def key_fields(self) -> Fields | None:
+        return None if self.func is None else self.func.fields
+
+    def keys_of(self, rows: Sequence[Any]) -> list[SortKey | None]:
+        if self.func is None:
+            return list(map(sort_key, rows))
+        return [None if value is MISSING else sort_key(value) for value in values_or_missing(self.func, rows)]
 
     def feed(self, rows: Sequence[Any]) -> None:
-        pairs = [(row, row) for row in rows] if self.func is None else evaluate_present(self.func, rows)
-        if pairs:
-            keys = [sort_key(value) for _, value in pairs]
-            best = (max if self.greatest else min)(range(len(keys)), key=keys.__getitem__)  # the first of equal ones
-            self._offer(keys[best], *pairs[best])
+        self.feed_keyed(self.keys_of(rows), rows)
 
-    def _offer(self, key: SortKey, row: Any, value: Any) -> None:
+    def feed_keyed(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
+        present = [position for position, key in enumerate(keys) if key is not None]
+        if not present:
+            return
+        best = (max if self.greatest else min)(present, key=keys.__getitem__)  # the first of equal ones
+        key = keys[best]
         if self.best is None or (key > self.best if self.greatest else key < self.best):
-            self.best, self.row, self.value = key, row, value
+            self.best, self.row = key, rows[best]
 
-    def partial(self) -> list[Any] | None:
-        return None if self.best is None else [self.row, self.value]
+    def partial(self) -> list[Any]:
+        return [] if self.best is None else [self.row]
 
-    def merge(self, partial: list[Any] | None) -> None:
-        if partial is not None:
-            self._offer(sort_key(partial[1]), *partial)
+    def merge(self, partial: list[Any]) -> None:
+        self.feed(partial)
 
     def result(self) -> Any:
         if self.best is None:

@@ -7,11 +7,10 @@ from typing import Any
 
 from photondb.datum.order import sort_key
 from photondb.reql.aggregates import Accumulator
-from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
-from photondb.reql.steps import Fields
+from photondb.reql.steps import MISSING, Fields, values_or_missing
 
-MISSING = (-1,)
+LACKING = (-1,)
 """The sort key of a row that lacks the value; it comes before all values."""
 
 
@@ -86,22 +85,7 @@ class Ordering:
 
 
 def _column(func: Func, rows: Sequence[Any]) -> list[Any]:
-    field = func.code.simple_field
-    if field is not None:
-        try:
-            return [sort_key(row[field]) for row in rows]
-        except (KeyError, TypeError):
-            pass  # some row lacks the field or is no object: the function itself decides about each
-    return [_key(func, row) for row in rows]
-
-
-def _key(func: Func, row: Any) -> Any:
-    try:
-        return sort_key(func.call(row))
-    except ReqlError as error:
-        if error.kind != ErrorKind.NON_EXISTENCE:
-            raise
-        return MISSING
+    return [LACKING if value is MISSING else sort_key(value) for value in values_or_missing(func, rows)]
 
 
 class Top:
@@ -130,8 +114,7 @@ class Top:
 
 class TopRows:
     """The accumulator of `Top`. It keeps a few times `count` rows and cuts back when they become too many; rows that
-    can't be among the first any more are dropped by one comparison. `feed_keyed` takes rows as anything that stands
-    for them, so that a scan can keep raw documents and decode only the sorting fields."""
+    can't be among the first any more are dropped by one comparison. It is a KeyedAccumulator."""
 
     def __init__(self, ordering: Ordering, count: int) -> None:
         self.ordering = ordering
@@ -140,8 +123,15 @@ class TopRows:
         self.rows: list[Any] = []
         self.cut: Any = None
 
+    @property
+    def key_fields(self) -> Fields | None:
+        return self.ordering.fields
+
+    def keys_of(self, rows: Sequence[Any]) -> list[Any]:
+        return self.ordering.keys(rows)
+
     def feed(self, rows: Sequence[Any]) -> None:
-        self.feed_keyed(self.ordering.keys(rows), rows)
+        self.feed_keyed(self.keys_of(rows), rows)
 
     def feed_keyed(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
         """Take rows of which the sort keys are known."""

@@ -13,10 +13,9 @@ from typing import Any
 import msgspec
 
 from photondb.datum.json import loads_stored
-from photondb.reql.aggregates import Accumulator, Aggregate, aggregate_from_wire
+from photondb.reql.aggregates import Accumulator, Aggregate, KeyedAccumulator, aggregate_from_wire
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ReqlError
-from photondb.reql.ordering import TopRows
 from photondb.reql.steps import Fields, FilterStep, Step, steps_from_wire, steps_to_wire
 
 __all__ = ["Aggregate", "Chunk", "Pipeline", "Step", "aggregate_from_wire", "steps_from_wire", "steps_to_wire"]
@@ -39,10 +38,12 @@ class Pipeline:
 
     def __init__(self, steps: Sequence[Step], aggregate: Aggregate | None = None, limit: int | None = None) -> None:
         self.steps = tuple(steps)
+        self.aggregate = aggregate
         self.accumulator: Accumulator | None = None if aggregate is None else aggregate.start()
+        self.chooser = self.accumulator if isinstance(self.accumulator, KeyedAccumulator) else None
         self.remaining = limit
         self.filters_only = all(isinstance(step, FilterStep) for step in self.steps)
-        self.needed = self._needed_fields(aggregate)
+        self.needed = self._needed_fields()
         self.decode = loads_stored if self.needed is None else field_decoder(self.needed)
 
     @property
@@ -50,7 +51,7 @@ class Pipeline:
         """Whether the limit is reached."""
         return self.remaining is not None and self.remaining <= 0
 
-    def _needed_fields(self, aggregate: Aggregate | None) -> Fields | None:
+    def _needed_fields(self) -> Fields | None:
         """The fields that must be decoded; None for whole documents."""
         fields: frozenset[str] = frozenset()
         for step in self.steps:
@@ -59,10 +60,10 @@ class Pipeline:
             fields |= step.fields
             if step.replaces_rows:
                 return fields
-        if isinstance(self.accumulator, TopRows):  # it keeps the rows raw
-            wanted = self.accumulator.ordering.fields
+        if self.chooser is not None:
+            wanted = self.chooser.key_fields
         else:
-            wanted = frozenset() if aggregate is None else aggregate.fields
+            wanted = frozenset() if self.aggregate is None else self.aggregate.fields
         return None if wanted is None else fields | wanted
 
     def feed(self, rows: Sequence[bytes]) -> Chunk | None:
@@ -80,7 +81,7 @@ class Pipeline:
     def _feed(self, rows: Sequence[bytes]) -> Chunk | None:
         if not self.steps:
             return self._whole(rows)
-        if self.filters_only and (self.accumulator is None or isinstance(self.accumulator, TopRows)):
+        if self.filters_only and (self.accumulator is None or self.chooser is not None):
             return self._filter_raw(rows)
         values = list(map(self.decode, rows))
         for step in self.steps:
@@ -100,8 +101,8 @@ class Pipeline:
                 rows = rows[: self.remaining]
                 self.remaining -= len(rows)
             return Chunk.of_raw(rows)
-        if isinstance(accumulator, TopRows):
-            accumulator.feed_keyed(accumulator.ordering.keys(list(map(self.decode, rows))), rows)
+        if self.chooser is not None:
+            self.chooser.feed_keyed(self.chooser.keys_of(list(map(self.decode, rows))), rows)
         elif self.needed is not None and not self.needed:
             accumulator.feed(rows)  # only their number matters
         else:
@@ -114,8 +115,8 @@ class Pipeline:
         for step in self.steps:
             assert isinstance(step, FilterStep)
             kept, values = step.select(kept, values)
-        if isinstance(self.accumulator, TopRows):
-            self.accumulator.feed_keyed(self.accumulator.ordering.keys(values), kept)
+        if self.chooser is not None:
+            self.chooser.feed_keyed(self.chooser.keys_of(values), kept)
             return None
         if self.remaining is not None:
             kept = kept[: self.remaining]
@@ -123,15 +124,17 @@ class Pipeline:
         return Chunk.of_raw(kept) if kept else EMPTY
 
     def _explain(self, rows: Sequence[bytes]) -> None:
-        """Run the steps again over whole documents, so that an error message can show them."""
+        """Do the same with whole documents, so that an error message can show them."""
         values = list(map(loads_stored, rows))
         for step in self.steps:
             values = step.apply(values)
+        if self.aggregate is not None:
+            self.aggregate.start().feed(values)
 
     def partial(self) -> Any:
         """The aggregate's partial result, as a JSON value."""
         assert self.accumulator is not None
         partial = self.accumulator.partial()
-        if isinstance(self.accumulator, TopRows):
+        if self.chooser is not None:
             return [loads_stored(row) if type(row) is bytes else row for row in partial]
         return partial

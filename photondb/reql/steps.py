@@ -156,19 +156,23 @@ def matches(pattern: Any, value: Any) -> bool:
     return True
 
 
-def evaluate_present(func: Func, rows: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """(row, value) for each row for which the function gives a value; a non-existence error leaves the row out."""
+MISSING: Any = object()
+"""Stands for a value that a row does not have."""
+
+
+def values_or_missing(func: Func, rows: Sequence[Any]) -> list[Any]:
+    """What the function gives for each row; MISSING where it raises a non-existence error."""
     field = func.code.simple_field
     if field is not None:
         try:
-            return [(row, row[field]) for row in rows]
+            return [row[field] for row in rows]
         except (KeyError, TypeError):
             pass  # some row lacks the field or is no object: the function itself decides about each
     if len(func.slots) != 1:
         func.check_arity(1)
     body, frame = func.body, func.frame
     slot = func.slots[0] if func.slots else 0
-    out = []
+    values = []
     for row in rows:
         if slot:
             frame[slot] = row
@@ -179,9 +183,9 @@ def evaluate_present(func: Func, rows: Sequence[Any]) -> list[tuple[Any, Any]]:
         except ReqlError as error:
             if error.kind != ErrorKind.NON_EXISTENCE:
                 raise
-        else:
-            out.append((row, value))
-    return out
+            value = MISSING
+        values.append(value)
+    return values
 
 
 def present_values(func: Func, rows: Sequence[Any]) -> list[Any]:
@@ -192,7 +196,7 @@ def present_values(func: Func, rows: Sequence[Any]) -> list[Any]:
             return [row[field] for row in rows]
         except (KeyError, TypeError):
             pass
-    return [value for _, value in evaluate_present(func, rows)]
+    return [value for value in values_or_missing(func, rows) if value is not MISSING]
 
 
 class MapStep:

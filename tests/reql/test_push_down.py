@@ -111,7 +111,7 @@ steps = st.one_of(
     st.just(ZipStep()),
 )
 orderings = st.lists(st.tuples(keys, st.booleans()), min_size=1, max_size=2).map(Ordering)
-folds: st.SearchStrategy[Aggregate] = st.one_of(
+reductions: st.SearchStrategy[Aggregate] = st.one_of(
     st.just(Count()),
     st.builds(Sum, st.none() | keys),
     st.builds(Avg, st.none() | keys),
@@ -119,10 +119,10 @@ folds: st.SearchStrategy[Aggregate] = st.one_of(
     st.builds(Max, st.none() | keys),
     st.just(Reduce(function(lambda a, b: r.branch(a > b, a, b)))),
     st.just(Distinct(LIMIT)),
-    st.builds(Top, orderings, st.integers(0, 4)),
 )
+folds: st.SearchStrategy[Aggregate] = reductions | st.builds(Top, orderings, st.integers(0, 4))
 groupings = st.builds(Grouping, st.lists(keys, min_size=1, max_size=2), st.booleans())
-groups = st.builds(Group, groupings, folds | st.just(Collect()), st.just(LIMIT), st.lists(steps, max_size=2))
+groups = st.builds(Group, groupings, reductions | st.just(Collect()), st.just(LIMIT), st.lists(steps, max_size=2))
 
 
 def here(pipeline: list[Step], aggregate: Aggregate | None, limit: int | None, rows: list[Any]) -> Any:
@@ -169,7 +169,9 @@ def outcome(evaluate: Callable[..., Any], *args: Any) -> Any:
 
 pipelines = st.lists(steps, max_size=3)
 tables = st.lists(documents, max_size=12)
-ends = st.tuples(folds | groups, st.none()) | st.tuples(st.none(), st.none() | st.integers(0, 5))
+ends = st.one_of(
+    st.tuples(groups, st.none()), st.tuples(folds, st.none()), st.tuples(st.none(), st.none() | st.integers(0, 5))
+)
 """What comes after the steps: an aggregate, or a limit."""
 
 End = tuple[Aggregate | None, int | None]
@@ -223,6 +225,20 @@ def test_rows_that_are_only_filtered_stay_as_they_are() -> None:
     chunk = Pipeline([FilterStep(constant_function({"a": 1}))]).feed(raw)
     assert chunk is not None
     assert chunk.json() == raw[0]
+
+
+def test_an_error_shows_the_whole_document() -> None:
+    grouping = Grouping([function(lambda row: row["a"])])
+    group = Group(grouping, Count(), LIMIT, [MapStep(function(lambda row: row["b"]))])
+    error = outcome(there, [], group, None, [{"a": 1, "left": 2}], 1)
+    assert error.message == 'No attribute `b` in object:\n{\n\t"a":\t1,\n\t"left":\t2\n}'
+
+
+def test_the_greatest_row_is_kept_raw() -> None:
+    pipeline = Pipeline([FilterStep(function(lambda row: row["a"] > 1))], Max(function(lambda row: row["a"])))
+    pipeline.feed([b'{"a":1,"b":"x"}', b'{"a":3,"b":"y"}', b'{"a":3,"b":"z"}', b'{"b":4}'])
+    assert pipeline.needed == {"a"}
+    assert pipeline.partial() == [{"a": 3, "b": "y"}]
 
 
 def test_only_the_fields_that_are_looked_at_are_decoded() -> None:
