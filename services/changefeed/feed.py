@@ -167,10 +167,11 @@ class OpenFeed(ABC):
         """Open the feed: fix from where on it tells of changes. Raises ReqlError, TableGone."""
         if self.request.include_states and self.request.include_initial:
             self.notices.append(state_notice("initializing", self.request.include_types))
-        await self._show_beginning()
+        await self._show_part()
         self._go_live()
 
-    async def _show_beginning(self) -> None:
+    async def _show_part(self) -> None:
+        """Do the next part of the beginning."""
         if await self.show_beginning():
             self.behind = False
             if self.request.include_states:
@@ -185,7 +186,7 @@ class OpenFeed(ABC):
     async def _step(self) -> None:
         try:
             if self.behind:
-                await self._show_beginning()
+                await self._show_part()
             else:
                 await self._try_to_catch_up()
             self._go_live()

@@ -7,12 +7,12 @@ scan's. Together they are the table as of the later position, from which on a fe
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from photondb.reql.errors import op_failed
+from photondb.api.storage import LogGap
 from services.changefeed.documents import Document
-from services.changefeed.follower import TableFollower
+from services.changefeed.follower import TableFollower, aborted
 
 T = TypeVar("T")
 
@@ -32,18 +32,29 @@ class Snapshot(Generic[T]):
 
 
 async def take_snapshot(follower: TableFollower, read: Callable[[], Awaitable[T]]) -> Snapshot[T]:
-    """Begin a read. Raises TableGone, LogGap, ReqlError."""
+    """Begin a read. Raises TableGone, ReqlError."""
     before = await follower.log_position()
     result = await read()
     after = await follower.log_position()
+    try:
+        newer = await _read_between(follower, before, after)
+    except LogGap:  # trimmed at this very moment
+        raise aborted() from None
+    return Snapshot(result, after, newer)
+
+
+async def _read_between(
+    follower: TableFollower, before: Sequence[int], after: Sequence[int]
+) -> dict[bytes, Document | None]:
+    """The documents that changed between two positions, as they are at the later one."""
     newer: dict[bytes, Document | None] = {}
     for shard, (position, end) in enumerate(zip(before, after, strict=True)):
         while position < end:
             records = await follower.read_log(shard, position, READ_RECORDS)
-            if not records:
-                raise op_failed("Changefeed aborted: the change log has lost its end.")
+            if not records:  # its disk did not survive what it had acknowledged
+                raise aborted()
             for record in records:
                 if record.sequence <= end:
                     newer[record.key] = None if record.new is None else Document(record.new)
             position = records[-1].sequence
-    return Snapshot(result, after, newer)
+    return newer
