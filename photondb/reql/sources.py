@@ -151,7 +151,8 @@ class SlicedSource:
         self.count = count
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
-        wanted = None if self.count is None else self.skip + self.count
+        counts = [self.count, limit if keeps_count(steps) else None]
+        wanted = min((self.skip + count for count in counts if count is not None), default=None)
         to_skip = self.skip
         for chunk in self.stream.chunks(runtime, wanted, rows):
             if to_skip:

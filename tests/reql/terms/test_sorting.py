@@ -133,6 +133,7 @@ def test_sorting_stays_within_the_array_limit() -> None:
     assert failure(r.range(5).order_by(r.row), array_limit=4).kind == ErrorKind.RESOURCE_LIMIT
     assert evaluate(r.range(9).order_by(r.desc(r.row)).limit(2), array_limit=4) == [8, 7]
     assert evaluate(r.range(9).order_by(r.row).filter(r.row > 6), array_limit=4) == [7, 8]
+    assert evaluate(r.range(9).order_by(r.row).skip(2).map(r.row + 1).limit(2), array_limit=4) == [3, 4]
 
 
 # --- tables
