@@ -24,6 +24,9 @@ struct Context {
   deadlineMs @1 :UInt32;  # milliseconds that remain until the caller gives up; 0 when it waits for as long as it takes
   requestId @2 :Text;     # names the request in logs and error messages; empty when it has no name
   user @3 :Text;          # the identity that `auth` vouched for; empty is nobody, who may do nothing
+  transaction @4 :Text;   # the transaction that reads and writes of documents belong to; empty without one
+  asOfUs @5 :Int64 = -1;  # the point in the past that reads are to see; negative for the present
+  atomic @6 :Bool;        # whether the query is to be a transaction of its own
 }
 
 enum ErrorCategory {
@@ -36,6 +39,7 @@ enum ErrorCategory {
   tableGone @4;             # the table id is not in the catalogue any more: look at the catalogue again
   logGap @5;                # the change log no longer holds what was asked for; `detail` is the first sequence it has
   authenticationFailed @6;  # wrong user or password; `detail` is the driver protocol's error code
+  transactionConflict @7;   # a transaction was not committed because of another write; begin again
 }
 
 struct Error {

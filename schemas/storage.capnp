@@ -50,6 +50,48 @@ interface Storage extends(Common.Service) {
 
   tableStats @9 (context :Common.Context, table :UInt32) -> StatsResult;
   # Estimates.
+
+  beginTransaction @10 (context :Common.Context, id :Text, isolation :Text, readOnly :Bool, timeoutMs :UInt32)
+      -> TransactionResult;
+  # Begin a transaction of the context's user. `isolation` is "serializable" or "snapshot". Calls of `get`, `scan` and
+  # `write` whose context names it belong to it.
+
+  commitTransaction @11 (context :Common.Context, id :Text) -> TransactionResult;
+  # Make all of its changes at once; answered when they are as durable as they ask. Error category transactionConflict
+  # when other writes are in the way.
+
+  abortTransaction @12 (context :Common.Context, id :Text, reason :Text) -> TransactionResult;
+  # End it without any effect.
+
+  transactions @13 (context :Common.Context) -> TransactionsResult;
+  # Those of the context's user (all for `admin`) that are open or have ended lately.
+}
+
+struct Transaction {
+  id @0 :Text;
+  user @1 :Text;
+  isolation @2 :Text;
+  readOnly @3 :Bool;
+  timeoutMs @4 :UInt32;
+  startedUs @5 :Int64;
+  state @6 :Text;    # "open", "committed" or "aborted"
+  reason @7 :Text;   # why it was aborted; empty otherwise
+  reads @8 :UInt64;  # documents and ranges that were read
+  writes @9 :UInt64; # documents that were changed
+}
+
+struct TransactionResult {
+  union {
+    ok @0 :Transaction;
+    error @1 :Common.Error;
+  }
+}
+
+struct TransactionsResult {
+  union {
+    ok @0 :List(Transaction);
+    error @1 :Common.Error;
+  }
 }
 
 struct CatalogueResult {

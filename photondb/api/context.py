@@ -11,13 +11,18 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     """Who asks, until when, and under which trace.
 
     `deadline` is a reading of `time.monotonic()` in seconds; it crosses the wire as the milliseconds that remain,
-    because clocks of two machines differ. `user` is the identity that `auth` vouched for.
+    because clocks of two machines differ. `user` is the identity that `auth` vouched for. `transaction` is the id of
+    the transaction that reads and writes of documents belong to; `as_of_us` the point in the past (microseconds since
+    1970) that reads are to see; `atomic` says that a query is to be a transaction of its own.
     """
 
     traceparent: str = ""
     deadline: float | None = None
     request_id: str = ""
     user: str = "admin"
+    transaction: str = ""
+    as_of_us: int | None = None
+    atomic: bool = False
 
     def remaining_ms(self) -> int | None:
         """Milliseconds until the deadline (0 when it has passed), or None without one."""

@@ -13,6 +13,7 @@ import msgspec
 
 from photondb.api.catalogue import Catalogue, CatalogueChange, Durability
 from photondb.api.context import CallContext
+from photondb.api.transactions import Isolation, TransactionInfo
 
 if TYPE_CHECKING:
     from photondb.reql.function import Func
@@ -193,4 +194,27 @@ class StorageApi(Protocol):
 
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         """Estimated row count and size."""
+        ...
+
+    async def begin_transaction(
+        self, context: CallContext, id: str, isolation: Isolation, read_only: bool, timeout_ms: int
+    ) -> TransactionInfo:
+        """Begin a transaction of the context's user, which sees the present state. Calls of `get`, `scan` and `write`
+        whose context names it belong to it, until it is ended, or aborted after `timeout_ms`."""
+        ...
+
+    async def commit_transaction(self, context: CallContext, id: str) -> TransactionInfo:
+        """Make all changes of a transaction at once; returns when they are as durable as they ask.
+
+        Raises TransactionConflict when it was aborted because of what others have written. After any other error it
+        was aborted too, save OP_INDETERMINATE, which leaves open whether its changes are durable.
+        """
+        ...
+
+    async def abort_transaction(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
+        """End a transaction without any effect. `reason` is what later users of its id are told."""
+        ...
+
+    async def transactions(self, context: CallContext) -> list[TransactionInfo]:
+        """The user's transactions (everybody's for `admin`): open ones, and those that have ended lately."""
         ...

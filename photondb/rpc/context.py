@@ -27,6 +27,12 @@ def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -
     if context.request_id:
         builder.requestId = context.request_id
     builder.user = context.user
+    if context.transaction:
+        builder.transaction = context.transaction
+    if context.as_of_us is not None:
+        builder.asOfUs = context.as_of_us
+    if context.atomic:
+        builder.atomic = True
 
 
 def read_context(reader: Any) -> CallContext:
@@ -37,4 +43,7 @@ def read_context(reader: Any) -> CallContext:
         deadline=time.monotonic() + deadline_ms / 1000 if deadline_ms else None,
         request_id=reader.requestId,
         user=reader.user,
+        transaction=reader.transaction,
+        as_of_us=None if reader.asOfUs < 0 else reader.asOfUs,
+        atomic=reader.atomic,
     )

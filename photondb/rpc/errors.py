@@ -18,6 +18,7 @@ import orjson
 
 from photondb.api.auth import AuthenticationFailed
 from photondb.api.storage import LogGap, TableGone
+from photondb.api.transactions import TransactionConflict
 from photondb.reql.errors import ClientError, CompileError, ErrorKind, ReqlError, ResponseType
 
 _log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Category(enum.IntEnum):
     TABLE_GONE = 4
     LOG_GAP = 5
     AUTHENTICATION_FAILED = 6
+    TRANSACTION_CONFLICT = 7
 
 
 class WireError(msgspec.Struct, omit_defaults=True):
@@ -100,6 +102,8 @@ class WireError(msgspec.Struct, omit_defaults=True):
                 return cls(error.kind, error.message, category=Category.SERVICE_UNAVAILABLE)
             case InternalError():
                 return cls(error.kind, error.message, request_id=error.request_id)
+            case TransactionConflict():
+                return cls(error.kind, error.message, category=Category.TRANSACTION_CONFLICT)
             case ReqlError():
                 return cls(error.kind, error.message, error.frames, error.response_type)
             case TableGone():
@@ -134,6 +138,8 @@ class WireError(msgspec.Struct, omit_defaults=True):
                 return LogGap(self.detail)
             case Category.AUTHENTICATION_FAILED:
                 return AuthenticationFailed(self.message, self.detail)
+            case Category.TRANSACTION_CONFLICT:
+                return TransactionConflict(self.message)
         if self.response_type == ResponseType.COMPILE_ERROR:
             return CompileError(self.message, self.backtrace or ())
         if self.response_type == ResponseType.CLIENT_ERROR:

@@ -20,6 +20,7 @@ from photondb.api.storage import (
     Write,
     WriteSummary,
 )
+from photondb.api.transactions import Isolation, TransactionInfo
 from photondb.datum.json import dumps, loads_stored
 from photondb.reql.chunk import Chunk
 from photondb.rpc import schema
@@ -32,14 +33,17 @@ from photondb.rpc.payload import read_payload, write_payload
 from photondb.rpc.remote import Method, Remote, RemoteObject
 from photondb.rpc.servant import DEFAULT_MAX_CALLS, Call, ClosableHandlers, Handlers, Servant, servant
 from photondb.rpc.storage_messages import (
+    read_isolation,
     read_outcomes,
     read_records,
     read_scan,
     read_statements,
+    read_transaction,
     write_outcomes,
     write_records,
     write_scan,
     write_statements,
+    write_transaction,
 )
 
 SERVICE = "storage"
@@ -54,6 +58,10 @@ _INDEX_STATUS = Method("indexStatus")
 _READ_LOG = Method("readLog")
 _LOG_POSITION = Method("logPosition")
 _TABLE_STATS = Method("tableStats")
+_BEGIN_TRANSACTION = Method("beginTransaction")
+_COMMIT_TRANSACTION = Method("commitTransaction", effects=True)
+_ABORT_TRANSACTION = Method("abortTransaction")
+_TRANSACTIONS = Method("transactions")
 _NEXT = Method("next")
 
 _SHORT_SCAN_ROWS = 100
@@ -123,6 +131,23 @@ class StorageStub(StorageApi):
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         stats = (await self._client.call(_TABLE_STATS, context, table=table)).ok
         return TableStats(stats.rows, stats.bytes)
+
+    async def begin_transaction(
+        self, context: CallContext, id: str, isolation: Isolation, read_only: bool, timeout_ms: int
+    ) -> TransactionInfo:
+        response = await self._client.call(
+            _BEGIN_TRANSACTION, context, id=id, isolation=isolation, readOnly=read_only, timeoutMs=timeout_ms
+        )
+        return read_transaction(response.ok)
+
+    async def commit_transaction(self, context: CallContext, id: str) -> TransactionInfo:
+        return read_transaction((await self._client.call(_COMMIT_TRANSACTION, context, id=id)).ok)
+
+    async def abort_transaction(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
+        return read_transaction((await self._client.call(_ABORT_TRANSACTION, context, id=id, reason=reason)).ok)
+
+    async def transactions(self, context: CallContext) -> list[TransactionInfo]:
+        return list(map(read_transaction, (await self._client.call(_TRANSACTIONS, context)).ok))
 
 
 class ScanCursorStub(RemoteObject):
@@ -202,6 +227,25 @@ class _StorageHandlers(Handlers):
     async def table_stats(self, call: Call) -> None:
         stats = await self._storage.table_stats(call.context, call.params.table)
         call.results.ok = {"rows": stats.rows, "bytes": stats.bytes}
+
+    async def begin_transaction(self, call: Call) -> None:
+        params = call.params
+        begun = await self._storage.begin_transaction(
+            call.context, params.id, read_isolation(params.isolation), params.readOnly, params.timeoutMs
+        )
+        call.results.ok = write_transaction(begun)
+
+    async def commit_transaction(self, call: Call) -> None:
+        call.results.ok = write_transaction(await self._storage.commit_transaction(call.context, call.params.id))
+
+    async def abort_transaction(self, call: Call) -> None:
+        params = call.params
+        call.results.ok = write_transaction(
+            await self._storage.abort_transaction(call.context, params.id, params.reason)
+        )
+
+    async def transactions(self, call: Call) -> None:
+        call.results.ok = list(map(write_transaction, await self._storage.transactions(call.context)))
 
 
 class _CursorHandlers(ClosableHandlers):

@@ -12,6 +12,7 @@ import msgspec
 
 from photondb.api.catalogue import Durability
 from photondb.api.storage import KeyRange, LogRecord, Scan, Write, WriteSummary
+from photondb.api.transactions import Isolation, TransactionInfo, TransactionState
 from photondb.datum.json import dumps, loads_stored
 from photondb.reql.function import Func
 from photondb.reql.pipeline import aggregate_from_wire, steps_from_wire, steps_to_wire
@@ -237,3 +238,41 @@ def read_records(reader: Any, sequences: Iterable[int], times_us: Iterable[int])
             sequences, times_us, reader.keys, reader.olds, reader.news, reader.oldAbsent, reader.newAbsent, strict=True
         )
     ]
+
+
+def write_transaction(info: TransactionInfo) -> dict[str, Any]:
+    """`Transaction` of storage.capnp."""
+    return {
+        "id": info.id,
+        "user": info.user,
+        "isolation": info.isolation,
+        "readOnly": info.read_only,
+        "timeoutMs": info.timeout_ms,
+        "startedUs": info.started_us,
+        "state": info.state,
+        "reason": info.reason,
+        "reads": info.reads,
+        "writes": info.writes,
+    }
+
+
+def read_transaction(reader: Any) -> TransactionInfo:
+    """What a `Transaction` holds."""
+    state: TransactionState = reader.state
+    return TransactionInfo(
+        reader.id,
+        reader.user,
+        read_isolation(reader.isolation),
+        reader.readOnly,
+        reader.timeoutMs,
+        reader.startedUs,
+        state,
+        reader.reason,
+        reader.reads,
+        reader.writes,
+    )
+
+
+def read_isolation(word: str) -> Isolation:
+    """The level of isolation of that name; for one that this version does not know, the stricter one."""
+    return "snapshot" if word == "snapshot" else "serializable"
