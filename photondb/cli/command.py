@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from photondb.cli.check import add_check
 from photondb.cli.lifetime import until_asked_to_stop
+from photondb.cli.repair import add_repair
 from photondb.config import OPTIONS, Settings, StartupError, default_of
 from photondb.rpc.loop import run
 from photondb.telemetry import configure_logging
@@ -19,20 +21,19 @@ _VARIABLES_ONLY = [option for option in OPTIONS if option.flag is None]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with `argv`, by default the process's arguments. Returns the exit status.
 
-    0: it was asked to stop. 1: it could not start, and one line on standard error says why. 2: it cannot be called
-    like this.
+    0: it did what it was asked to. 1: it could not, and standard error says why. 2: it cannot be called like this.
     """
-    arguments = vars(_parser().parse_args(argv))
-    del arguments["command"]
+    arguments = _parser().parse_args(argv)
     try:
-        settings = Settings.load({field: text for field, text in arguments.items() if text is not None})
-        return _serve(settings)
+        return arguments.run(arguments)  # type: ignore[no-any-return]
     except StartupError as error:
         print(f"photondb: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(settings: Settings) -> int:
+def _serve(arguments: argparse.Namespace) -> int:
+    texts = {option.field: getattr(arguments, option.field) for option in OPTIONS if option.flag is not None}
+    settings = Settings.load({field: text for field, text in texts.items() if text is not None})
     # Either way is imported only when it is gone, since one brings all services with it and the other none.
     if settings.processes:
         from photondb.cli.processes import serve_in_processes
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    serve.set_defaults(run=_serve)
     for option in OPTIONS:
         if option.flag is None:
             continue
@@ -68,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         if option.metavar is not None:
             how["metavar"] = option.metavar
         serve.add_argument(option.flag, dest=option.field, help=f"{option.help} {details}", **how)
+    add_check(commands)
+    add_repair(commands)
     return parser
 
 

@@ -186,9 +186,18 @@ def carry_out(state: State, change: CatalogueChange) -> Outcome:
 
 def mark_ready(state: State, table: int, index: int) -> Outcome:
     """The change that makes an index ready."""
+    return _mark(state, table, index, ready=True)
+
+
+def mark_unready(state: State, table: int, index: int) -> Outcome:
+    """The change that makes an index one that is still to be built."""
+    return _mark(state, table, index, ready=False)
+
+
+def _mark(state: State, table: int, index: int, *, ready: bool) -> Outcome:
     record = state.tables[table]
     indexes = tuple(
-        msgspec.structs.replace(found, ready=True) if found.id == index else found for found in record.info.indexes
+        msgspec.structs.replace(found, ready=ready) if found.id == index else found for found in record.info.indexes
     )
     outcome = _with_table(state, _with_indexes(record, indexes))
     version = state.counters.version + 1

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from photondb.config import StartupError
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
@@ -22,15 +24,14 @@ from services.storage.views import View
 CHUNK_ROWS = 500
 
 
-def check_directory(path: Path, *, salvage: bool = False) -> int:
+def check_directory(path: Path) -> int:
     """Check the store in a data directory that no server has open, and print what is found.
 
-    `salvage` accepts a damaged write-ahead log and drops, for good, the writes behind the damage. Returns the exit
-    status: 0 when nothing is wrong. Raises StartupError when the directory cannot be used.
+    Returns the exit status: 0 when nothing is wrong. Raises StartupError when the directory cannot be used.
     """
     if not (path / "CURRENT").exists():
         raise StartupError(f"there is no PhotonDB data in {path}")
-    store = Store.open(path, salvage=salvage)
+    store = Store.open(path)
     problems = 0
     try:
         for line in summary(store):
@@ -38,16 +39,16 @@ def check_directory(path: Path, *, salvage: bool = False) -> int:
         for problem in check_store(store):
             problems += 1
             print(problem, file=sys.stderr)
-    except StoreError as error:
+    except (StoreError, msgspec.MsgspecError) as error:
         problems += 1
-        print(error, file=sys.stderr)
+        print(f"The catalogue cannot be read: {error}", file=sys.stderr)
     finally:
         store.close()
     return 1 if problems else 0
 
 
 def check_store(store: Store) -> Iterator[str]:
-    """What is wrong in the store, a sentence each. Raises StoreError for a damaged file."""
+    """What is wrong in the store, a sentence each. Raises StoreError when the catalogue cannot be read."""
     state = catalog.load(store)
     if state is None:
         yield "There is no catalogue."
@@ -57,19 +58,27 @@ def check_store(store: Store) -> Iterator[str]:
         table = Table.load(view, record.info)
         if record.info.id >= state.counters.next_table:
             yield f"Table {record.info.name}: its id would be given to another table, too."
-        yield from _check_table(view, table)
+        try:
+            yield from check_table(view, table)
+        except StoreError as error:  # the other tables may be sound
+            yield f"Table {record.info.database}.{record.info.name}: {error}"
     yield from _check_strays(view, state)
 
 
-def _check_table(view: View, table: Table) -> Iterator[str]:
+def check_table(view: View, table: Table) -> Iterator[str]:
+    """What is wrong in one table. Raises StoreError for a damaged file."""
     name = f"Table {table.info.database}.{table.info.name}"
-    rows = size = 0
+    count = size = 0
     expected: dict[int, int] = {index.id: 0 for index in table.indexes}
-    for key, value in _rows(view, table.document_prefix):
+    for key, value in rows(view, table.document_prefix):
         primary = key[len(table.document_prefix) :]
-        document = loads_stored(value)
-        rows += 1
+        count += 1
         size += len(value)
+        try:
+            document = loads_stored(value)
+        except ValueError:
+            yield f"{name}: the document {primary!r} is not JSON."
+            continue
         if type(document) is not dict or table.primary_key not in document:
             yield f"{name}: the document {primary!r} has no primary key."
             continue
@@ -85,29 +94,36 @@ def _check_table(view: View, table: Table) -> Iterator[str]:
                     yield f"{name}: index {index.info.name} lacks an entry of the document {primary!r}."
     for index in table.indexes:
         yield from _check_index(view, table, index, expected[index.id])
-    yield from _check_log(view, table, rows, size)
+    yield from _check_log(view, table, count, size)
 
 
 def _check_index(view: View, table: Table, index: Index, expected: int) -> Iterator[str]:
     """Every entry must be one of its document. That no entry lacks was seen from the documents."""
     name = f"Table {table.info.database}.{table.info.name}: index {index.info.name}"
     count = 0
-    for key, primary in _rows(view, index.prefix):
+    for key, primary in rows(view, index.prefix):
         count += 1
         (raw,) = view.get_many([table.document_prefix + primary])
         if raw is None:
             yield f"{name} has an entry of the document {primary!r}, which does not exist."
-        elif key not in index.entries(primary, loads_stored(raw)):
+        elif key not in _entries(index, primary, raw):
             yield f"{name} has an entry that the document {primary!r} should not have."
     if index.info.ready and count != expected:
         yield f"{name} has {count} entries where {expected} are right."
 
 
-def _check_log(view: View, table: Table, rows: int, size: int) -> Iterator[str]:
+def _entries(index: Index, primary: bytes, raw: bytes) -> set[bytes]:
+    try:
+        return index.entries(primary, loads_stored(raw))
+    except ValueError:  # that it is not JSON was said before
+        return set()
+
+
+def _check_log(view: View, table: Table, documents: int, size: int) -> Iterator[str]:
     name = f"Table {table.info.database}.{table.info.name}: the change log"
     last: Position | None = None
     newest: dict[bytes, int] = {}  # hashes, because the log may be larger than memory
-    for key, value in _rows(view, table.log_prefix):
+    for key, value in rows(view, table.log_prefix):
         record = decode_record(key, value)
         time_us, row_total, byte_total, log_total, *_ = HEADER.unpack_from(value)
         if last is not None:
@@ -122,12 +138,13 @@ def _check_log(view: View, table: Table, rows: int, size: int) -> Iterator[str]:
                 yield f"{name}: the old document of record {record.sequence} is not what was there."
         last = Position(record.sequence, time_us, row_total, byte_total, log_total)
         newest[record.key] = hash(record.new)
-    if last is not None and (last.rows != rows or last.document_bytes != size):
+    if last is not None and (last.rows != documents or last.document_bytes != size):
         yield (
-            f"{name} counts {last.rows} documents of {last.document_bytes} bytes, but there are {rows} of {size} bytes."
+            f"{name} counts {last.rows} documents of {last.document_bytes} bytes, "
+            f"but there are {documents} of {size} bytes."
         )
-    if last is None and rows:
-        yield f"{name} is empty, but there are {rows} documents."
+    if last is None and documents:
+        yield f"{name} is empty, but there are {documents} documents."
     for key, document in newest.items():
         (found,) = view.get_many([table.document_prefix + key])
         if hash(found) != document:
@@ -156,7 +173,8 @@ def _check_strays(view: View, state: catalog.State) -> Iterator[str]:
             low = layout.end_of(prefix)
 
 
-def _rows(view: View, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+def rows(view: View, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """All keys that start with `prefix`, and their values. Raises StoreError."""
     with view.read(prefix, layout.end_of(prefix)) as reader:
         while not reader.done:
             yield from reader.take(CHUNK_ROWS)

@@ -14,6 +14,7 @@ Everything here blocks. Reads and `write` take microseconds and hold the interpr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -36,6 +37,10 @@ MAX_OPEN_FILES = 500
 
 _FORMAT_KEY = b"\x00format"
 _FORMAT = b"photondb-1"
+
+Recovery = Literal["strict", "salvage", "skip_damage"]
+"""What becomes of a damaged write-ahead log when it is opened: it is refused; everything behind the damage is dropped;
+or only what is damaged is dropped, which can tear batches, and is fit for finding out what there was."""
 
 StoreErrorKind = Literal["full", "corrupt", "io"]
 
@@ -88,11 +93,10 @@ class Store:
         """How many batches were written: two equal readings mean that nothing changed in between."""
 
     @classmethod
-    def open(cls, path: Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, salvage: bool = False) -> Store:
+    def open(cls, path: Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, recovery: Recovery = "strict") -> Store:
         """Open the database in the directory `path`, or make a new one there.
 
-        `salvage` accepts a damaged write-ahead log and drops everything behind the damage: only for a person who has
-        decided so. Raises StartupError when the directory is in use, cannot be used, or is damaged.
+        Anything but a strict `recovery` is only for a person who has decided so. Raises StartupError when the directory is in use, cannot be used, or is damaged.
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -100,7 +104,7 @@ class Store:
             next(path.iterdir(), None)
         except OSError as error:
             raise StartupError(f"the data directory {path} cannot be used: {error.strerror}") from None
-        options = _options(cache_bytes, salvage)
+        options = _options(cache_bytes, recovery)
         try:
             families = dict.fromkeys(Rdict.list_cf(str(path), options), options) if exists else None
             store = cls(Rdict(str(path), options, families), path, cache_bytes)
@@ -171,7 +175,7 @@ class Store:
             raise store_error(error) from None
 
 
-def _options(cache_bytes: int, salvage: bool) -> Options:
+def _options(cache_bytes: int, recovery: Recovery) -> Options:
     table = BlockBasedOptions()
     table.set_block_cache(Cache(cache_bytes))
     table.set_block_size(4096)
@@ -192,11 +196,15 @@ def _options(cache_bytes: int, salvage: bool) -> Options:
     options.set_bytes_per_sync(1 << 20)
     options.set_keep_log_file_num(5)
     options.set_max_log_file_size(16 << 20)
-    if salvage:
-        options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
-    else:
-        options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_wal_recovery_mode(_RECOVERY_MODES[recovery]())
     return options
+
+
+_RECOVERY_MODES: dict[Recovery, Callable[[], DBRecoveryMode]] = {
+    "strict": DBRecoveryMode.tolerate_corrupted_tail_records,
+    "salvage": DBRecoveryMode.point_in_time,
+    "skip_damage": DBRecoveryMode.skip_any_corrupted_record,
+}
 
 
 def _startup_error(path: Path, error: Exception) -> StartupError:
@@ -208,8 +216,8 @@ def _startup_error(path: Path, error: Exception) -> StartupError:
         )
     if "corruption" in lowered or "checksum" in lowered:
         return StartupError(
-            f"the data directory {path} is damaged ({text}): restore it from a backup, or run `photondb check "
-            f"--salvage {path}`, which drops every write behind the damage and reports what is left"
+            f"the data directory {path} is damaged ({text}): restore a backup (`photondb restore`), or run "
+            f"`photondb repair {path} --to NEWDIR`, which saves what it can and says what is lost"
         )
     if "permission denied" in lowered:
         return StartupError(f"the data directory {path} cannot be used: Permission denied")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from photondb.config import StartupError
-from services.storage.rocks import Batch, Store, StoreError
+from services.storage.rocks import Batch, Recovery, Store, StoreError
 from services.storage.views import Reader, View
 
 ROWS = 500
@@ -30,8 +30,8 @@ def fill(store: Store, rows: int = ROWS, value: bytes = b"v" * 300) -> None:
 
 
 @contextmanager
-def opened(path: Path, *, salvage: bool = False) -> Iterator[Store]:
-    store = Store.open(path, salvage=salvage)
+def opened(path: Path, *, recovery: Recovery = "strict") -> Iterator[Store]:
+    store = Store.open(path, recovery=recovery)
     try:
         yield store
     finally:
@@ -88,7 +88,7 @@ def test_flipped_byte_in_the_middle_of_the_log_is_reported_not_shortened(crashed
     log = only_log(crashed)
     flip_byte(log, log.stat().st_size // 2)
     with pytest.raises(
-        StartupError, match=r"is damaged .*: restore it from a backup, or run `photondb check --salvage"
+        StartupError, match=r"is damaged .*: restore a backup .*, or run `photondb repair .* --to NEWDIR`"
     ):
         Store.open(crashed)
 
@@ -96,7 +96,7 @@ def test_flipped_byte_in_the_middle_of_the_log_is_reported_not_shortened(crashed
 def test_salvage_keeps_what_stands_before_the_damage(crashed: Path) -> None:
     log = only_log(crashed)
     flip_byte(log, log.stat().st_size // 2)
-    with opened(crashed, salvage=True) as store:
+    with opened(crashed, recovery="salvage") as store:
         keys = all_keys(store)
         assert 0 < len(keys) < 2 * ROWS
         assert [key[1:] for key in keys[: len(keys) // 2]] == [key[1:] for key in keys[len(keys) // 2 :]]
