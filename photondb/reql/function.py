@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from photondb.datum.extreme import MINVAL, Extreme
 from photondb.reql import shape as shapes
 from photondb.reql.errors import Frames, ReqlError, logic_error
 from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT
@@ -209,12 +210,14 @@ class _Writer:
 
 
 def literal_term(value: Any) -> Any:
-    """The wire term for a datum: arrays become MAKE_ARRAY terms, the rest stands for itself."""
+    """The wire term for a datum: arrays and the extremes become terms, the rest stands for itself."""
     kind = type(value)
     if kind is list:
         return [int(Term.MAKE_ARRAY), [literal_term(item) for item in value]]
     if kind is dict:
         return {key: literal_term(item) for key, item in value.items()}
+    if kind is Extreme:
+        return [int(Term.MINVAL if value is MINVAL else Term.MAXVAL)]
     return value
 
 

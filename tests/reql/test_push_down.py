@@ -15,6 +15,7 @@ from rethinkdb.ast import Func as DriverFunc
 from rethinkdb.ast import ReQLEncoder
 
 import photondb.reql.terms  # noqa: F401  # registers the terms
+from photondb.datum.extreme import MAXVAL, MINVAL
 from photondb.datum.order import equal
 from photondb.reql.aggregates import (
     Aggregate,
@@ -32,7 +33,7 @@ from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
-from photondb.reql.parameters import constant_function
+from photondb.reql.parameters import constant_function, equality_function
 from photondb.reql.pipeline import Pipeline
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, Step, ZipStep, steps_from_wire, steps_to_wire
 from photondb.reql.values import Grouped
@@ -225,6 +226,13 @@ def test_rows_that_are_only_filtered_stay_as_they_are() -> None:
     chunk = Pipeline([FilterStep(constant_function({"a": 1}))]).feed(raw)
     assert chunk is not None
     assert chunk.json() == raw[0]
+
+
+@pytest.mark.parametrize("value", [MINVAL, [MAXVAL, {"a": MINVAL}], {"a": [1, None]}])
+def test_any_value_can_be_compared_with_in_storage(value: Any) -> None:
+    wire = orjson.loads(orjson.dumps(equality_function(value).to_wire()))
+    assert Func.from_wire(wire).call(value) is True
+    assert Func.from_wire(wire).call(1) is False
 
 
 def test_an_error_shows_the_whole_document() -> None:
