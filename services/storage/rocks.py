@@ -96,7 +96,8 @@ class Store:
     def open(cls, path: Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, recovery: Recovery = "strict") -> Store:
         """Open the database in the directory `path`, or make a new one there.
 
-        Anything but a strict `recovery` is only for a person who has decided so. Raises StartupError when the directory is in use, cannot be used, or is damaged.
+        Anything but a strict `recovery` is only for a person who has decided so. Raises StartupError when the directory
+        is in use, cannot be used, or is damaged.
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
