@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from photondb.datum.size import check_size
 from photondb.datum.text import print_compact, print_datum, truncated_print
 from photondb.datum.types import LONG_ARRAY, MAX_SAFE_INTEGER, Datum, has_canonical_numbers, normalise_number
 from photondb.datum.validation import NESTING_LIMIT, validate
@@ -19,6 +20,7 @@ from photondb.datum.validation import NESTING_LIMIT, validate
 __all__ = [
     "NESTING_LIMIT",
     "dumps",
+    "dumps_computed",
     "loads",
     "loads_stored",
     "print_compact",
@@ -57,6 +59,15 @@ def dumps(value: Datum) -> bytes:
     except TypeError:
         # Rare: nested deeper than orjson writes (254), a lone surrogate, or an Extreme, which print_compact refuses.
         return print_compact(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def dumps_computed(value: Datum) -> bytes:
+    """The same for a value that a query has computed, which may be larger than anybody can write.
+
+    Raises DatumError for that, too.
+    """
+    check_size(value)
+    return dumps(value)
 
 
 def _normalise_numbers(container: dict[str, Any] | list[Any]) -> None:

@@ -34,6 +34,7 @@ from typing import Any
 
 from photondb.datum.binary import binary_bytes, make_binary
 from photondb.datum.errors import DatumError, type_error
+from photondb.datum.size import check_size
 from photondb.datum.text import exact_number_text, print_datum, truncated_print
 from photondb.datum.time import make_time
 from photondb.datum.types import MAXVAL, MINVAL, Datum, Extreme, normalise_number, reql_type, type_name
@@ -111,8 +112,10 @@ def secondary_key(value: Datum) -> bytes:
             "Secondary keys must be a number, string, bool, pseudotype, or array "
             f"(got type {type_name(value)}):\n{truncated_print(value)}",
         )
-    if kind is list and _has_extreme(value):
-        raise DatumError("Cannot use `r.minval` or `r.maxval` in an index key.")
+    if kind is list:
+        _check_nested(value)
+        if _has_extreme(value):
+            raise DatumError("Cannot use `r.minval` or `r.maxval` in an index key.")
     return encode_key(value)
 
 
@@ -224,7 +227,14 @@ def _encode_array(value: list[Datum]) -> bytes:
                 "Array keys can only contain numbers, strings, bools,  pseudotypes, or arrays "
                 f"(got {print_datum(element)} of type {type_name(element)}).",
             )
+    _check_nested(value)
     return b"A%b\0" % b"".join(map(encode_key, value))
+
+
+def _check_nested(value: list[Datum]) -> None:
+    """Raise for an array that is too large to be gone through. Only what has arrays in it can be."""
+    if any(type(element) is list for element in value):
+        check_size(value)
 
 
 def _refuse(value: Datum) -> bytes:
@@ -287,6 +297,8 @@ def _check_primary_key(value: Datum) -> None:
             "Primary keys must be either a number, string, bool, pseudotype or array "
             f"(got type {type_name(value)}):\n{truncated_print(value)}",
         )
+    if type(value) is list:
+        _check_nested(value)
     _refuse_null_characters(value)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from photondb.datum.errors import DatumError
+from photondb.datum.size import check_size
 from photondb.datum.types import REQL_TYPE, Datum, reql_type, type_name
-from photondb.datum.validation import validate
+from photondb.datum.validation import check_pseudotype
 
 __all__ = ["merge"]
 
@@ -32,6 +33,9 @@ def merge(old: Datum, patch: Datum) -> Datum:
                 "and cannot nest inside other literals."
             )
         raise DatumError(f"Cannot merge objects of type `{type_name(patch)}`.")
+    for value in patch.values():
+        if type(value) is dict:
+            check_size(value)
     return _merge_fields(old, patch) if type(old) is dict else _without_literals(patch)
 
 
@@ -56,7 +60,7 @@ def _merge_objects(old: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]
         return _merge_fields(old, patch)
     if _BINARY in (patch.get(REQL_TYPE), old.get(REQL_TYPE)):
         return patch  # a binary is one value, not an object with fields
-    merged: dict[str, Any] = validate(_merge_fields(old, patch))
+    merged: dict[str, Any] = check_pseudotype(_merge_fields(old, patch))
     return merged
 
 

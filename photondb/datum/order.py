@@ -17,6 +17,7 @@ from typing import Any
 from photondb.datum.binary import binary_bytes
 from photondb.datum.errors import DatumError
 from photondb.datum.extreme import MINVAL, Extreme
+from photondb.datum.size import check_size
 from photondb.datum.types import REQL_TYPE, Datum, reql_type
 
 __all__ = ["SortKey", "compare", "equal", "sort_key"]
@@ -30,13 +31,15 @@ def sort_key(value: Datum) -> SortKey:
     """A tuple that compares with other values' tuples as the values do.
 
     It is hashable, and equal exactly for values that are equal in ReQL, so that it serves as the key of a dict.
-    Raises DatumError for a pseudo type without an order.
+    Raises DatumError for a pseudo type without an order, and for what is too large.
     """
     kind = type(value)
     if kind is str:
         return (_STRING, value)
     if kind is int or kind is float:
         return (_NUMBER, value)
+    if kind is list or kind is dict:
+        _check_nested(value)
     return _SORT_KEYS[kind](value)
 
 
@@ -61,13 +64,42 @@ def equal(left: Datum, right: Datum) -> bool:
         return bool(left == right)
     if kind is not other:
         return kind in _NUMBERS and other in _NUMBERS and bool(left == right)
-    if kind is dict:
-        if REQL_TYPE in left or REQL_TYPE in right:
-            return sort_key(left) == sort_key(right)
-        return left.keys() == right.keys() and all(map(equal, left.values(), map(right.__getitem__, left)))
-    if kind is list:
-        return len(left) == len(right) and all(map(equal, left, right))
+    if (kind is dict or kind is list) and len(left) == len(right):
+        _check_nested(left)
+        return _equal(left, right)
     return False  # null equals itself, and each Extreme, which `is` has found
+
+
+def _equal(left: Datum, right: Datum) -> bool:
+    """Whether two values are the same, of which one is known not to be too large."""
+    kind = type(left)
+    if left is right:
+        return True
+    if kind is not type(right) or (kind is not dict and kind is not list):
+        return equal(left, right)
+    if kind is list:
+        return len(left) == len(right) and all(map(_equal, left, right))
+    if REQL_TYPE in left or REQL_TYPE in right:
+        return _key(left) == _key(right)
+    return left.keys() == right.keys() and all(map(_equal, left.values(), map(right.__getitem__, left)))
+
+
+def _check_nested(container: dict[str, Any] | list[Any]) -> None:
+    """Raise for what is too large to be gone through. Only what has containers in it can be."""
+    for value in container.values() if type(container) is dict else container:
+        if type(value) is dict or type(value) is list:
+            check_size(container)
+            return
+
+
+def _key(value: Datum) -> SortKey:
+    """The sort key of a value that is known not to be too large."""
+    kind = type(value)
+    if kind is str:
+        return (_STRING, value)
+    if kind is int or kind is float:
+        return (_NUMBER, value)
+    return _SORT_KEYS[kind](value)
 
 
 def _object_key(value: dict[str, Datum]) -> SortKey:
@@ -82,7 +114,7 @@ def _object_key(value: dict[str, Datum]) -> SortKey:
     fields: list[Any] = []
     for item in sorted(value):
         fields.append(item)
-        fields.append(sort_key(value[item]))
+        fields.append(_key(value[item]))
     return (_OBJECT, tuple(fields))
 
 
@@ -95,7 +127,7 @@ _MAXVAL_KEY = (_MAXVAL,)
 _SORT_KEYS: dict[type, Callable[[Any], SortKey]] = {
     type(None): lambda value: _NULL_KEY,
     bool: lambda value: _TRUE_KEY if value else _FALSE_KEY,
-    list: lambda value: (_ARRAY, tuple(map(sort_key, value))),
+    list: lambda value: (_ARRAY, tuple(map(_key, value))),
     dict: _object_key,
     Extreme: lambda value: _MINVAL_KEY if value is MINVAL else _MAXVAL_KEY,
 }

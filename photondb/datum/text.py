@@ -10,6 +10,7 @@ from typing import Any
 
 from photondb.datum.errors import DatumError
 from photondb.datum.extreme import Extreme
+from photondb.datum.size import check_size
 
 __all__ = ["TRUNCATED_PRINT_BYTES", "exact_number_text", "print_compact", "print_datum", "truncated_print"]
 
@@ -51,11 +52,9 @@ def exact_number_text(number: float) -> str:
 
 
 def _print(value: Any, line: str | None) -> str:
+    check_size(value)
     parts: list[str] = []
-    try:
-        _write(value, parts, line)
-    except RecursionError:
-        raise DatumError("Value is nested too deeply to be printed.", "resource") from None
+    _write(value, parts, line)
     return "".join(parts)
 
 

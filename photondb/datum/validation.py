@@ -7,6 +7,7 @@ from typing import Any
 
 from photondb.datum.binary import sanitise_binary
 from photondb.datum.errors import DatumError, type_error
+from photondb.datum.size import NESTING_LIMIT, check_size
 from photondb.datum.text import print_datum
 from photondb.datum.time import sanitise_time
 from photondb.datum.types import (
@@ -20,10 +21,7 @@ from photondb.datum.types import (
     type_name,
 )
 
-__all__ = ["NESTING_LIMIT", "validate"]
-
-NESTING_LIMIT = 250
-"""How many containers deep a value may be.  orjson writes 254 levels, and a reply wraps a value in a few."""
+__all__ = ["NESTING_LIMIT", "check_pseudotype", "validate"]
 
 _STRINGS = {str}
 
@@ -55,6 +53,15 @@ def validate(value: Datum, *, nesting_limit: int = NESTING_LIMIT, literals: bool
                 _validate_elements(container, inner)
         level = inner
     return value
+
+
+def check_pseudotype(value: dict[str, Datum]) -> Datum:
+    """Check an object with a ``$reql_type$`` that a query has made, and return it in canonical form.
+
+    Raises DatumError, for what is too large to be checked, too.
+    """
+    check_size(value)
+    return validate(value)
 
 
 def _validate_fields(fields: dict[str, Any], inner: list[Any]) -> None:

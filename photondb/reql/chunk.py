@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from photondb.datum.json import dumps, loads_stored
+from photondb.datum.json import dumps, dumps_computed, loads_stored
+from photondb.datum.size import check_size
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -51,6 +52,7 @@ class Chunk:
         """The rows as JSON, one by one."""
         if self._raw is None:
             if self._values is not None:
+                check_size(self._values)
                 self._raw = [dumps(value) for value in self._values]
             else:
                 self._raw = [bytes(row) for row in _split(b"[" + self.json() + b"]")]
@@ -63,7 +65,7 @@ class Chunk:
                 self._blob = b",".join(self._raw)
             else:
                 assert self._values is not None
-                self._blob = dumps(self._values)[1:-1]
+                self._blob = dumps_computed(self._values)[1:-1]
         return self._blob
 
     def head(self, count: int) -> Chunk:

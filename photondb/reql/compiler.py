@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from photondb.datum.errors import DatumError
-from photondb.datum.validation import validate
+from photondb.datum.validation import check_pseudotype as checked_pseudotype
 from photondb.reql import shape as shapes
 from photondb.reql.calls import NO_RECURSE, compile_call
 from photondb.reql.callsite import Run
@@ -172,7 +172,7 @@ class Compiler:
 def check_pseudotype(value: dict[str, Any], path: Frames) -> Any:
     """An object with a `$reql_type$`, checked and in its canonical form."""
     try:
-        return validate(value)
+        return checked_pseudotype(value)
     except DatumError as error:
         raise reql_error(error, path) from None
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from photondb.datum.extreme import MINVAL, Extreme
+from photondb.datum.size import check_size
 from photondb.reql import shape as shapes
 from photondb.reql.errors import Frames, ReqlError, logic_error
 from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT
@@ -210,12 +211,18 @@ class _Writer:
 
 
 def literal_term(value: Any) -> Any:
-    """The wire term for a datum: arrays and the extremes become terms, the rest stands for itself."""
+    """The wire term for a datum: arrays and the extremes become terms, the rest stands for itself. Raises DatumError
+    for a value that is too large."""
+    check_size(value)
+    return _literal_term(value)
+
+
+def _literal_term(value: Any) -> Any:
     kind = type(value)
     if kind is list:
-        return [int(Term.MAKE_ARRAY), [literal_term(item) for item in value]]
+        return [int(Term.MAKE_ARRAY), [_literal_term(item) for item in value]]
     if kind is dict:
-        return {key: literal_term(item) for key, item in value.items()}
+        return {key: _literal_term(item) for key, item in value.items()}
     if kind is Extreme:
         return [int(Term.MINVAL if value is MINVAL else Term.MAXVAL)]
     return value

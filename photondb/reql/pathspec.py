@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from photondb.datum.size import check_size
 from photondb.datum.text import print_datum
 from photondb.reql.errors import logic_error
 
@@ -22,18 +23,24 @@ class _NotAnObject(Exception):
 
 
 def paths_of(specifications: Sequence[Any]) -> Paths:
-    """The paths that several specifications mean together. Raises ReqlError for what is none."""
+    """The paths that several specifications mean together. Raises ReqlError for what is none, and DatumError for what
+    is too large to be gone through."""
+    check_size(list(specifications))
+    return _paths(specifications)
+
+
+def _paths(specifications: Sequence[Any]) -> Paths:
     paths: list[str | dict[str, Any]] = []
     for specification in specifications:
         kind = type(specification)
         if kind is str:
             paths.append(specification)
         elif kind is list:
-            paths.extend(paths_of(specification))
+            paths.extend(_paths(specification))
         elif kind is dict and specification.get("$reql_type$") != "BINARY":
             names = sorted(specification)
             paths.extend(name for name in names if specification[name] is True)
-            inside = {name: paths_of([specification[name]]) for name in names if specification[name] is not True}
+            inside = {name: _paths([specification[name]]) for name in names if specification[name] is not True}
             if inside:
                 paths.append(inside)
         else:
@@ -49,6 +56,7 @@ def pick(value: dict[str, Any], paths: Paths) -> dict[str, Any]:
             if path in value:
                 picked[path] = value[path]
             continue
+        check_size(value)
         for name, inner in path.items():
             if name in value:
                 with suppress(_NotAnObject):
@@ -63,6 +71,7 @@ def drop(value: dict[str, Any], paths: Paths) -> dict[str, Any]:
         if isinstance(path, str):
             kept.pop(path, None)
             continue
+        check_size(value)
         for name, inner in path.items():
             if name in kept:
                 with suppress(_NotAnObject):

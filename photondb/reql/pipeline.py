@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from photondb.datum.json import loads_stored
+from photondb.datum.size import check_size
 from photondb.reql.aggregates import Accumulator, Aggregate, KeyedAccumulator, aggregate_from_wire
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ReqlError
@@ -137,4 +138,5 @@ class Pipeline:
         partial = self.accumulator.partial()
         if self.chooser is not None:
             return [loads_stored(row) if type(row) is bytes else row for row in partial]
+        check_size(partial)
         return partial

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from photondb.datum.merge import merge
+from photondb.datum.size import check_size
 from photondb.datum.types import truthy, type_name
 from photondb.reql.errors import EmptyUserError, ErrorKind, ReqlError, logic_error, non_existence_error
 from photondb.reql.function import Func
@@ -149,6 +150,7 @@ def matches(pattern: Any, value: Any) -> bool:
             raise non_existence_error(f"No attribute `{key}` in object.")
         found = value[key]
         if type(wanted) is dict and type(found) is dict and type_name(found) == "OBJECT":
+            check_size(wanted)
             if not matches(wanted, found):
                 return False
         elif not equal(wanted, found):

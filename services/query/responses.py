@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from photondb.datum.extreme import Extreme
-from photondb.datum.json import dumps
+from photondb.datum.json import dumps_computed
 from photondb.reql.errors import ErrorKind, ReqlError, ResponseType, logic_error
 from photondb.reql.values import Grouped, as_datum, is_datum, value_type
 from photondb.reql.wire import ResponseNote
@@ -65,7 +65,7 @@ def server_info(server_id: str, name: str) -> bytes:
 def datum_json(value: Any) -> bytes:
     """The JSON of a datum; raises for what has none."""
     try:
-        return dumps(value)
+        return dumps_computed(value)
     except TypeError:
         refuse_extremes(value)
         raise

@@ -15,6 +15,7 @@ from photondb.datum.json import dumps, loads_stored, print_datum
 from photondb.datum.keys import primary_key
 from photondb.datum.merge import merge
 from photondb.datum.order import equal
+from photondb.datum.size import check_size
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number, type_name
 from photondb.reql.errors import ReqlError
@@ -177,7 +178,7 @@ class Statement:
         else:
             if not valid:
                 self._check(key, old, new)
-            new_json = _to_json(new)
+            new_json = _to_json(new, computed=self.write.kind != "insert" or not valid)
             if old_json is None:
                 commit.change(table, key, None, new_json)
                 summary.inserted += 1
@@ -236,7 +237,9 @@ class Statement:
             summary.changes.append(b'{"error":%b,"new_val":%b,"old_val":%b}' % (dumps(message), old, old))
 
 
-def _to_json(document: Any) -> bytes:
+def _to_json(document: Any, computed: bool) -> bytes:
+    if computed:
+        check_size(document)
     try:
         raw = dumps(document)
     except DatumError:

@@ -10,6 +10,7 @@ from typing import Any
 from photondb.datum.errors import DatumError
 from photondb.datum.extreme import Extreme
 from photondb.datum.json import dumps, loads
+from photondb.datum.size import check_size
 from photondb.datum.validation import validate
 from photondb.javascript import ArrayTooLong, JavaScriptError, Pool, TimedOut, WorkerCrashed
 from photondb.reql import shape as shapes
@@ -93,6 +94,7 @@ def _pool() -> Pool:
 
 def _arguments(values: list[Any]) -> str:
     """Values as a JSON array, in which the worker knows times."""
+    check_size(values)
     for value in values:
         _check_argument(value)
     return dumps(values).decode()

@@ -9,7 +9,7 @@ from photondb.datum.errors import DatumError
 from photondb.datum.merge import merge as merge_values
 from photondb.datum.text import print_datum, truncated_print
 from photondb.datum.types import type_name
-from photondb.datum.validation import validate
+from photondb.datum.validation import check_pseudotype
 from photondb.reql import shape as shapes
 from photondb.reql.callsite import Run
 from photondb.reql.compiler import Compiler, Node
@@ -44,7 +44,7 @@ def object_(*pairs: Datum) -> dict[str, Any]:
                 f"(got {truncated_print(made[name])} and {truncated_print(value)} as values)"
             )
         made[name] = value
-    return validate(made) if "$reql_type$" in made else made
+    return check_pseudotype(made) if "$reql_type$" in made else made
 
 
 @term(Term.KEYS)

@@ -8,7 +8,7 @@ from typing import Any
 from photondb.datum.binary import binary_bytes, make_binary
 from photondb.datum.text import print_compact, print_datum, truncated_print
 from photondb.datum.types import normalise_number, type_name
-from photondb.datum.validation import validate
+from photondb.datum.validation import check_pseudotype
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error
 from photondb.reql.parameters import Runtime, Value, as_string
 from photondb.reql.registry import term
@@ -156,7 +156,7 @@ def _object(pairs: Any) -> dict[str, Any]:
             )
         made[field] = value
     if "$reql_type$" in made:
-        validate(made)
+        check_pseudotype(made)
     return made
 
 

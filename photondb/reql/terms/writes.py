@@ -10,6 +10,7 @@ from photondb.api.storage import Write, WriteSummary
 from photondb.datum.errors import DatumError
 from photondb.datum.json import dumps
 from photondb.datum.keys import primary_key
+from photondb.datum.size import check_size
 from photondb.datum.text import truncated_print
 from photondb.datum.types import normalise_number, type_name
 from photondb.reql.effects import Effects
@@ -78,6 +79,7 @@ def insert(
         if is_system(info):  # it makes the missing keys itself: it must know which ones were chosen by somebody
             _write(runtime, info, [insert_write(info, batch, chosen, options)], total)
             continue
+        check_size(batch)
         complete, keys = with_generated_keys(batch, info.primary_key)
         generated += keys
         _insert_batch(runtime, info, complete, chosen, options, total)
