@@ -43,7 +43,7 @@ _ROW_TERMS = frozenset(
 
 
 class TableName:
-    """A table as a query names it; without a database the run option `db` or `test` is meant."""
+    """A table as a query names it; without a database the one of the run option `db` is meant."""
 
     __slots__ = ("database", "name")
 
@@ -51,9 +51,11 @@ class TableName:
         self.database = database
         self.name = name
 
-    def find(self, catalogue: Catalogue) -> TableInfo | None:
-        """The table, if this catalogue has it."""
-        return catalogue.tables.get((self.database or "test", self.name))
+    def find(self, catalogue: Catalogue, default_database: Any) -> TableInfo | None:
+        """The table, if this catalogue has it. `default_database` is the run option `db`. The tables of the system
+        database are never found: they are not what the catalogue says, and not everybody's to read."""
+        database = self.database or default_database
+        return None if database == SYSTEM_DATABASE else catalogue.tables.get((database, self.name))
 
 
 def _table_name(shape: Shape) -> TableName | None:
@@ -75,7 +77,7 @@ def _point(shape: Shape) -> tuple[TableName, int] | None:
     if shape[0] != Term.GET or shape[2] or len(shape[1]) != 2:
         return None
     table = _table_name(shape[1][0])
-    if table is None or table.database == SYSTEM_DATABASE or shape[1][1][0] != shapes.CONSTANT:
+    if table is None or shape[1][1][0] != shapes.CONSTANT:
         return None
     return table, 1 + shape[1][1][1]
 
@@ -170,7 +172,7 @@ def point_write_of(compiler: Compiler, shape: Shape) -> PointWrite | None:
 
 def _constant_insert(shape: Shape, durability: Durability | None) -> PointWrite | None:
     table = _table_name(shape[1][0])
-    if table is None or table.database == SYSTEM_DATABASE or len(shape[1]) != 2 or shape[1][1][0] != shapes.CONSTANT:
+    if table is None or len(shape[1]) != 2 or shape[1][1][0] != shapes.CONSTANT:
         return None
     slot = 1 + shape[1][1][1]
 

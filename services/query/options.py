@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import orjson
 
 from photondb.reql.compiler import PROFILE
 from photondb.reql.errors import CompileError, logic_error
@@ -54,20 +55,32 @@ class RunOptions(msgspec.Struct, gc=False):
     max_batch_bytes: int = DEFAULT_BATCH_BYTES
     max_batch_seconds: float = DEFAULT_BATCH_SECONDS
 
-    @property
-    def plan_names(self) -> frozenset[str]:
-        """The names that a plan is compiled for."""
-        names = frozenset(self.language)
-        return names | {PROFILE} if self.profile else names
+    plan_names: frozenset[str] = frozenset()
+    """The names that a plan is compiled for: those of `language`, and `profile`."""
 
 
 NO_OPTIONS = RunOptions()
 
+CACHE_SIZE = 1024
+_known_options: dict[bytes, RunOptions] = {}
+
 
 def read_options(given: dict[str, Any]) -> RunOptions:
-    """The options of a query's envelope. Raises CompileError or a ReqlError that names the option."""
+    """The options of a query's envelope, which must not be changed: drivers send the same ones with every query, so
+    that those are read once. Raises CompileError or a ReqlError that names the option."""
     if not given:
         return NO_OPTIONS
+    key = orjson.dumps(given)
+    options = _known_options.get(key)
+    if options is None:
+        options = _read(given)
+        if len(_known_options) >= CACHE_SIZE:
+            _known_options.clear()
+        _known_options[key] = options
+    return options
+
+
+def _read(given: dict[str, Any]) -> RunOptions:
     options = RunOptions(language={})
     for name, value in given.items():
         if name not in _KNOWN:
@@ -91,6 +104,9 @@ def read_options(given: dict[str, Any]) -> RunOptions:
             options.language[name] = _array_limit(value)
         elif name not in _PLAIN:
             options.language[name] = value
+    options.plan_names = frozenset(options.language)
+    if options.profile:
+        options.plan_names |= {PROFILE}
     return options
 
 

@@ -35,7 +35,7 @@ class Plan:
         self.effects: Effects = node.effects
         self.read: PointRead | None = None
         self.write: PointWrite | None = None
-        if not options - {"durability"}:
+        if not options - {"durability", "db"}:
             self.read = point_read(compiler, shape)
             self.write = None if self.read else point_write_of(compiler, shape)
         self.frame_size = compiler.frame_size

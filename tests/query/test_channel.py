@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rethinkdb import r
 
+from services.auth.service import Auth
 from tests.query.conftest import Client
 
 USERS = r.table("users")
@@ -162,6 +163,30 @@ async def test_a_plan_is_compiled_once_for_all_constants(client: Client) -> None
         response = await client.run(USERS.filter(r.row["age"] == number).count())
         assert response["r"] == [10 if number < 10 else 0]
     assert client.query.plans.misses == before + 1
+
+
+async def test_no_way_of_naming_a_table_leads_to_the_accounts(client: Client) -> None:
+    auth = Auth(client.query.storage)
+    await auth.start()
+    await auth.stop()
+    catalogue = await client.query.refresh_catalogue()
+    assert ("rethinkdb", "_accounts") in catalogue.tables
+    named = r.db("rethinkdb").table("_accounts")
+    unnamed = r.table("_accounts")
+    for table, options in ((named, {}), (unnamed, {"db": [14, ["rethinkdb"]]})):
+        for query in (table.get("admin"), table.get("admin").delete(), table.insert({"id": "x"}), table, table.count()):
+            response = await client.run(query, **options)
+            assert response["t"] == 18, response
+            assert response["r"] == ["Table `rethinkdb._accounts` does not exist."]
+
+
+async def test_the_database_option_names_where_tables_are(client: Client) -> None:
+    await client.run(r.db_create("other"))
+    await client.run(r.db("other").table_create("users"))
+    option = [14, ["other"]]
+    assert (await client.run(USERS.insert({"id": 1}), db=option))["r"][0]["inserted"] == 1
+    assert (await client.run(USERS.get(1), db=option))["r"] == [{"id": 1}]
+    assert (await client.run(USERS.get(1)))["r"] == ["Table `test.users` does not exist."]
 
 
 async def test_a_table_that_comes_back_under_its_name_is_found(client: Client) -> None:
