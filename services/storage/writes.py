@@ -28,6 +28,9 @@ MAX_DOCUMENT_BYTES = 16 << 20
 MAX_ARRAY_ELEMENTS = 100_000
 
 
+Apply = Callable[["Statement", Commit, bytes, int], None]
+
+
 class Statement:
     """One `Write` on its way. It is carried out some documents at a time: `prepare`, then `run`, until it is done."""
 
@@ -38,7 +41,8 @@ class Statement:
         self.table = table
         self.hard = table.hard if write.durability is None else write.durability == "hard"
         self.summary = WriteSummary(changes=[] if write.return_changes else None)
-        self._apply: Callable[[Commit, bytes, int], None] = getattr(self, "_" + write.kind)
+        # The plain function: a bound method would make a cycle with the statement, and each of them garbage to collect.
+        self._apply: Apply = getattr(Statement, "_" + write.kind)
         self._start = 0
         """How many documents are dealt with."""
         self._keys: list[bytes | str] = []
@@ -68,9 +72,9 @@ class Statement:
             if type(key) is bytes:
                 try:
                     if calls_functions:
-                        WORK.do(self._apply, commit, key, position)
+                        WORK.do(self._apply, self, commit, key, position)
                     else:
-                        self._apply(commit, key, position)
+                        self._apply(self, commit, key, position)
                 except (ReqlError, DatumError) as error:
                     self._fail(commit.documents[self.table.document_prefix + key], error.message)
             else:
