@@ -18,6 +18,7 @@ from photondb.api.context import INTERNAL
 from photondb.api.query import Answer, Request
 from photondb.api.storage import TableGone, Write, WriteSummary
 from photondb.datum.errors import DatumError
+from photondb.datum.json import dumps
 from photondb.reql.errors import ClientError, ReqlError, op_failed
 from photondb.reql.function import Frame
 from photondb.reql.parameters import reql_error
@@ -195,7 +196,7 @@ class Batch:
 def _read_result(plan: Plan, frame: Frame, raw: bytes | None) -> bytes:
     assert plan.read is not None
     try:
-        return responses.atom(responses.result_datum(plan.read.value(frame, raw)))
+        return b'{"t":1,"r":[' + dumps(responses.result_datum(plan.read.value(frame, raw))) + b"]}"
     except ReqlError as error:
         return responses.failure(error)
     except Exception as error:

@@ -41,6 +41,19 @@ _ROW_TERMS = frozenset(
 )
 """Terms that, around a `get`, need nothing but the document that it gives."""
 
+_QUICK_TERMS = frozenset({Term.MAKE_ARRAY, Term.LITERAL, Term.POINT, Term.EPOCH_TIME, Term.ISO8601, Term.TIME})
+"""Terms of constants that may stand in the patch of an update that is worked out before the others get their turn."""
+
+
+def _is_quick(shape: Shape) -> bool:
+    """Whether a shape is evaluated in no time: it is made of constants."""
+    tag = shape[0]
+    if tag == shapes.OBJECT:
+        return all(_is_quick(value) for _, value in shape[1])
+    if tag in _QUICK_TERMS:
+        return all(map(_is_quick, shape[1])) and not shape[2]
+    return tag < 0 and tag != shapes.VAR  # type: ignore[no-any-return]
+
 
 class TableName:
     """A table as a query names it; without a database the one of the run option `db` is meant."""
@@ -110,6 +123,8 @@ def point_read(compiler: Compiler, shape: Shape) -> PointRead | None:
     outer: list[Shape] = []
     inner = shape
     while inner[0] in _ROW_TERMS and inner[1]:
+        if not all(map(_is_quick, inner[1][1:])):
+            return None
         outer.append(inner)
         inner = inner[1][0]
     point = _point(inner)
@@ -198,6 +213,8 @@ def _point_change(compiler: Compiler, shape: Shape, durability: Durability | Non
     function: Run | None = None
     if kind != "delete":
         if len(shape[1]) != 2 or shape[1][1][0] not in (shapes.CONSTANT, shapes.OBJECT, Term.FUNC):
+            return None
+        if shape[1][1][0] == shapes.OBJECT and not _is_quick(shape[1][1]):
             return None
         node = compiler.compile(shape[1][1], (1,), literals=kind == "update")
         if not node.effects.pushable:
