@@ -55,15 +55,11 @@ def search_cells(shape: Shape) -> list[int]:
     return _covering(shape, _SEARCH_COVERER)
 
 
-def disc_cells(centre: Vector, outer: float, inner: float) -> list[int]:
-    """Cells that cover all points at an angle of `inner` to `outer` (radians) from a centre, with some leeway."""
-    point = s2.S2Point_FromRaw(*centre)
-    outer, inner = outer * (1 + LEEWAY) + POINT_RADIUS, inner * (1 - LEEWAY) - POINT_RADIUS
-    cells = _SEARCH_COVERER.GetCovering(s2.S2Cap(point, s2.S1Angle.Radians(min(outer, math.pi))))
-    if inner > 0:
-        done = s2.S2Cap(point, s2.S1Angle.Radians(inner))
-        cells = [cell for cell in cells if not done.Contains(s2.S2Cell(cell))]
-    return [cell.id() for cell in cells]
+def disc_cells(centre: Vector, radius: float) -> list[int]:
+    """Cells that cover all points within an angle (radians) from a centre, with some leeway."""
+    angle = s2.S1Angle.Radians(min(radius * (1 + LEEWAY) + POINT_RADIUS, math.pi))
+    disc = s2.S2Cap(s2.S2Point_FromRaw(*centre), angle)
+    return [cell.id() for cell in _SEARCH_COVERER.GetCovering(disc)]
 
 
 def _covering(shape: Shape, coverer: s2.S2RegionCoverer) -> list[int]:

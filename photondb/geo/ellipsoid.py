@@ -54,10 +54,6 @@ class Ellipsoid(NamedTuple):
         radian_m = self.least_distance_m(1)
         return min(math.pi, distance_m / radian_m) if radian_m > 0 else math.pi
 
-    def least_angle(self, distance_m: float) -> float:
-        """The angle on the sphere between positions that are a distance apart, at least."""
-        return min(math.pi, distance_m / self.greatest_distance_m(1))
-
 
 WGS84 = Ellipsoid(6378137.0, 1 / 298.257223563)
 """The earth, by the World Geodetic System of 1984."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from photondb.datum.errors import DatumError, type_error
@@ -154,9 +154,3 @@ def number(value: Any) -> float:
 
 def _wrong_type(expected: str, value: Any) -> DatumError:
     return type_error(value, f"Expected type {expected} but found {type_name(value)}.")
-
-
-def close(ring: Iterable[Position]) -> list[Position]:
-    """A ring with its first position again at its end."""
-    positions = list(ring)
-    return [*positions, positions[0]]

@@ -127,7 +127,7 @@ def _polygon(coordinates: Any) -> Any:
     polygon = s2.S2Polygon()
     polygon.InitNested(loops)
     if not polygon.IsValid():
-        polygon = _without_shared_edges(loops)
+        polygon = _cut_out(loops)
     return polygon
 
 
@@ -144,24 +144,25 @@ def _loop(coordinates: Any) -> Any:
     return loop
 
 
-def _without_shared_edges(loops: list[Any]) -> Any:
-    """The polygon of a shell and holes where two of them share edges, which then are no edges of it."""
-    polygon = s2.S2Polygon()
-    builder = s2.S2Builder()
-    builder.StartLayer(s2.S2PolygonLayer(polygon))
-    for number, loop in enumerate(loops):
-        count = loop.num_vertices()
-        for i in range(count):
-            start, end = loop.vertex(i), loop.vertex(i + 1)
-            if number == 0:
-                builder.AddEdge(start, end)
-            else:
-                builder.AddEdge(end, start)
-    try:
-        builder.Build()
-        valid = polygon.IsValid()
-    except ValueError:
-        valid = False
-    if not valid:
-        raise GeoError("Some edges in GeoJSON polygon could not be used.  Are they intersecting?")
-    return polygon
+def _cut_out(loops: list[Any]) -> Any:
+    """The polygon of a shell and holes that share edges with it or with each other."""
+    rest, *holes = [s2.S2Polygon(loop) for loop in loops]
+    for number, hole in enumerate(holes):
+        if not rest.Contains(hole) or any(hole.Intersects(other) for other in holes[:number]):
+            raise GeoError("Some edges in GeoJSON polygon could not be used.  Are they intersecting?")
+    for hole in holes:
+        rest = _difference(rest, hole)
+    return rest
+
+
+def _difference(a: Any, b: Any) -> Any:
+    result = s2.S2Polygon()
+    operation = s2.S2BooleanOperation(s2.S2BooleanOperation.OpType_DIFFERENCE, s2.S2PolygonLayer(result))
+    operation.Build(_index(a), _index(b))
+    return result
+
+
+def _index(polygon: Any) -> Any:
+    index = s2.MutableS2ShapeIndex()
+    index.Add(polygon.Clone())  # which belongs to the index from then on
+    return index

@@ -65,8 +65,9 @@ def get_nearest(
     search = NearestSearch(max_results, max_distance_m, geo_system)
     results: list[Any] = []
     while True:
-        near, far = geo_system.least_angle(search.above_m), geo_system.greatest_angle(search.most_m)
-        source = ScanSource(table.info, chosen, _ranges(cells.disc_cells(place, far, near)))
+        # The discs within the ring are read again: there are fewer documents in them than are asked for.
+        disc = cells.disc_cells(place, geo_system.greatest_angle(search.most_m))
+        source = ScanSource(table.info, chosen, _ranges(disc))
         step = NearbyStep(values, centre, geo_system, unit, search.above_m, search.most_m)
         ring = Stream(source, steps=(step,)).sorted_by(by_distance, runtime).sliced(0, search.wanted).to_list(runtime)
         results += ring

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from photondb.datum.errors import DatumError
+from photondb.geo.geojson import make_point, make_polygon
+from photondb.geo.relations import intersects
+from photondb.geo.shapes import CACHED_SHAPES, Line, Polygon, shape_of, validate
+from tests.geo.strategies import geometries, positions
+
+SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]
+
+
+def polygon(*rings: Any) -> Polygon:
+    shape = shape_of({"type": "Polygon", "coordinates": list(rings)})
+    assert isinstance(shape, Polygon)
+    return shape
+
+
+def has(shape: Polygon, longitude: float, latitude: float) -> bool:
+    return intersects(shape, shape_of(make_point((longitude, latitude))))
+
+
+def test_direction_of_a_ring_does_not_matter() -> None:
+    assert has(polygon(SQUARE), 1, 1)
+    assert has(polygon(SQUARE[::-1]), 1, 1)
+    assert not has(polygon(SQUARE[::-1]), 5, 5)
+
+
+def test_hole_in_either_direction() -> None:
+    hole = [[1, 1], [2, 1], [2, 2], [1, 2], [1, 1]]
+    for ring in (hole, hole[::-1]):
+        assert not has(polygon(SQUARE, ring), 1.5, 1.5)
+        assert has(polygon(SQUARE, ring), 3, 3)
+
+
+def test_hole_that_shares_an_edge_is_a_notch() -> None:
+    notched = polygon(SQUARE, [[0, 0], [4, 0], [2, 2], [0, 0]])
+    assert notched.size == 5
+    assert not has(notched, 2, 1)
+    assert has(notched, 2, 3)
+
+
+def test_polygon_that_is_cut_out_of_itself_is_empty() -> None:
+    nothing = polygon(SQUARE, SQUARE)
+    assert nothing.empty
+    assert not has(nothing, 1, 1)
+    assert polygon().empty
+
+
+def test_a_hole_outside_is_one_more_shell() -> None:
+    """As in RethinkDB, which has a polygon sort out by itself which ring is in which."""
+    both = polygon(SQUARE, [[10, 10], [11, 10], [11, 11], [10, 10]])
+    assert has(both, 1, 1)
+    assert has(both, 10.7, 10.3)
+
+
+def test_the_date_line_is_one_line() -> None:
+    across = polygon([[170, -5], [-170, -5], [-170, 5], [170, 5], [170, -5]])
+    assert has(across, 180, 0)
+    assert has(across, -180, 0)
+    assert not has(across, 0, 0)
+
+
+def test_pieces_of_a_line_are_the_line() -> None:
+    line = shape_of({"type": "LineString", "coordinates": [[number, 0] for number in range(8)]})
+    assert isinstance(line, Line)
+    pieces = line.pieces(3)
+    assert [len(piece.vertices) for piece in pieces] == [4, 4, 2]
+    assert pieces[0].vertices[-1] is pieces[1].vertices[0]
+    assert line.pieces(7) == [line]
+
+
+def test_shapes_of_the_same_value_are_made_once() -> None:
+    value = make_polygon([(0, 0), (4, 0), (4, 4)])
+    assert shape_of(value) is shape_of(value)
+    others = [make_polygon([(0, 0), (4, 0), (4, number)]) for number in range(1, CACHED_SHAPES + 1)]
+    first = shape_of(value)
+    for other in others:
+        shape_of(other)
+    assert shape_of(value) is not first
+
+
+coordinates = st.recursive(
+    st.integers(-200, 200) | st.floats(-200, 200) | st.none() | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=5),
+    max_leaves=20,
+)
+rings = st.lists(positions, min_size=3, max_size=7).map(lambda ring: [list(corner) for corner in [*ring, ring[0]]])
+
+
+@given(st.sampled_from(["Point", "LineString", "Polygon", "MultiPoint"]), coordinates)
+def test_no_coordinates_do_harm(kind: str, given_coordinates: Any) -> None:
+    with suppress(DatumError):
+        validate({"type": kind, "coordinates": given_coordinates})
+
+
+@given(st.lists(rings, min_size=1, max_size=3), geometries)
+def test_no_rings_do_harm(given_rings: list[Any], other: Any) -> None:
+    """Whatever passes for a polygon can be compared with anything."""
+    value = {"type": "Polygon", "coordinates": given_rings}
+    try:
+        validate(value)
+    except DatumError:
+        return
+    assert intersects(shape_of(value), shape_of(other)) == intersects(shape_of(other), shape_of(value))
