@@ -27,6 +27,9 @@ struct FeedRequest {
   squash @12 :Bool;               # several changes of one document become one while they wait for the reader
   squashSeconds @13 :Float64;     # and changes are held back for so long; 0 for not at all
   queueSize @14 :UInt32 = 100000; # changes that wait for the reader; when there are more, all of them are dropped
+  includePosition @15 :Bool;      # changes tell their position, and none is dropped
+  resume @16 :Text;               # the position after which the feed begins; empty for none
+  sinceUs @17 :Int64 = -1;        # begin with the first change at that time, in microseconds since 1970; negative for none
 }
 
 struct OpenResult {

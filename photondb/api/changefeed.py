@@ -29,6 +29,11 @@ class FeedRequest(msgspec.Struct):
     `squash` makes several changes of one document one while they wait for the reader; a number holds changes back for
     that many seconds. At most `queue_size` changes wait: when there are more, all of them are dropped and an object
     tells the reader how many they were.
+
+    With `include_position` changes tell their position, a token, and no change is ever dropped: a reader that is too
+    slow gets them from the change log. A feed with `resume` begins after the change with that token, one with
+    `since_us` with the first change committed at that time (microseconds since 1970) or later. Neither is possible
+    with a `limit`, or together with initial values.
     """
 
     table: int
@@ -45,6 +50,9 @@ class FeedRequest(msgspec.Struct):
     include_offsets: bool = False
     squash: bool | float = False
     queue_size: int = DEFAULT_QUEUE_SIZE
+    include_position: bool = False
+    resume: str | None = None
+    since_us: int | None = None
 
 
 class Feed(Protocol):

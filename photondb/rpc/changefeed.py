@@ -131,6 +131,9 @@ def _write_request(request: FeedRequest) -> dict[str, Any]:
         "squash": squash is not False,
         "squashSeconds": 0.0 if isinstance(squash, bool) else float(squash),
         "queueSize": request.queue_size,
+        "includePosition": request.include_position,
+        "resume": request.resume or "",
+        "sinceUs": -1 if request.since_us is None else request.since_us,
     }
 
 
@@ -152,4 +155,7 @@ def _read_request(reader: Any) -> FeedRequest:
         include_offsets=reader.includeOffsets,
         squash=(seconds or True) if reader.squash else False,
         queue_size=reader.queueSize,
+        include_position=reader.includePosition,
+        resume=reader.resume or None,
+        since_us=None if reader.sinceUs < 0 else reader.sinceUs,
     )

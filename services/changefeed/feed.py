@@ -53,7 +53,9 @@ class OpenFeed(ABC):
         self._collect_s = 0.0 if isinstance(squash, bool) else float(squash)
         self._mid_batch = False
         self._error: ReqlError | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self.idle_s: float | None = None
+        """How long a reader may wait before `idle` is called."""
+        self._waiter: asyncio.Future[bool] | None = None
         self._advancing: asyncio.Task[None] | None = None
         follower.feeds.add(self)
 
@@ -114,7 +116,8 @@ class OpenFeed(ABC):
             if self._error is not None:
                 raise self._error
             if self.live:
-                await self._wait()
+                if not await self._wait(self.idle_s):
+                    self.idle()
             else:
                 await self._advance()
 
@@ -134,13 +137,14 @@ class OpenFeed(ABC):
             size += len(taken[-1])
         return taken
 
-    async def _wait(self, timeout_s: float | None = None) -> None:
-        """Wait for `wake`, or for the time to pass."""
+    async def _wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for `wake` (True), or for the time to pass (False)."""
         loop = asyncio.get_running_loop()
-        waiter = self._waiter = loop.create_future()
-        timer = None if timeout_s is None else loop.call_later(timeout_s, self.wake)
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiter = waiter
+        timer = None if timeout_s is None else loop.call_later(timeout_s, self._end_wait, False)
         try:
-            await waiter
+            return await waiter
         finally:
             self._waiter = None
             if timer is not None:
@@ -158,8 +162,18 @@ class OpenFeed(ABC):
 
     def wake(self) -> None:
         """Something has changed that a waiting reader should look at."""
+        self._end_wait(True)
+
+    def _end_wait(self, woken: bool) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(woken)
+
+    def idle(self) -> None:  # noqa: B027 - most kinds have nothing to do then
+        """Nothing has come for `idle_s` while the reader waited."""
+
+    def ready_notice(self) -> bytes:
+        """The notice that the beginning has been shown."""
+        return state_notice("ready", self.request.include_types)
 
     # --- from the beginning to where the follower is
 
@@ -175,7 +189,7 @@ class OpenFeed(ABC):
         if await self.show_beginning():
             self.behind = False
             if self.request.include_states:
-                self.notices.append(state_notice("ready", self.request.include_types))
+                self.notices.append(self.ready_notice())
 
     async def _advance(self) -> None:
         """Do one step towards being live. It goes on when its reader is cancelled, so that nothing is lost."""

@@ -11,12 +11,25 @@ NULL = b"null"
 class Change:
     """A row's change: before and after as JSON, None where it is not among the rows.
 
-    `copy` tells apart the rows of one document where a feed has it several times.
+    `copy` tells apart the rows of one document where a feed has it several times. `shard` and `sequence` name the
+    record of the log; `seen` says, where that is several changes and this is not the last, how many are told with it.
     """
 
-    __slots__ = ("_plain", "_typed", "copy", "key", "new", "old")
+    __slots__ = ("_plain", "_typed", "copy", "key", "new", "old", "seen", "sequence", "shard")
 
-    def __init__(self, key: bytes, copy: int, old: bytes | None, new: bytes | None) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        copy: int,
+        old: bytes | None,
+        new: bytes | None,
+        shard: int = 0,
+        sequence: int = 0,
+        seen: int = 0,
+    ) -> None:
+        self.shard = shard
+        self.sequence = sequence
+        self.seen = seen
         self.key = key
         self.copy = copy
         self.old = old
@@ -58,6 +71,11 @@ def initial_notice(value: bytes | None, include_types: bool, offset: int | None 
     place = b"" if offset is None else b',"new_offset":%d' % offset
     kind = b',"type":"initial"' if include_types else b""
     return b'{"new_val":%b%b%b}' % (value or NULL, place, kind)
+
+
+def with_position(notice: bytes, token: bytes) -> bytes:
+    """A notice that tells its reader's position, too."""
+    return b'%b,"position":"%b"}' % (notice[:-1], token)
 
 
 def state_notice(state: str, include_types: bool) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 
-from services.changefeed.notices import Change, skipped_notice
+from services.changefeed.notices import Change, skipped_notice, with_position
+from services.changefeed.positions import Place, TokenMaker
 from services.changefeed.selection import same
 
 
@@ -33,9 +34,18 @@ class ChangeQueue(ABC):
     @abstractmethod
     def _clear(self) -> None: ...
 
+    def _tell(self, change: Change) -> bytes:
+        """The notice of a change that the reader gets now."""
+        return change.notice(self._include_types)
+
     def __len__(self) -> int:
         """How many notices wait."""
         return self._size() + (self._skipped > 0)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many changes wait as may."""
+        return self._size() >= self._limit
 
     @property
     def nearly_full(self) -> bool:
@@ -58,7 +68,7 @@ class ChangeQueue(ABC):
             notices.append(skipped_notice(self._skipped))
             self._skipped = 0
         while len(notices) < count and size < max_bytes and self._size():
-            notice = self._pop().notice(self._include_types)
+            notice = self._tell(self._pop())
             notices.append(notice)
             size += len(notice)
         return notices
@@ -84,6 +94,21 @@ class PlainQueue(ChangeQueue):
 
     def _clear(self) -> None:
         self._changes.clear()
+
+
+class PositionedQueue(PlainQueue):
+    """All changes, in order, each told with the reader's position after it: `place` moves on with them."""
+
+    __slots__ = ("_place", "_tokens")
+
+    def __init__(self, limit: int, include_types: bool, place: Place, tokens: TokenMaker) -> None:
+        super().__init__(limit, include_types)
+        self._place = place
+        self._tokens = tokens
+
+    def _tell(self, change: Change) -> bytes:
+        self._place.advance(change)
+        return with_position(change.notice(self._include_types), self._tokens.token(self._place))
 
 
 class SquashingQueue(ChangeQueue):

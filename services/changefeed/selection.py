@@ -119,9 +119,18 @@ class Selection:
         kept = 0
         if old is not None and new is not None and self._rest and same(old, new):
             kept = min(old_copies, new_copies)
+        end = max(old_copies, new_copies)
         return [
-            Change(row.key, copy, old if copy < old_copies else None, new if copy < new_copies else None)
-            for copy in range(kept, max(old_copies, new_copies))
+            Change(
+                row.key,
+                copy,
+                old if copy < old_copies else None,
+                new if copy < new_copies else None,
+                row.shard,
+                row.sequence,
+                0 if copy + 1 == end else copy + 1 - kept,
+            )
+            for copy in range(kept, end)
         ]
 
 

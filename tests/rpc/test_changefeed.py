@@ -101,6 +101,8 @@ async def test_requests_arrive_as_they_are(address: str) -> None:
             queue_size=7,
         ),
         FeedRequest(4, "uuid", squash=2.5, limit=0),
+        FeedRequest(5, "uuid", include_position=True, resume="token"),
+        FeedRequest(5, "uuid", since_us=0),
     ]
     async with stub_of(changefeed, address) as stub:
         context = CallContext(user="ada", request_id="r1")

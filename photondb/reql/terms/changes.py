@@ -14,7 +14,7 @@ from photondb.datum.types import type_name
 from photondb.reql.effects import Effects
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed
 from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
-from photondb.reql.parameters import Datum, Runtime, Value
+from photondb.reql.parameters import Datum, Runtime, Time, Value
 from photondb.reql.registry import term
 from photondb.reql.runtime import ABSENT_INDEX_ID
 from photondb.reql.sources import ScanSource, SlicedSource, UnionSource
@@ -37,23 +37,41 @@ def changes(
     include_offsets: bool = False,
     include_states: bool = False,
     include_types: bool = False,
+    include_position: bool = False,
+    resume: str | None = None,
+    since: Time | None = None,
 ) -> Stream:
     """The changes of a selection, as they happen, for ever: objects with `old_val` and `new_val`. `squash` makes
     several changes of a row one while the client is busy, or for so many seconds; `changefeed_queue_size` bounds how
-    many wait for the client; the others add what is there at the beginning, and fields and objects that tell more."""
+    many wait for the client; `include_position` makes changes tell where they stand in the table's log, so that with
+    `resume` another feed goes on after one of them; `since` begins with what was committed at that time. The others
+    add what is there at the beginning, and fields and objects that tell more."""
     _check_squash(squash)
     if changefeed_queue_size < 1:
         raise logic_error(f"Illegal changefeed queue size `{changefeed_queue_size}`.  (Must be >= 1.)")
+    _check_beginning(include_initial, resume, since)
+    if include_position and squash is not False:
+        raise logic_error("A change that `squash` made of several has no position.")
+    include_states = include_states or include_position  # the first position is that of the state `ready`
     watched = _watched(runtime, value)
+    positions = include_position or resume is not None or since is not None
+    if len(watched) != 1 and positions:
+        raise logic_error(
+            "A feed on several selections has no position. Call `changes` on each of them to use `include_position`, "
+            "`resume` or `since`."
+        )
     streams = []
     for info, request in watched:
-        _check_request(runtime, request, include_offsets)
+        _check_request(runtime, request, include_offsets, positions)
         request.squash = squash
         request.queue_size = changefeed_queue_size
         request.include_initial = include_initial
         request.include_offsets = include_offsets
         request.include_states = include_states
         request.include_types = include_types
+        request.include_position = include_position
+        request.resume = resume
+        request.since_us = None if since is None else max(0, round(since["epoch_time"] * 1_000_000))
         source = FeedSource(runtime.open_feed(info, request))
         notes = {_kind(request), *([ResponseNote.INCLUDES_STATES] if include_states else [])}
         streams.append(Stream(source, infinite=True, feed=frozenset(notes)))
@@ -70,6 +88,13 @@ def _check_squash(squash: Any) -> None:
         raise logic_error(f"Expected BOOL or NUMBER but found {type_name(squash)}.").blame("squash")
     if squash < 0:
         raise logic_error("Expected BOOL or a positive NUMBER but found a negative NUMBER.").blame("squash")
+
+
+def _check_beginning(include_initial: bool, resume: str | None, since: Any) -> None:
+    chosen = [("include_initial", include_initial), ("resume", resume is not None), ("since", since is not None)]
+    names = [f"`{name}`" for name, given in chosen if given]
+    if len(names) > 1:
+        raise logic_error(f"A feed has one beginning: {' and '.join(names)} cannot be combined.")
 
 
 def _kind(request: FeedRequest) -> ResponseNote:
@@ -107,7 +132,7 @@ def _watched_stream(runtime: Runtime, stream: Stream) -> list[Watched]:
         if index is not None and index.id == ABSENT_INDEX_ID:
             raise runtime.no_index(source.info, index.name)
         if index is not None and index.geo:
-            raise op_failed(f"Changefeeds on geospatial indexes, such as `{index.name}`, are not supported yet.")
+            return [(source.info, _geo_request(source.info, stream.steps))]
         request = FeedRequest(
             source.info.id,
             source.info.uuid,
@@ -126,6 +151,16 @@ def _watched_stream(runtime: Runtime, stream: Stream) -> list[Watched]:
     if isinstance(source, SlicedSource):
         return [_watched_slice(runtime, source, stream.steps)]
     raise logic_error(EAGER)
+
+
+def _geo_request(info: TableInfo, steps: SequenceOf[Step]) -> FeedRequest:
+    """A feed on what a geo index finds. Its cells only come close, so it is on all documents, and the step that
+    compares shapes chooses among them; a document that has several that match is one row."""
+    once = [
+        IntersectingStep(step.values, step.geometry, once=True) if isinstance(step, IntersectingStep) else step
+        for step in steps
+    ]
+    return FeedRequest(info.id, info.uuid, ranges=(KeyRange(),), steps=once)
 
 
 def _watched_slice(runtime: Runtime, source: SlicedSource, steps: SequenceOf[Step]) -> Watched:
@@ -150,7 +185,7 @@ def _watched_slice(runtime: Runtime, source: SlicedSource, steps: SequenceOf[Ste
     return info, msgspec.structs.replace(request, limit=source.count, steps=(*request.steps, *steps))
 
 
-def _check_request(runtime: Runtime, request: FeedRequest, include_offsets: bool) -> None:
+def _check_request(runtime: Runtime, request: FeedRequest, include_offsets: bool, positions: bool) -> None:
     for step in request.steps:
         _check_step(step)
     if request.limit is not None and request.limit > runtime.array_limit:
@@ -162,6 +197,11 @@ def _check_request(runtime: Runtime, request: FeedRequest, include_offsets: bool
     if include_offsets and request.limit is None:
         kind = "point" if request.key is not None else "range" if request.ranges else "empty"
         raise logic_error(f"Cannot include offsets for {kind} subs.")
+    if request.limit is not None and positions:
+        raise logic_error(
+            "A feed on the first rows of an order (`order_by` with `limit`, `min`, `max`) has no position, because "
+            "what it tells depends on more than the changes after it. Begin again with `include_initial`."
+        )
 
 
 def _check_step(step: Step) -> None:
