@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from services.query.channel import Channel
 
 
+_DURABILITIES = (None, "hard", "soft")
+
+
 class Batch:
     """The queries of one `submit`, sorted by what they need."""
 
@@ -120,7 +123,10 @@ class Batch:
             info = plan.write.table.find(self.service.catalogue, language.get("db", DEFAULT_DATABASE))
             if info is None:
                 return False
-            statement, keys = plan.write.write(frame, info, language.get("durability"))
+            durability = language.get("durability")
+            if durability not in _DURABILITIES:
+                return False
+            statement, keys = plan.write.write(frame, info, durability)
         except (DatumError, ReqlError):
             return False
         self.writes.append((request, info, options, keys))

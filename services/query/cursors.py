@@ -9,53 +9,69 @@ from photondb.reql.chunk import Chunk
 from photondb.reql.runtime import Runtime
 from photondb.reql.stream import Stream
 from services.query import responses
+from services.query.batching import DEFAULT_BATCHING, BatchLimits, read_batching
 from services.query.options import RunOptions
+
+CHUNK_ROWS = 1000
+"""How many rows are asked for at a time, at most."""
 
 
 class Cursor:
     """The rest of a stream. `next_response` must run inside an evaluation.
 
-    A batch ends at the options' limits of rows, bytes or seconds, whichever comes first, and is never empty unless
-    the stream has ended.
+    A batch is as large as the run options say, and never empty unless the stream has ended.
     """
 
     def __init__(self, runtime: Runtime, stream: Stream, options: RunOptions) -> None:
         self.runtime = runtime
-        self.options = options
-        self.chunks: Iterator[Chunk] = stream.chunks(runtime, None, options.max_batch_rows)
+        batching = read_batching(options.batching) if options.batching else DEFAULT_BATCHING
+        self.limits = batching.first
+        self._later_limits = batching.others
+        self.chunks: Iterator[Chunk] = stream.chunks(runtime, None, int(min(batching.others.max_rows, CHUNK_ROWS)))
         self.held: Chunk | None = None
         self.ended = False
 
     def next_response(self) -> bytes:
         """The next batch as response JSON; `ended` tells whether it was the last one."""
+        limits, self.limits = self.limits, self._later_limits
+        parts = self._next_rows(limits)
+        return responses.rows(b",".join(parts), not self.ended)
+
+    def _next_rows(self, limits: BatchLimits) -> list[bytes]:
         parts: list[bytes] = []
-        rows_left, bytes_left = self.options.max_batch_rows, self.options.max_batch_bytes
-        give_up = time.monotonic() + self.options.max_batch_seconds
-        while rows_left > 0 and bytes_left > 0:
-            chunk = self.held
-            self.held = None
+        rows = size = 0
+        give_up = time.monotonic() + limits.max_seconds
+        while True:
+            chunk = self.next_chunk()
             if chunk is None:
-                chunk = next(self.chunks, None)
-                if chunk is None:
-                    self.ended = True
-                    break
-            if len(chunk) > rows_left:
-                self.held = chunk.tail(rows_left)
-                chunk = chunk.head(rows_left)
+                break
+            count = limits.fitting(chunk, rows, size)
+            if count < len(chunk):
+                self.held = chunk.tail(count)
+                chunk = chunk.head(count)
             json = chunk.json()
             parts.append(json)
-            rows_left -= len(chunk)
-            bytes_left -= len(json)
-            if time.monotonic() > give_up:
+            rows += len(chunk)
+            size += len(json) + 1
+            if limits.full(rows, size):
+                if rows >= limits.max_rows and self.held is None:
+                    self._look_ahead()
                 break
-        if not self.ended and self.held is None and rows_left <= 0:
-            self._look_ahead()
-        return responses.rows(b",".join(parts), not self.ended)
+            if time.monotonic() >= give_up:
+                break
+        return parts
+
+    def next_chunk(self) -> Chunk | None:
+        """Some more rows; None at the end."""
+        chunk, self.held = self.held, None
+        if chunk is None:
+            chunk = next(self.chunks, None)
+            self.ended = chunk is None
+        return chunk
 
     def _look_ahead(self) -> None:
         """Learn whether there is more, so that a client need not ask for an empty batch."""
-        self.held = next(self.chunks, None)
-        self.ended = self.held is None
+        self.held = self.next_chunk()
 
     def close(self) -> None:
         """Free what the stream holds."""

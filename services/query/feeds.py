@@ -19,21 +19,18 @@ class FeedCursor(Cursor):
     def __init__(self, runtime: Runtime, stream: Stream, options: RunOptions) -> None:
         super().__init__(runtime, stream, options)
         self.notes = tuple(sorted(stream.feed))
+        self.limits = self._later_limits
 
     def first_response(self) -> bytes:
         """The answer to the query itself."""
         return responses.rows(b"", True, self.notes)
 
     def next_response(self) -> bytes:
-        chunk = self.held
-        self.held = None
+        chunk = self.next_chunk()
         if chunk is None:
-            chunk = next(self.chunks, None)
-        if chunk is None:
-            self.ended = True
             return responses.rows(b"", False, self.notes)
-        rows = self.options.max_batch_rows
-        if len(chunk) > rows:
-            self.held = chunk.tail(rows)
-            chunk = chunk.head(rows)
+        count = self.limits.fitting(chunk, 0, 0)
+        if count < len(chunk):
+            self.held = chunk.tail(count)
+            chunk = chunk.head(count)
         return responses.rows(chunk.json(), True, self.notes)

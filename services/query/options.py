@@ -7,61 +7,54 @@ from typing import Any
 import msgspec
 import orjson
 
-from photondb.reql.compiler import PROFILE
+from photondb.reql.compiler import PROFILE, compile_function
 from photondb.reql.errors import CompileError, logic_error
+from photondb.reql.parameters import as_integer
 from photondb.reql.wire import Term
 
-DEFAULT_BATCH_ROWS = 1000
-DEFAULT_BATCH_BYTES = 1_000_000
-DEFAULT_BATCH_SECONDS = 0.5
-DEFAULT_SCALEDOWN = 4
-
-_KNOWN = frozenset(
+_LANGUAGE = frozenset(
     {
-        "array_limit",
-        "binary_format",
-        "changefeed_queue_size",
-        "db",
-        "durability",
-        "first_batch_scaledown_factor",
-        "group_format",
-        "identifier_format",
-        "ignore_write_hook",
-        "max_batch_bytes",
-        "max_batch_rows",
-        "max_batch_seconds",
-        "min_batch_rows",
-        "noreply",
-        "profile",
-        "read_mode",
-        "time_format",
-        "timeout",
-        "use_outdated",
+        *("array_limit", "attempts", "auth", "base", "changefeed_queue_size", "conflict", "data", "db", "default"),
+        *("default_timezone", "dry_run", "durability", "emergency_repair", "emit", "fill", "final_emit", "float"),
+        *("geo", "geo_system", "header", "identifier_format", "ignore_write_hook", "include_initial"),
+        *("include_offsets", "include_states", "include_types", "index", "interleave", "left_bound", "max_dist"),
+        *("max_results", "method", "multi", "non_atomic", "nonvoting_replica_tags", "num_vertices", "ordered"),
+        *("overwrite", "page", "page_limit", "params", "primary_key", "primary_replica_tag", "read_mode", "redirects"),
+        *("replicas", "result_format", "return_changes", "return_vals", "right_bound", "shards", "squash", "timeout"),
+        *("unit", "use_outdated", "verify", "wait_for"),
     }
 )
-"""The run options of RethinkDB. The formats are the drivers' own business: the answers are the same."""
+"""What stands in for optional arguments of terms: all of them, as in RethinkDB (its `optargs.cc`)."""
 
-_PLAIN = frozenset({"noreply", "profile", "time_format", "group_format", "binary_format"})
-"""Options that don't change what a query means, so that queries with and without them share a plan."""
+_BATCHING = frozenset(
+    {
+        *("min_batch_rows", "max_batch_rows", "max_batch_bytes", "max_batch_seconds"),
+        "first_batch_scaledown_factor",
+    }
+)
+
+_OF_DRIVERS = frozenset({"time_format", "group_format", "binary_format"})
+"""The drivers' own business, whatever they say: the answers are the same."""
+
+CACHE_SIZE = 1024
+MAX_CACHED_BYTES = 1024
+"""Options with more JSON than this are no driver's usual ones, and read each time."""
 
 
 class RunOptions(msgspec.Struct, gc=False):
-    """The options of one query. `language` are those that stand in for optional arguments of terms."""
+    """The options of one query. `language` are those that stand in for optional arguments of terms, `batching` those
+    about the sizes of batches, not checked yet: that is done when there are batches. `plan_names` are the names that a
+    plan is compiled for: those of `language`, and `profile`."""
 
     noreply: bool = False
     profile: bool = False
     language: dict[str, Any] = {}
-    max_batch_rows: int = DEFAULT_BATCH_ROWS
-    max_batch_bytes: int = DEFAULT_BATCH_BYTES
-    max_batch_seconds: float = DEFAULT_BATCH_SECONDS
-
+    batching: dict[str, Any] = {}
     plan_names: frozenset[str] = frozenset()
-    """The names that a plan is compiled for: those of `language`, and `profile`."""
 
 
 NO_OPTIONS = RunOptions()
 
-CACHE_SIZE = 1024
 _known_options: dict[bytes, RunOptions] = {}
 
 
@@ -76,76 +69,47 @@ def read_options(given: dict[str, Any]) -> RunOptions:
         options = _read(given)
         if len(_known_options) >= CACHE_SIZE:
             _known_options.clear()
-        _known_options[key] = options
+        if len(key) <= MAX_CACHED_BYTES:
+            _known_options[key] = options
     return options
 
 
 def _read(given: dict[str, Any]) -> RunOptions:
-    options = RunOptions(language={})
-    for name, value in given.items():
-        if name not in _KNOWN:
-            raise CompileError(f"Unrecognized global optional argument `{name}`.")
-        value = _literal(name, value)
+    options = RunOptions(language={}, batching={})
+    for name, term in given.items():
+        value = _value(name, term)
         if name == "noreply":
-            options.noreply = bool(value)
+            options.noreply = value is True
         elif name == "profile":
-            options.profile = bool(value)
-        elif name == "max_batch_rows":
-            options.max_batch_rows = _positive_integer(name, value)
-        elif name == "max_batch_bytes":
-            options.max_batch_bytes = _positive_integer(name, value)
-        elif name == "max_batch_seconds":
-            options.max_batch_seconds = _positive_number(name, value)
-        elif name == "min_batch_rows" or name == "first_batch_scaledown_factor":
-            _positive_number(name, value)
-        elif name == "use_outdated":
-            raise logic_error("The `use_outdated` optarg is no longer supported.  Use the `read_mode` optarg instead.")
+            options.profile = value is True
         elif name == "array_limit":
             options.language[name] = _array_limit(value)
-        elif name not in _PLAIN:
+        elif name in _LANGUAGE:
             options.language[name] = value
+        elif name in _BATCHING:
+            options.batching[name] = value
+        elif name not in _OF_DRIVERS:
+            raise CompileError(f"Unrecognized global optional argument `{name}`.")
     options.plan_names = frozenset(options.language)
     if options.profile:
         options.plan_names |= {PROFILE}
     return options
 
 
-def _literal(name: str, value: Any) -> Any:
-    """The value of an option: a datum without terms in it, or a database term's name."""
-    if type(value) is list:
-        if len(value) == 2 and value[0] == Term.DB and type(value[1]) is list and len(value[1]) == 1:
-            return value[1][0]
-        if len(value) == 2 and value[0] == Term.DATUM:
-            return value[1]
-        if len(value) == 2 and value[0] == Term.MAKE_ARRAY and type(value[1]) is list:
-            return [_literal(name, element) for element in value[1]]
-        raise logic_error(f"The run option `{name}` must be a literal value.")
-    return value
+def _value(name: str, term: Any) -> Any:
+    """The value of an option: that of a term which depends on nothing, or the name in a database term."""
+    if type(term) is not list and type(term) is not dict:
+        return term
+    if type(term) is list and len(term) == 2 and term[0] == Term.DB and type(term[1]) is list and len(term[1]) == 1:
+        return term[1][0]
+    function = compile_function([int(Term.FUNC), [[int(Term.MAKE_ARRAY), []], term]])
+    if not function.pushable:
+        raise logic_error(f"The run option `{name}` must be a value that depends on nothing.")
+    return function.call()
 
 
 def _array_limit(value: Any) -> int:
-    limit = _integer("array_limit", value)
+    limit = as_integer(value)
     if limit < 1:
         raise logic_error(f"Illegal array size limit `{limit}`.  (Must be >= 1.)")
     return limit
-
-
-def _integer(name: str, value: Any) -> int:
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is not int:
-        raise logic_error(f"The run option `{name}` must be an integer, not {value!r}.")
-    return value
-
-
-def _positive_integer(name: str, value: Any) -> int:
-    number = _integer(name, value)
-    if number < 1:
-        raise logic_error(f"The run option `{name}` must be positive, not {number}.")
-    return number
-
-
-def _positive_number(name: str, value: Any) -> float:
-    if type(value) not in (int, float) or value <= 0:
-        raise logic_error(f"The run option `{name}` must be a positive number, not {value!r}.")
-    return float(value)

@@ -89,7 +89,7 @@ async def test_a_cursor_hands_out_every_row_once_and_then_ends(client: Client) -
         response = await client.ask(5, [2])
         rows += response["r"]
         sizes.append(len(response["r"]))
-    assert sizes == [30, 30, 30, 10]
+    assert sizes == [7, 30, 30, 30, 3]
     assert sorted(row["id"] for row in rows) == list(range(100))
     assert (await client.ask(5, [2]))["r"] == ["Token 5 not in stream cache."]
 
