@@ -33,14 +33,16 @@ def indexed_shapes(values: IndexValues, document: Any) -> list[Shape]:
 
 
 class IntersectingStep(FilterStep):
-    """Keep the documents that are indexed by what intersects some geometry: each as often as it has such shapes."""
+    """Keep the documents that are indexed by what intersects some geometry: each as often as it has such shapes, or
+    just once."""
 
-    __slots__ = ("geometry", "shape", "values")
+    __slots__ = ("geometry", "once", "shape", "values")
 
-    def __init__(self, values: IndexValues, geometry: dict[str, Any]) -> None:
+    def __init__(self, values: IndexValues, geometry: dict[str, Any], once: bool = False) -> None:
         super().__init__(values.func)
         self.values = values
         self.geometry = geometry
+        self.once = once
         self.shape = shape_of(geometry)
 
     @property
@@ -61,14 +63,15 @@ class IntersectingStep(FilterStep):
         return [raw for raw, _ in pairs], [row for _, row in pairs]
 
     def _matches(self, row: Any) -> int:
-        return sum(intersects(self.shape, shape) for shape in indexed_shapes(self.values, row))
+        found = (intersects(self.shape, shape) for shape in indexed_shapes(self.values, row))
+        return any(found) if self.once else sum(found)
 
     def to_wire(self) -> dict[str, Any]:
-        return {"intersecting": self.values.to_wire(), "geometry": self.geometry}
+        return {"intersecting": self.values.to_wire(), "geometry": self.geometry, "once": self.once}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> IntersectingStep:
-        return cls(IndexValues.from_wire(wire["intersecting"]), wire["geometry"])
+        return cls(IndexValues.from_wire(wire["intersecting"]), wire["geometry"], wire["once"])
 
 
 class NearbyStep(ConcatMapStep):
