@@ -207,7 +207,8 @@ class StorageApi(Protocol):
         """Make all changes of a transaction at once; returns when they are as durable as they ask.
 
         Raises TransactionConflict when it was aborted because of what others have written. After any other error it
-        was aborted too, save OP_INDETERMINATE, which leaves open whether its changes are durable.
+        was aborted too, save OP_INDETERMINATE, which leaves open whether its changes are durable. With an `atomic`
+        context it is aborted when any document could not be written.
         """
         ...
 

@@ -24,7 +24,7 @@ from photondb.reql.suspend import Evaluation
 from services.storage.indexes import Index
 from services.storage.rocks import Store, StoreError
 from services.storage.tables import Table
-from services.storage.views import Reader, View
+from services.storage.views import Reader, ReadView, View
 
 SLICE_S = 0.002
 """How long a scan works before it lets others go on."""
@@ -68,8 +68,16 @@ class ScanRun:
         "_view",
     )
 
-    def __init__(self, store: Store, table: Table, index: Index | None, scan: Scan, context: CallContext) -> None:
-        self._view = View(store)
+    def __init__(
+        self,
+        store: Store,
+        table: Table,
+        index: Index | None,
+        scan: Scan,
+        context: CallContext,
+        view: ReadView | None = None,
+    ) -> None:
+        self._view: ReadView = View(store) if view is None else view
         self._table = table
         self._index = index
         self._scan = scan
@@ -82,7 +90,7 @@ class ScanRun:
         self._bulk = scan.limit is None and table.position.document_bytes > store.cache_bytes * MAX_CACHE_SHARE
         self._repeat = 1
         self._seen: set[bytes] | None = set() if index is not None and index.info.geo else None
-        self._aborted = False
+        self._aborted: str | None = None
         self._limit = scan.limit
         self._pipeline: Pipeline | None = None
         self._keys_suffice = False
@@ -104,13 +112,14 @@ class ScanRun:
         self._ranges.clear()
         self._view.close()
 
-    def abort(self) -> None:
-        """The same, in the middle of a chunk too: whoever waits for it gets an error."""
-        self._aborted = True
+    def abort(self, reason: str = "The scan was ended before it was done.") -> None:
+        """The same, in the middle of a chunk too: whoever waits for it, or asks for more, gets an error."""
+        self._aborted = reason
         self.close()
 
     async def chunk(self, rows: int) -> tuple[Chunk, bool]:
         """The next chunk, of at most about `rows` rows, and whether it is the last one."""
+        self._check_aborted()
         max_bytes = self._scan.chunk_bytes
         if self._limit is not None and self._pipeline is None:
             rows = min(rows, self._limit)
@@ -157,7 +166,7 @@ class ScanRun:
         assert pipeline is not None
         if self._keys_suffice and self._index is None and self._ranges == [KeyRange()]:
             # All documents of the table are counted: their number is known.
-            pipeline.feed(cast("Sequence[bytes]", range(self._table.position.rows)))
+            pipeline.feed(cast("Sequence[bytes]", range(self._view.rows_of(self._table))))
             self.close()
             return pipeline.partial()
         slice_end = perf_counter() + SLICE_S
@@ -277,8 +286,8 @@ class ScanRun:
         self._check_aborted()
 
     def _check_aborted(self) -> None:
-        if self._aborted:
-            raise ReqlError(ErrorKind.OP_FAILED, "The scan was ended before it was done.")
+        if self._aborted is not None:
+            raise ReqlError(ErrorKind.OP_FAILED, self._aborted)
 
 
 def _joined(chunks: list[Chunk], raw: bool) -> Chunk:

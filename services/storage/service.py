@@ -25,6 +25,7 @@ from photondb.api.storage import (
     Write,
     WriteSummary,
 )
+from photondb.api.transactions import Isolation, TransactionInfo
 from photondb.bus import Bus
 from photondb.config import StartupError
 from photondb.reql.chunk import EMPTY, Chunk
@@ -37,6 +38,7 @@ from services.storage.publisher import Publisher
 from services.storage.rocks import DEFAULT_CACHE_BYTES, Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.tables import Table
+from services.storage.transactions import DEFAULT_LIMITS, NotDurable, TransactionLimits, Transactions
 from services.storage.trimmer import LogTrimmer
 from services.storage.views import View
 from services.storage.writes import Statement
@@ -53,13 +55,22 @@ MAX_CURSORS = 4096
 class Storage(StorageApi):
     """One storage node with its data in `data_dir`; implements StorageApi."""
 
-    def __init__(self, data_dir: Path, bus: Bus, *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        bus: Bus,
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        transaction_limits: TransactionLimits = DEFAULT_LIMITS,
+    ) -> None:
         self._data_dir = data_dir
         self._bus = bus
         self._cache_bytes = cache_bytes
         self._tables: dict[int, Table] = {}
         self._runs: WeakSet[ScanRun] = WeakSet()
         self._last_time_us = 0
+        self._limits = transaction_limits
+        self._transactions: Transactions
         self._store: Store
         self._path: LocalCommitPath
         self._state: catalog.State
@@ -81,6 +92,7 @@ class Storage(StorageApi):
         self._path = LocalCommitPath(store)
         self._publisher = Publisher(self._bus, self._tables)
         self._path.follow(self._publisher.commit)
+        self._transactions = Transactions(store, self._path, self._tables, self._now_us, self._limits)
         self._builder = IndexBuilder(store, self._finish_index)
         state = catalog.load(store)
         if state is None or not state.counters.node_id:
@@ -99,6 +111,7 @@ class Storage(StorageApi):
         """Make everything durable and let go of the data directory. Calls under way fail."""
         self._trimming.cancel()
         await self._builder.stop()
+        self._transactions.close()
         for run in list(self._runs):
             run.abort()
         try:
@@ -163,6 +176,9 @@ class Storage(StorageApi):
     # --- documents
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        if context.transaction:
+            with _reql_errors():
+                return self._transactions.get(context, keys)
         tables = self._tables
         try:
             store_keys = [tables[table].document_prefix + key for table, key in keys]
@@ -174,6 +190,9 @@ class Storage(StorageApi):
             raise _reql_error(error) from None
 
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
+        if context.transaction:
+            with _reql_errors():
+                return await self._transactions.write(context, writes)
         results: list[WriteSummary | Exception] = []
         statements: list[tuple[int, Statement]] = []
         for write in writes:
@@ -255,13 +274,38 @@ class Storage(StorageApi):
         position = self._table(table).position
         return TableStats(position.rows, position.document_bytes)
 
+    # --- transactions
+
+    async def begin_transaction(
+        self, context: CallContext, id: str, isolation: Isolation, read_only: bool, timeout_ms: int
+    ) -> TransactionInfo:
+        return self._transactions.begin(context, self._state, id, isolation, read_only, timeout_ms)
+
+    async def commit_transaction(self, context: CallContext, id: str) -> TransactionInfo:
+        try:
+            return await self._transactions.commit(context, id)
+        except NotDurable as error:
+            raise _indeterminate(error) from None
+        except StoreError as error:
+            raise _reql_error(error) from None
+
+    async def abort_transaction(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
+        return self._transactions.abort(context, id, reason)
+
+    async def transactions(self, context: CallContext) -> list[TransactionInfo]:
+        return self._transactions.visible(context)
+
     # --- scans
 
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
         table = self._table(scan.table)
-        run = ScanRun(self._store, table, self._ready_index(table, scan.index), scan, context)
+        index = self._ready_index(table, scan.index)
         if len(self._runs) >= MAX_CURSORS:
             raise resource_limit(f"Too many open cursors (the limit is {MAX_CURSORS}). Close some, or try again later.")
+        if context.transaction:
+            run = self._transactions.scan(context, table, index, scan)
+        else:
+            run = ScanRun(self._store, table, index, scan, context)
         self._runs.add(run)
         last = True
         try:

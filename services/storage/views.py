@@ -9,11 +9,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from rocksdict import Rdict, RdictIter, ReadOptions
 
 from services.storage.rocks import Store, store_error
+
+if TYPE_CHECKING:
+    from services.storage.tables import Table
+
+
+class ReadView(Protocol):
+    """Something that can be read like the store at one point in time."""
+
+    def pin(self) -> None:
+        """Make it last beyond the next write."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+    def read(
+        self, low: bytes, high: bytes, *, descending: bool = False, keys_only: bool = False, bulk: bool = False
+    ) -> Reader:
+        """Read the keys from `low` (inclusive) to `high` (exclusive) in order."""
+        ...
+
+    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+        """The values of `keys`, in their order, None where there is none."""
+        ...
+
+    def rows_of(self, table: Table) -> int:
+        """How many documents a table has."""
+        ...
 
 
 class View:
@@ -21,16 +50,17 @@ class View:
 
     A view costs nothing until it is pinned, and is the present state as long as nothing is written: so it is good until
     the caller next gives up control. `pin` makes it last, by iterators that RocksDB keeps at that point in time; they
-    hold memory and files until `close`. One reader at a time can be used of a pinned view.
+    hold memory and files until `close`. The readers of a pinned view share one of them, in turns.
     """
 
-    __slots__ = ("_points", "_ranges", "_store", "_writes")
+    __slots__ = ("_points", "_ranges", "_reader", "_store", "_writes")
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._writes = store.writes
         self._ranges: RdictIter | None = None
         self._points: RdictIter | None = None
+        self._reader: PinnedReader | None = None
 
     @property
     def pinned(self) -> bool:
@@ -45,7 +75,14 @@ class View:
 
     def close(self) -> None:
         """Let go of what was pinned."""
-        self._ranges = self._points = None
+        self._ranges = self._points = self._reader = None
+
+    def range_iterator(self, reader: PinnedReader) -> tuple[RdictIter, bool]:
+        """The iterator for ranges, and whether another reader has moved it since `reader` had it last."""
+        assert self._ranges is not None, "the view was used after it was closed"
+        moved = self._reader is not reader
+        self._reader = reader
+        return self._ranges, moved
 
     def read(
         self, low: bytes, high: bytes, *, descending: bool = False, keys_only: bool = False, bulk: bool = False
@@ -55,7 +92,7 @@ class View:
         `bulk` leaves the cache to what others read, as is right for more than fits into it.
         """
         if self._ranges is not None:
-            return PinnedReader(self._ranges, low, high, descending)
+            return PinnedReader(self, low, high, descending)
         assert self._writes == self._store.writes, "the view was used after a write"
         return DirectReader(self._store.database, low, high, descending, keys_only, bulk)
 
@@ -74,6 +111,11 @@ class View:
                 _check(points)
                 values.append(None)
         return values
+
+    def rows_of(self, table: Table) -> int:
+        """How many documents a table has. Only good before the next write."""
+        assert self._writes == self._store.writes, "the view was used after a write"
+        return table.position.rows
 
 
 class Reader:
@@ -182,26 +224,42 @@ class DirectReader(Reader):
 
 
 class PinnedReader(Reader):
-    """A read by the iterator of a pinned view, which it moves and therefore has to itself."""
+    """A read by the iterator of a pinned view. It remembers where it is, since others move that iterator, too."""
 
-    __slots__ = ("_descending", "_high", "_iterator", "_low")
+    __slots__ = ("_descending", "_high", "_low", "_view")
 
-    def __init__(self, iterator: RdictIter, low: bytes, high: bytes, descending: bool) -> None:
+    def __init__(self, view: View, low: bytes, high: bytes, descending: bool) -> None:
         super().__init__()
-        self._iterator = iterator
+        self._view = view
         self._low = low
         self._high = high
         self._descending = descending
-        if descending:
-            iterator.seek_for_prev(high)
-            if iterator.valid() and iterator.key() == high:
+
+    def _iterator(self) -> RdictIter:
+        """The iterator, at the first key that is still to be read."""
+        iterator, moved = self._view.range_iterator(self)
+        if not moved:
+            return iterator
+        if self._descending:
+            iterator.seek_for_prev(self._high)
+            if iterator.valid() and iterator.key() == self._high:
                 iterator.prev()
         else:
-            iterator.seek(low)
+            iterator.seek(self._low)
+        return iterator
+
+    def _passed(self, key: bytes) -> None:
+        """Everything up to `key`, and `key` itself, has been read."""
+        if self._descending:
+            self._high = key
+        else:
+            self._low = key + b"\0"
 
     def take(self, count: int) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
-        iterator = self._iterator
+        if self.done:
+            return rows
+        iterator = self._iterator()
         valid, key, value = iterator.valid, iterator.key, iterator.value
         step = iterator.prev if self._descending else iterator.next
         low, high = self._low, self._high
@@ -216,11 +274,15 @@ class PinnedReader(Reader):
                 break
             rows.append((found, value()))
             step()
+        if rows:
+            self._passed(rows[-1][0])
         return rows
 
     def take_keys(self, count: int) -> list[bytes]:
         keys: list[bytes] = []
-        iterator = self._iterator
+        if self.done:
+            return keys
+        iterator = self._iterator()
         valid, key = iterator.valid, iterator.key
         step = iterator.prev if self._descending else iterator.next
         low, high = self._low, self._high
@@ -235,6 +297,8 @@ class PinnedReader(Reader):
                 break
             keys.append(found)
             step()
+        if keys:
+            self._passed(keys[-1])
         return keys
 
     def close(self) -> None:
