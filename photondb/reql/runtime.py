@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
+import msgspec
+
 from photondb.api.auth import SYSTEM_DATABASE_UUID, AuthApi
 from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
 from photondb.api.changefeed import ChangefeedApi, Feed, FeedRequest
@@ -23,7 +25,7 @@ from photondb.api.storage import (
 )
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
-from photondb.reql import system_tables
+from photondb.reql import system_feeds, system_tables
 from photondb.reql.configuration import IdentifierFormat
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT, SLICE_SECONDS
@@ -152,6 +154,10 @@ class Runtime:
         self.profile: Profile | None = None
         self.memory = memory
         self._slice_end = 0.0
+
+    def outliving(self) -> Runtime:
+        """A runtime for what goes on when the query is over: without its deadline, options and checks."""
+        return Runtime(self.service, msgspec.structs.replace(self.context, deadline=None))
 
     def checkpoint(self, elements: int = 1) -> None:
         """Let other work go on when this query has run for a while, and end it when its time is up or it takes too
@@ -291,7 +297,10 @@ class Runtime:
         """Carry out statements on one table, as one commit. Raises the first error of a statement as a whole."""
         self.require("write", info.database, info)
         if system_tables.is_system(info):
-            return system_tables.write(self, info, writes)
+            try:
+                return system_tables.write(self, info, writes)
+            finally:
+                system_feeds.note_change(self.service)
         summaries = []
         for outcome in self._measured("Perform write.", lambda: wait(self.storage.write(self.context, writes))):
             if isinstance(outcome, TableGone):
@@ -341,7 +350,7 @@ class Runtime:
         """Open a feed on a table."""
         self.require("read", info.database, info)
         if system_tables.is_system(info):
-            raise op_failed(f"The system table `{self.name_of(info)}` does not support changefeeds.")
+            return system_feeds.open_system_feed(self, info, request)
         if self.service.changefeed is None:
             raise op_failed("This server has no changefeed service.")
         return self._ask(info, self.service.changefeed.open(self.context, request))

@@ -143,6 +143,11 @@ def scan(runtime: Runtime, info: TableInfo, wanted: Scan) -> ScanReply:
     return ScanReply(chunk) if wanted.aggregate is None else ScanReply(partial=pipeline.partial())
 
 
+def json_rows(runtime: Runtime, info: TableInfo) -> dict[bytes, bytes]:
+    """All rows as JSON, by encoded primary key."""
+    return {key: dumps(row) for key, row in _keyed_rows(runtime, info).items()}
+
+
 def _keyed_rows(runtime: Runtime, info: TableInfo) -> dict[bytes, Row]:
     table, identifiers = _tables[info.id]
     return {primary_key(row[table.primary_key]): row for row in table.rows(runtime, identifiers)}

@@ -7,6 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -14,10 +15,10 @@ from photondb.api.changefeed import Feed, FeedRequest
 from photondb.api.storage import LogGap, TableGone
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.reql.feed_notices import state_notice
 from photondb.rpc.errors import ServiceUnavailable
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import RETRY_S, TableFollower, aborted
-from services.changefeed.notices import state_notice
 from services.changefeed.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -275,10 +276,22 @@ class OpenFeed(ABC):
         self.fail(op_failed("The changefeed was closed."))
 
 
+class Readable(Protocol):
+    """What a handle is for."""
+
+    async def next(self, max_changes: int) -> Chunk:
+        """`Feed.next`."""
+        ...
+
+    def close(self) -> None:
+        """The reader will not come again."""
+        ...
+
+
 class FeedHandle(Feed):
     """A feed as its reader has it. Dropping it closes the feed."""
 
-    def __init__(self, feed: OpenFeed, closed: Callable[[], None]) -> None:
+    def __init__(self, feed: Readable, closed: Callable[[], None]) -> None:
         self._feed = feed
         self._closed: Callable[[], None] | None = closed
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from photondb.api.changefeed import FeedRequest
 from photondb.api.storage import Scan, ScanCursor
+from photondb.reql.feed_notices import change_notice, initial_notice, offset_notice
 from services.changefeed.documents import Row
 from services.changefeed.feed import OpenFeed
 from services.changefeed.follower import TableFollower
-from services.changefeed.notices import change_notice, initial_notice, offset_notice
 from services.changefeed.ordered import OrderedSelection, ScannedEntries
 from services.changefeed.selection import Selection, same
 from services.changefeed.window import Window

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 
-from services.changefeed.notices import Change, skipped_notice, with_position
+from photondb.reql.feed_notices import skipped_notice, with_position
+from services.changefeed.notices import Change
 from services.changefeed.positions import Place, TokenMaker
 from services.changefeed.selection import same
 

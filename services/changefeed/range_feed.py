@@ -6,10 +6,11 @@ from photondb.api.changefeed import FeedRequest
 from photondb.api.storage import Scan, ScanCursor, ScanReply
 from photondb.datum.keys import primary_key
 from photondb.reql.chunk import Chunk
+from photondb.reql.feed_notices import initial_notice, with_position
 from services.changefeed.documents import Document, Row
 from services.changefeed.feed import OpenFeed
 from services.changefeed.follower import TableFollower
-from services.changefeed.notices import Change, initial_notice, with_position
+from services.changefeed.notices import Change
 from services.changefeed.positions import Place, TokenMaker
 from services.changefeed.queues import ChangeQueue, PositionedQueue, make_queue
 from services.changefeed.resuming import place_at, resumed_place

@@ -17,6 +17,7 @@ from photondb.api.context import INTERNAL, CallContext
 from photondb.api.query import AnswerSink
 from photondb.api.storage import CATALOGUE_SUBJECT, StorageApi
 from photondb.bus import Bus, BusMessage, Subscription
+from photondb.reql import system_feeds
 from photondb.reql.errors import ReqlError
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Closable, Runtime
@@ -107,6 +108,8 @@ class Query:
 
     def _learn(self, catalogue: Catalogue) -> Catalogue:
         if catalogue.version >= self.catalogue.version:
+            if catalogue.version > self.catalogue.version:
+                system_feeds.note_change(self)
             self.catalogue = catalogue
             if catalogue.node_id != self.server_id:
                 self.server_id = catalogue.node_id

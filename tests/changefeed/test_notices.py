@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 from orjson import loads
 
-from services.changefeed.notices import (
-    Change,
+from photondb.reql.feed_notices import (
     change_notice,
     initial_notice,
     offset_notice,
     skipped_notice,
     state_notice,
 )
+from services.changefeed.notices import Change
 
 OLD, NEW = b'{"id":1}', b'{"id":1,"a":2}'
 

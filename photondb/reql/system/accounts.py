@@ -13,6 +13,7 @@ from photondb.reql.runtime import Runtime
 from photondb.reql.suspend import wait
 from photondb.reql.system.configuration import user_databases, user_tables
 from photondb.reql.system.objects import is_uuid
+from photondb.reql.system_feeds import note_change
 from photondb.reql.system_tables import Change, Row, system_table
 
 _EVERYTHING = (
@@ -36,6 +37,7 @@ def grant(runtime: Runtime, user: str, scope: Scope, permissions: Any) -> Grant:
     """Change what a user may do; here it counts from now on."""
     changed = wait(auth_of(runtime).grant(runtime.context, user, scope, permissions))
     runtime.service.access.forget()
+    note_change(runtime.service)
     return changed
 
 
