@@ -18,6 +18,9 @@ from photondb.reql.parameters import Check, reql_error
 
 Run = Callable[[Frame], Any]
 
+MAX_WRITTEN_OUT = 32
+"""How many arguments are written out; calls of more are rare, and cost more than the loop."""
+
 
 def call_closure(
     function: Callable[..., Any],
@@ -27,6 +30,8 @@ def call_closure(
     path: Frames,
 ) -> Run:
     """A closure that evaluates and checks the arguments, calls `function` and marks its errors with `path`."""
+    if len(args) + len(named) > MAX_WRITTEN_OUT:
+        return _loop_closure(function, wants_runtime, args, named, path)
     pattern = "".join("c" if check else "-" for _, check in args)
     names = tuple(name + ("" if check else "-") for name, _, check in named)
     runs = [run for run, _ in args] + [run for _, run, _ in named]
@@ -34,6 +39,30 @@ def call_closure(
     make = _factory(wants_runtime, pattern, names)
     closure: Run = make(function, path, runs, checks, ReqlError, DatumError, reql_error)
     return closure
+
+
+def _loop_closure(
+    function: Callable[..., Any],
+    wants_runtime: bool,
+    args: Sequence[tuple[Run, Check | None]],
+    named: Sequence[tuple[str, Run, Check | None]],
+    path: Frames,
+) -> Run:
+    """The same for a call of many arguments."""
+
+    def run(frame: Frame) -> Any:
+        try:
+            values = [take(frame) if check is None else check(take(frame)) for take, check in args]
+            options = {name: take(frame) if check is None else check(take(frame)) for name, take, check in named}
+            return function(frame[0], *values, **options) if wants_runtime else function(*values, **options)
+        except ReqlError as error:
+            if error.frames is None:
+                error.frames = path + error.where
+            raise
+        except DatumError as error:
+            raise reql_error(error, path) from None
+
+    return run
 
 
 @functools.lru_cache(maxsize=4096)
