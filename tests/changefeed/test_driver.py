@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -275,3 +276,113 @@ def test_steps_may_use_the_time_and_constants_of_the_query(conn: Any, table: Any
     feed = limit.do(lambda low: table.filter(lambda row: (row["a"] > low) & (r.now() > 0)).changes()).run(conn)
     table.insert([{"id": 1, "a": 5}, {"id": 2, "a": 6}]).run(conn)
     assert feed.next(wait=WAIT_S)["new_val"]["id"] == 2
+
+
+def test_a_feed_goes_on_where_another_one_stopped(suite: RunningSuite, conn: Any, table: Any) -> None:
+    def feed(connection: Any, **options: Any) -> Any:
+        return table.filter(lambda row: row["n"] > 0).changes(include_position=True, **options).run(connection)
+
+    with r.connect(port=suite.driver_port) as first:
+        state = feed(first).next(wait=WAIT_S)
+        assert state == {"state": "ready", "position": state["position"]}
+    position = state["position"]
+    seen = []
+    for number in range(1, 6):  # a client that takes one change and is gone
+        table.insert([{"id": number, "n": number}, {"id": -number, "n": -number}]).run(conn)
+        with r.connect(port=suite.driver_port) as again:
+            _, change = fetch(feed(again, resume=position), 2)
+            position = change["position"]
+            seen.append(change["new_val"]["n"])
+    assert seen == [1, 2, 3, 4, 5]
+
+
+def test_changes_since_a_time(conn: Any, table: Any) -> None:
+    table.insert({"id": 1}).run(conn)
+    time.sleep(0.01)  # times are kept to the millisecond
+    between = r.now().run(conn)
+    table.insert({"id": 2}).run(conn)
+    assert table.changes(since=between).run(conn).next(wait=WAIT_S)["new_val"] == {"id": 2}
+    assert fetch(table.changes(since=r.expr(between) - 1000)["new_val"]["id"].run(conn), 2) == [1, 2]
+
+
+def test_a_feed_has_one_beginning(conn: Any, table: Any) -> None:
+    for options in ({"include_initial": True, "resume": "x"}, {"since": r.now(), "resume": "x"}):
+        with pytest.raises(errors.ReqlQueryLogicError, match="A feed has one beginning"):
+            table.changes(**options).run(conn)
+
+
+@pytest.mark.parametrize("options", [{"include_position": True}, {"resume": "x"}, {"since": r.now()}])
+def test_what_has_no_position(conn: Any, table: Any, options: Any) -> None:
+    for query in (table.order_by(index="id").limit(3), table.min(index="id")):
+        with pytest.raises(errors.ReqlQueryLogicError, match="on the first rows of an order"):
+            query.changes(**options).run(conn)
+    with pytest.raises(errors.ReqlQueryLogicError, match="on several selections"):
+        table.union(table).changes(**options).run(conn)
+    with pytest.raises(errors.ReqlOpFailedError, match="system table has no position"):
+        r.db("rethinkdb").table("users").changes(**options).run(conn)
+
+
+def test_squashed_changes_have_no_position(conn: Any, table: Any) -> None:
+    with pytest.raises(errors.ReqlQueryLogicError, match="squash"):
+        table.changes(include_position=True, squash=True).run(conn)
+
+
+# --- system tables
+
+SYSTEM = r.db("rethinkdb")
+
+
+def test_a_feed_on_a_system_table(conn: Any) -> None:
+    scratch = SYSTEM.table("_debug_scratch")
+    scratch.insert({"id": 1, "n": 0}).run(conn)
+    feed = scratch.changes(include_initial=True, include_states=True, include_types=True).run(conn)
+    assert fetch(feed, 3) == [
+        {"state": "initializing", "type": "state"},
+        {"new_val": {"id": 1, "n": 0}, "type": "initial"},
+        {"state": "ready", "type": "state"},
+    ]
+    point = scratch.get(2).changes(include_initial=True).run(conn)
+    some = scratch.get_all(1, 2).filter(r.row["n"] > 0).pluck("n")["n"].changes().run(conn)
+    assert point.next(wait=WAIT_S) == {"new_val": None}
+    scratch.insert({"id": 2, "n": 1}).run(conn)
+    added = {"new_val": {"id": 2, "n": 1}, "old_val": None}
+    assert feed.next(wait=WAIT_S) == {**added, "type": "add"}
+    assert point.next(wait=WAIT_S) == added
+    assert some.next(wait=WAIT_S) == {"new_val": 1, "old_val": None}
+    scratch.get(2).delete().run(conn)
+    removed = {"new_val": None, "old_val": {"id": 2, "n": 1}}
+    assert feed.next(wait=WAIT_S) == {**removed, "type": "remove"}
+    assert point.next(wait=WAIT_S) == removed
+    assert some.next(wait=WAIT_S) == {"new_val": None, "old_val": 1}
+    scratch.delete().run(conn)
+    assert feed.next(wait=WAIT_S) == {"new_val": None, "old_val": {"id": 1, "n": 0}, "type": "remove"}
+
+
+def test_feeds_on_the_catalogue_and_on_accounts(suite: RunningSuite, conn: Any) -> None:
+    tables = SYSTEM.table("table_config").changes()["new_val"]["name"].run(conn)
+    status = SYSTEM.table("table_status").filter({"name": "watched"}).changes()["new_val"]["status"].run(conn)
+    users = SYSTEM.table("users").changes().run(conn)
+    permissions = SYSTEM.table("permissions").changes()["new_val"]["permissions"].run(conn)
+    with r.connect(port=suite.driver_port) as other:
+        r.table_create("watched").run(other)
+        SYSTEM.table("users").insert({"id": "ada", "password": False}).run(other)
+        r.grant("ada", {"read": True}).run(other)
+        assert tables.next(wait=WAIT_S) == "watched"
+        assert status.next(wait=WAIT_S)["ready_for_writes"]
+        assert users.next(wait=WAIT_S) == {"old_val": None, "new_val": {"id": "ada", "password": False}}
+        assert permissions.next(wait=WAIT_S) == {"read": True}
+        SYSTEM.table("users").get("ada").delete().run(other)
+        assert users.next(wait=WAIT_S) == {"old_val": {"id": "ada", "password": False}, "new_val": None}
+        r.table_drop("watched").run(other)
+
+
+def test_what_changes_by_itself_is_noticed(conn: Any, table: Any) -> None:
+    feed = SYSTEM.table("stats").get(["cluster"]).changes(include_initial=True).run(conn)
+    before = feed.next(wait=WAIT_S)["new_val"]
+    table.insert([{} for _ in range(100)]).run(conn)
+    assert feed.next(wait=WAIT_S)["old_val"] == before
+
+
+def test_system_tables_have_no_feeds_on_first_rows(conn: Any) -> None:
+    with pytest.raises(errors.ReqlOpFailedError, match=r"don't support changefeeds on `.limit\(\)`"):
+        SYSTEM.table("users").order_by(index="id").limit(1).changes().run(conn)
