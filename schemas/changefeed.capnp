@@ -30,6 +30,8 @@ struct FeedRequest {
   includePosition @15 :Bool;      # changes tell their position, and none is dropped
   resume @16 :Text;               # the position after which the feed begins; empty for none
   sinceUs @17 :Int64 = -1;        # begin with the first change at that time, in microseconds since 1970; negative for none
+  group @18 :Text;                # the consumer group whose changes the feed shares; empty for none
+  groupTimeoutSeconds @19 :Float64 = 30; # how long a consumer may take for what it was given
 }
 
 struct OpenResult {

@@ -18,6 +18,10 @@ DEFAULT_QUEUE_SIZE = 100_000
 """Changes that may wait for a reader, as in RethinkDB."""
 
 
+DEFAULT_GROUP_TIMEOUT_S = 30.0
+"""How long a consumer of a group may take for what it was given."""
+
+
 class FeedRequest(msgspec.Struct):
     """A feed on one table: on the point `key`, else on `ranges` of the primary key or of the index `index`.
 
@@ -34,6 +38,10 @@ class FeedRequest(msgspec.Struct):
     slow gets them from the change log. A feed with `resume` begins after the change with that token, one with
     `since_us` with the first change committed at that time (microseconds since 1970) or later. Neither is possible
     with a `limit`, or together with initial values.
+
+    With a `group` the feed's changes are shared among all who open it under that name: each goes to one of them, and
+    to another one if it was not acknowledged within `group_timeout_s`. Asking for changes acknowledges those before
+    the last ones, and every chunk of changes is followed by an empty one. The group outlives its readers.
     """
 
     table: int
@@ -53,13 +61,16 @@ class FeedRequest(msgspec.Struct):
     include_position: bool = False
     resume: str | None = None
     since_us: int | None = None
+    group: str | None = None
+    group_timeout_s: float = DEFAULT_GROUP_TIMEOUT_S
 
 
 class Feed(Protocol):
     """An open feed. It is closed when it is dropped, at the latest."""
 
     async def next(self, max_changes: int) -> Chunk:
-        """The next changes, at least one and at most `max_changes`, as the objects that the client sees.
+        """The next changes, at least one and at most `max_changes`, as the objects that the client sees. (A group's
+        feed gives an empty chunk after each other one.)
 
         Waits for as long as it takes. A cancelled call loses nothing; there may be one call at a time. Raises
         ReqlError when the feed has come to its end, because its table was dropped for instance.

@@ -40,11 +40,12 @@ class FeedSource:
         feed = self.feed
         try:
             while True:
-                chunk = after_steps(wait(feed.next(rows)), steps)
+                given = wait(feed.next(rows))
+                chunk = after_steps(given, steps)
                 if limit is not None:
                     chunk = chunk.head(limit)
                     limit -= len(chunk)
-                if len(chunk):
+                if len(chunk) or not len(given):  # the client is to see an empty chunk of the feed's own
                     yield chunk
                 if limit == 0:
                     return
@@ -76,13 +77,14 @@ class MergedSource:
                     if chunk is None:
                         readers.remove(reader)
                         continue
+                    given = len(chunk)
                     if states is not None:
                         chunk = states.merge(chunk)
                     chunk = after_steps(chunk, steps)
                     if limit is not None:
                         chunk = chunk.head(limit)
                         limit -= len(chunk)
-                    if len(chunk):
+                    if len(chunk) or not given:
                         yield chunk
                     if limit == 0:
                         return
@@ -133,31 +135,39 @@ class StateMerger:
 
 
 class _Reader:
-    """Reads the next chunk of a stream in the background."""
+    """Reads the next chunk of a stream in the background, when it is wanted: to ask a consumer group for more is to
+    acknowledge what came before."""
 
     def __init__(self, chunks: Iterator[Chunk]) -> None:
         self._chunks = chunks
-        self.task = asyncio.get_running_loop().create_task(self._read())
+        self.task: asyncio.Task[Chunk | None] | None = None
+        self.begin()
+
+    def begin(self) -> asyncio.Task[Chunk | None]:
+        """The reading of the next chunk, if it is not under way already."""
+        if self.task is None:
+            self.task = asyncio.get_running_loop().create_task(self._read())
+        return self.task
 
     async def _read(self) -> Chunk | None:
         chunk: Chunk | None = await Evaluation().begin(next, self._chunks, None).complete()
         return chunk
 
     def take(self) -> Chunk | None:
-        """What was read (None at the end of the stream, or what reading raised), and begin to read the next."""
-        chunk = self.task.result()
-        if chunk is not None:
-            self.task = asyncio.get_running_loop().create_task(self._read())
-        return chunk
+        """What was read: None at the end of the stream. Raises what reading raised."""
+        assert self.task is not None
+        task, self.task = self.task, None
+        return task.result()
 
     def close(self) -> None:
         """Read no more. What is read just now ends by its cancellation, and frees what it has."""
         close = getattr(self._chunks, "close", None)
-        if not self.task.cancel() and close is not None:
+        if (self.task is None or not self.task.cancel()) and close is not None:
             close()
 
 
 def _ready(readers: Sequence[_Reader]) -> list[_Reader]:
     """Wait for the first of them that has read something; in their order, all that have."""
-    wait(asyncio.wait([reader.task for reader in readers], return_when=asyncio.FIRST_COMPLETED))
-    return [reader for reader in readers if reader.task.done()]
+    tasks = {reader.begin(): reader for reader in readers}
+    wait(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
+    return [reader for task, reader in tasks.items() if task.done()]

@@ -134,6 +134,8 @@ def _write_request(request: FeedRequest) -> dict[str, Any]:
         "includePosition": request.include_position,
         "resume": request.resume or "",
         "sinceUs": -1 if request.since_us is None else request.since_us,
+        "group": request.group or "",
+        "groupTimeoutSeconds": request.group_timeout_s,
     }
 
 
@@ -158,4 +160,6 @@ def _read_request(reader: Any) -> FeedRequest:
         include_position=reader.includePosition,
         resume=reader.resume or None,
         since_us=None if reader.sinceUs < 0 else reader.sinceUs,
+        group=reader.group or None,
+        group_timeout_s=reader.groupTimeoutSeconds,
     )

@@ -18,6 +18,7 @@ from photondb.reql.errors import ReqlError, op_failed, resource_limit
 from photondb.reql.steps import Step
 from services.changefeed.feed import FeedHandle, OpenFeed
 from services.changefeed.follower import TableFollower, aborted
+from services.changefeed.groups import FeedGroups
 from services.changefeed.limit_feed import LimitFeed
 from services.changefeed.range_feed import PointFeed, RangeFeed
 from services.changefeed.selection import Selection, identity_of
@@ -46,6 +47,7 @@ class Changefeed(ChangefeedApi):
         self._version = -1
         self._followers: dict[int, TableFollower] = {}
         self._feeds = 0
+        self._groups = FeedGroups(storage)
         self._loop: asyncio.AbstractEventLoop
         self._subscription: Subscription
         self._checking: asyncio.Task[None]
@@ -68,6 +70,7 @@ class Changefeed(ChangefeedApi):
         followers, self._followers = self._followers, {}
         for follower in followers.values():
             await follower.stop()
+        await self._groups.stop()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=STOP_TIMEOUT_S)
             for task in late:
@@ -81,6 +84,9 @@ class Changefeed(ChangefeedApi):
         feed: OpenFeed | None = None
         try:
             await follower.started()
+            if request.group is not None:
+                consumer = await self._groups.join(follower, request, self._selection_of(follower, request))
+                return FeedHandle(consumer, lambda: self._leave(follower))
             feed = self._feed(follower, request)
             await feed.begin()
         except BaseException:
@@ -91,11 +97,16 @@ class Changefeed(ChangefeedApi):
         return FeedHandle(feed, lambda: self._leave(follower))
 
     def _feed(self, follower: TableFollower, request: FeedRequest) -> OpenFeed:
+        selection = self._selection_of(follower, request)
+        if request.key is not None:
+            return PointFeed(follower, request, selection)
+        return (RangeFeed if request.limit is None else LimitFeed)(follower, request, selection)
+
+    def _selection_of(self, follower: TableFollower, request: FeedRequest) -> Selection:
         if request.key is not None:
             point = KeyRange(request.key, after_prefix(request.key))
-            return PointFeed(follower, request, self._selection(follower, None, (point,), ()))
-        selection = self._selection(follower, request.index, request.ranges, request.steps)
-        return (RangeFeed if request.limit is None else LimitFeed)(follower, request, selection)
+            return self._selection(follower, None, (point,), ())
+        return self._selection(follower, request.index, request.ranges, request.steps)
 
     def _selection(
         self, follower: TableFollower, index_id: int | None, ranges: Sequence[KeyRange], steps: Sequence[Step]
