@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from photondb.api.catalogue import TableInfo
-from photondb.api.changefeed import DEFAULT_QUEUE_SIZE, FeedRequest
+from photondb.api.changefeed import DEFAULT_GROUP_TIMEOUT_S, DEFAULT_QUEUE_SIZE, FeedRequest
 from photondb.datum.keys import primary_key
+from photondb.datum.text import print_datum
 from photondb.datum.types import type_name
 from photondb.reql.effects import Effects
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed
 from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
-from photondb.reql.parameters import Datum, Runtime, Time, Value
+from photondb.reql.parameters import Datum, Number, Runtime, Time, Value
 from photondb.reql.registry import term
 from photondb.reql.runtime import ABSENT_INDEX_ID
 from photondb.reql.sources import ScanSource, SlicedSource, UnionSource
@@ -22,6 +23,9 @@ from photondb.reql.steps import ConcatMapStep, FilterStep, LocalStep, Step, ZipS
 from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import SingleSelection, as_sequence
 from photondb.reql.wire import ResponseNote, Term
+
+MAX_GROUP_TIMEOUT_S = 86_400
+"""How long a consumer of a group may be given for what it has."""
 
 EAGER = "Cannot call `changes` on an eager stream."
 
@@ -40,12 +44,15 @@ def changes(
     include_position: bool = False,
     resume: str | None = None,
     since: Time | None = None,
+    group: str | None = None,
+    group_timeout: Number = DEFAULT_GROUP_TIMEOUT_S,
 ) -> Stream:
     """The changes of a selection, as they happen, for ever: objects with `old_val` and `new_val`. `squash` makes
     several changes of a row one while the client is busy, or for so many seconds; `changefeed_queue_size` bounds how
     many wait for the client; `include_position` makes changes tell where they stand in the table's log, so that with
-    `resume` another feed goes on after one of them; `since` begins with what was committed at that time. The others
-    add what is there at the beginning, and fields and objects that tell more."""
+    `resume` another feed goes on after one of them; `since` begins with what was committed at that time; with a `group`
+    each change goes to one of those who use that name, and to another one when it is not acknowledged within
+    `group_timeout` seconds. The others add what is there at the beginning, and fields and objects that tell more."""
     _check_squash(squash)
     if changefeed_queue_size < 1:
         raise logic_error(f"Illegal changefeed queue size `{changefeed_queue_size}`.  (Must be >= 1.)")
@@ -55,6 +62,9 @@ def changes(
     include_states = include_states or include_position  # the first position is that of the state `ready`
     watched = _watched(runtime, value)
     positions = include_position or resume is not None or since is not None
+    if group is not None:
+        others = include_initial or include_states or include_offsets or squash is not False or positions
+        _check_group(watched, group, group_timeout, others)
     if len(watched) != 1 and positions:
         raise logic_error(
             "A feed on several selections has no position. Call `changes` on each of them to use `include_position`, "
@@ -72,6 +82,8 @@ def changes(
         request.include_position = include_position
         request.resume = resume
         request.since_us = None if since is None else max(0, round(since["epoch_time"] * 1_000_000))
+        request.group = group
+        request.group_timeout_s = group_timeout
         source = FeedSource(runtime.open_feed(info, request))
         notes = {_kind(request), *([ResponseNote.INCLUDES_STATES] if include_states else [])}
         streams.append(Stream(source, infinite=True, feed=frozenset(notes)))
@@ -95,6 +107,25 @@ def _check_beginning(include_initial: bool, resume: str | None, since: Any) -> N
     names = [f"`{name}`" for name, given in chosen if given]
     if len(names) > 1:
         raise logic_error(f"A feed has one beginning: {' and '.join(names)} cannot be combined.")
+
+
+def _check_group(watched: SequenceOf[Watched], group: str, timeout_s: float, others: bool) -> None:
+    if not group:
+        raise logic_error("The name of a group cannot be empty.").blame("group")
+    if not 0 < timeout_s <= MAX_GROUP_TIMEOUT_S:
+        message = f"Expected a number of seconds up to {MAX_GROUP_TIMEOUT_S} but found {print_datum(timeout_s)}."
+        raise logic_error(message).blame("group_timeout")
+    if others:
+        raise logic_error(
+            "A group is told of changes from its first use on, each as it was. Of the other options only "
+            "`include_types`, `group_timeout` and `changefeed_queue_size` can be combined with `group`."
+        )
+    if len(watched) != 1:
+        raise logic_error("A group cannot share a feed on several selections. Call `changes` on each of them.")
+    if watched[0][1].limit is not None:
+        raise logic_error(
+            "A group cannot share a feed on the first rows of an order (`order_by` with `limit`, `min`, `max`)."
+        )
 
 
 def _kind(request: FeedRequest) -> ResponseNote:
