@@ -14,10 +14,10 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --u
 	--allow-unsafe --all-build-deps --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format types unit polyglot lock clean
+.PHONY: help serve test lint format types unit polyglot feeds-model lock clean
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
 
 serve: $(VENV)/.installed-runtime ## Start the database in the foreground; ARGS="--processes" and so on are passed on
 	@exec $(BIN)/photondb serve $(ARGS)
@@ -40,6 +40,9 @@ unit: $(VENV)/.installed-dev ## Run the tests; PYTEST_ARGS="tests/bus -k wildcar
 
 polyglot: $(VENV)/.installed-dev ## Run RethinkDB's language tests against a fresh server; PROCESSES=1 for --processes
 	$(BIN)/python -m tests.compat.polyglot $(if $(PROCESSES),--processes)
+
+feeds-model: $(VENV)/.installed-dev ## Compare a thousand random runs of changefeeds with their model; RUNS=5000 for more
+	PHOTONDB_FEEDS_MODEL_RUNS=$(or $(RUNS),1000) $(BIN)/pytest -n auto --maxprocesses 4 tests/changefeed/test_feeds_model.py
 
 lock: $(VENV)/.installed-dev ## Bring the pinned dependencies up to date with pyproject.toml
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
