@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -119,6 +120,10 @@ class Surroundings(Protocol):
 
     def release(self, opened: Closable) -> None:
         """Close a cursor or a feed some time soon, without waiting for it."""
+        ...
+
+    def turn(self, transaction: str) -> AbstractContextManager[None]:
+        """The turn of one query among all that use a transaction: they run one after another."""
         ...
 
 
@@ -239,11 +244,12 @@ class Runtime:
 
     def require(self, permission: Permission, database: str | None = None, table: TableInfo | None = None) -> None:
         """Raise where the user lacks a permission for a table, a database (by name), or all of them."""
-        if self.permit is not None:
+        if self.permit is not None and not (table is not None and system_tables.is_personal(table)):
             self.permit(permission, database, None if table is None else table.uuid)
 
     def change_catalogue(self, change: CatalogueChange) -> Catalogue:
         """Carry out a change of the catalogue."""
+        self.refuse_in_transaction("Databases, tables and indexes cannot be changed")
         return wait(self.service.change_catalogue(self.context, change))
 
     def require_index(self, info: TableInfo, index: IndexInfo | None) -> None:
@@ -258,6 +264,11 @@ class Runtime:
                     f"Index `{index.name}` on table `{self.name_of(info)}` was accessed before its construction "
                     "was finished."
                 )
+
+    def refuse_in_transaction(self, what: str) -> None:
+        """Raise where the query is part of a transaction: what it is about to do could not be taken back."""
+        if self.context.transaction:
+            raise op_failed(f"{what} in a transaction.")
 
     def name_of(self, info: TableInfo) -> str:
         """The table's name as messages show it: database.table."""
@@ -297,6 +308,7 @@ class Runtime:
         """Carry out statements on one table, as one commit. Raises the first error of a statement as a whole."""
         self.require("write", info.database, info)
         if system_tables.is_system(info):
+            self.refuse_in_transaction("System tables cannot be written to")
             try:
                 return system_tables.write(self, info, writes)
             finally:
@@ -348,6 +360,7 @@ class Runtime:
 
     def open_feed(self, info: TableInfo, request: FeedRequest) -> Feed:
         """Open a feed on a table."""
+        self.refuse_in_transaction("Changefeeds cannot be opened")
         self.require("read", info.database, info)
         if system_tables.is_system(info):
             return system_feeds.open_system_feed(self, info, request)

@@ -53,10 +53,14 @@ WriteRow = Callable[["Runtime", Change], Row | None]
 
 class SystemTable:
     """A system table: `rows` works out all of its rows; `write` carries a change out, or raises, and gives the row that
-    has come of it."""
+    has come of it.
 
-    def __init__(self, name: str, rows: ReadRows, primary_key: str = "id") -> None:
+    A `personal` one shows each user only rows of his own, so that nobody needs a permission for it. A change that it
+    refuses is an error of the whole query, where otherwise it is only counted."""
+
+    def __init__(self, name: str, rows: ReadRows, primary_key: str = "id", personal: bool = False) -> None:
         self.name = name
+        self.personal = personal
         self.rows = rows
         self.primary_key = primary_key
         self.write: WriteRow = self._refuse
@@ -74,11 +78,11 @@ _tables: dict[int, tuple[SystemTable, IdentifierFormat]] = {}
 _infos: dict[tuple[str, IdentifierFormat], TableInfo] = {}
 
 
-def system_table(name: str) -> Callable[[ReadRows], SystemTable]:
+def system_table(name: str, *, personal: bool = False) -> Callable[[ReadRows], SystemTable]:
     """Register a function that works out the rows of the system table `name` (a decorator)."""
 
     def register(rows: ReadRows) -> SystemTable:
-        table = SystemTable(name, rows)
+        table = SystemTable(name, rows, personal=personal)
         for identifiers in ("name", "uuid"):
             table_id = -1 - len(_tables)
             _tables[table_id] = (table, identifiers)
@@ -98,6 +102,11 @@ def system_table(name: str) -> Callable[[ReadRows], SystemTable]:
 def is_system(info: TableInfo) -> bool:
     """Whether a table is a system table."""
     return info.id < 0
+
+
+def is_personal(info: TableInfo) -> bool:
+    """Whether a table is a system table that shows each user his own rows."""
+    return is_system(info) and _tables[info.id][0].personal
 
 
 def find(name: str, identifiers: IdentifierFormat) -> TableInfo | None:
@@ -189,7 +198,7 @@ class _Statement:
         try:
             write_one()
         except (ReqlError, DatumError) as error:
-            if isinstance(error, ReqlError) and error.kind == ErrorKind.PERMISSION:
+            if self.table.personal or (isinstance(error, ReqlError) and error.kind == ErrorKind.PERMISSION):
                 raise
             old = None if self.old is None else dumps(self.old)
             add_failure(self.summary, error.message, old, self.statement.return_changes)

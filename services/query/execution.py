@@ -13,10 +13,20 @@ from services.query.cursors import Cursor
 from services.query.feeds import FeedCursor
 from services.query.options import RunOptions
 from services.query.plans import Plan
+from services.query.transactions import atomically, in_transaction
 
 
 def execute(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Cursor | None]:
     """Run the plan (inside an evaluation): its response, and the cursor when there is more to come."""
+    runtime: Runtime = frame[0]
+    if options.atomic:
+        return atomically(runtime, plan.effects, lambda: _whole(plan, frame)), None
+    if options.transaction:
+        return in_transaction(runtime, plan.effects, lambda: _run(plan, frame, options))
+    return _run(plan, frame, options)
+
+
+def _run(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Cursor | None]:
     runtime: Runtime = frame[0]
     value = plan.run(frame)
     if isinstance(value, TableSlice):
@@ -37,6 +47,22 @@ def execute(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Curso
         cursor.close()
         raise
     return response, None if cursor.ended else cursor
+
+
+def _whole(plan: Plan, frame: Frame) -> bytes:
+    """The response with all that there is, for a query that must be over when it is answered."""
+    runtime: Runtime = frame[0]
+    value = plan.run(frame)
+    if isinstance(value, TableSlice):
+        value = table_stream(value)
+    if not isinstance(value, Stream):
+        return responses.atom(_checked(responses.result_datum(value), runtime))
+    if value.grouping is not None:
+        return responses.atom(responses.grouped_datum(value.to_grouped(runtime)))
+    rows = value.to_list(runtime)
+    if value.array_of is not None:
+        return responses.atom(rows)
+    return responses.rows(responses.datum_json(rows)[1:-1], False)
 
 
 def _checked(value: Any, runtime: Runtime) -> Any:

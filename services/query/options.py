@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from photondb.datum.text import print_datum
 from photondb.reql.compiler import PROFILE, compile_function
 from photondb.reql.errors import CompileError, logic_error
 from photondb.reql.parameters import as_integer
@@ -36,6 +37,9 @@ _BATCHING = frozenset(
 _OF_DRIVERS = frozenset({"time_format", "group_format", "binary_format"})
 """The drivers' own business, whatever they say: the answers are the same."""
 
+TRANSACTION = "transaction"
+"""The plan name of queries that are part of a transaction."""
+
 CACHE_SIZE = 1024
 MAX_CACHED_BYTES = 1024
 """Options with more JSON than this are no driver's usual ones, and read each time."""
@@ -44,12 +48,15 @@ MAX_CACHED_BYTES = 1024
 class RunOptions(msgspec.Struct, gc=False):
     """The options of one query. `language` are those that stand in for optional arguments of terms, `batching` those
     about the sizes of batches, not checked yet: that is done when there are batches. `plan_names` are the names that a
-    plan is compiled for: those of `language`, and `profile`."""
+    plan is compiled for: those of `language`, and what keeps a query from being answered together with others.
+    `transaction` is the id of the transaction that the query is part of, `atomic` that it is one of its own."""
 
     noreply: bool = False
     profile: bool = False
     language: dict[str, Any] = {}
     batching: dict[str, Any] = {}
+    transaction: str = ""
+    atomic: bool = False
     plan_names: frozenset[str] = frozenset()
 
 
@@ -82,6 +89,10 @@ def _read(given: dict[str, Any]) -> RunOptions:
             options.noreply = value is True
         elif name == "profile":
             options.profile = value is True
+        elif name == "transaction":
+            options.transaction = _transaction(value)
+        elif name == "atomic":
+            options.atomic = _boolean(name, value)
         elif name == "array_limit":
             options.language[name] = _array_limit(value)
         elif name in _LANGUAGE:
@@ -93,6 +104,10 @@ def _read(given: dict[str, Any]) -> RunOptions:
     options.plan_names = frozenset(options.language)
     if options.profile:
         options.plan_names |= {PROFILE}
+    if options.transaction and options.atomic:
+        raise logic_error("The run options `transaction` and `atomic` exclude each other.")
+    if options.transaction or options.atomic:
+        options.plan_names |= {TRANSACTION}
     return options
 
 
@@ -106,6 +121,21 @@ def _value(name: str, term: Any) -> Any:
     if not function.pushable:
         raise logic_error(f"The run option `{name}` must be a value that depends on nothing.")
     return function.call()
+
+
+def _transaction(value: Any) -> str:
+    if type(value) is not str or not value:
+        raise logic_error(
+            "The run option `transaction` must be the id of a row of `rethinkdb.transactions`, not "
+            f"{print_datum(value)}."
+        )
+    return value
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if type(value) is not bool:
+        raise logic_error(f"The run option `{name}` must be a boolean, not {print_datum(value)}.")
+    return value
 
 
 def _array_limit(value: Any) -> int:

@@ -7,8 +7,11 @@ import logging
 import socket
 import time
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import msgspec
 
 from photondb.api.auth import AuthApi
 from photondb.api.catalogue import Catalogue, CatalogueChange
@@ -21,6 +24,7 @@ from photondb.reql import system_feeds
 from photondb.reql.errors import ReqlError
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Closable, Runtime
+from photondb.reql.suspend import wait
 from services.query.access import Access
 from services.query.channel import Channel
 from services.query.options import NO_OPTIONS, RunOptions
@@ -49,6 +53,7 @@ class Query:
         self.server_name = socket.gethostname()
         self.catalogue = Catalogue(version=-1, databases={}, tables={})
         self._subscription: Subscription | None = None
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._now: dict[str, Any] = {}
         self._now_ms = -1
@@ -81,6 +86,8 @@ class Query:
 
     def runtime(self, context: CallContext, options: RunOptions = NO_OPTIONS) -> Runtime:
         """The runtime of one query."""
+        if options.transaction or options.atomic:
+            context = msgspec.structs.replace(context, transaction=options.transaction, atomic=options.atomic)
         runtime = Runtime(self, context, options.language, self.access.permit(context.user, self.catalogue))
         if options.profile:
             runtime.profile = Profile()
@@ -97,6 +104,18 @@ class Query:
                 "timezone": "+00:00",
             }
         return self._now
+
+    @contextmanager
+    def turn(self, transaction: str) -> Iterator[None]:
+        """The turn of one query (inside an evaluation) among all that use a transaction: they run one after another."""
+        lock = self._turns.get(transaction)
+        if lock is None:
+            lock = self._turns[transaction] = asyncio.Lock()
+        wait(lock.acquire())
+        try:
+            yield
+        finally:
+            lock.release()
 
     async def refresh_catalogue(self) -> Catalogue:
         """Ask storage for the catalogue."""

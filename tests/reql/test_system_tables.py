@@ -34,6 +34,7 @@ NAMES = [
     "stats",
     "table_config",
     "table_status",
+    "transactions",
     "users",
 ]
 

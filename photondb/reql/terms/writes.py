@@ -319,7 +319,7 @@ def _write(runtime: Runtime, info: TableInfo, writes: Sequence[Write], total: Wr
         for summary in runtime.write(writes, info):
             add_summary(total, summary, runtime.array_limit)
     except ReqlError as error:
-        if error.kind == ErrorKind.OP_FAILED and has_effect(total):
+        if error.kind == ErrorKind.OP_FAILED and has_effect(total) and not runtime.context.transaction:
             error.kind = ErrorKind.OP_INDETERMINATE  # an earlier batch has been written
         raise
 
