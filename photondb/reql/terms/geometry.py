@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from itertools import chain, islice
 from typing import Annotated, Any
 
 from photondb.datum.types import REQL_TYPE, normalise_number
@@ -22,8 +24,10 @@ from photondb.reql.values import as_datum, check_array_size
 from photondb.reql.wire import Term
 
 MAX_VERTICES = 2**32 - 1
-CHECKED_VERTICES = 100
+CHECKED_VERTICES = 128
 """How many vertices of a circle are computed between two looks at the clock."""
+
+REMEMBERED_SHAPES = 16
 
 
 def _ellipsoid(value: Any) -> Ellipsoid:
@@ -78,13 +82,13 @@ def point(longitude: Number, latitude: Number) -> dict[str, Any]:
 @term(Term.LINE, effects=Effects.ROUNDED)
 def line(first: Place, second: Place, *more: Place) -> dict[str, Any]:
     """The line through some points, which are points or arrays of longitude and latitude."""
-    return _checked(geo.make_line([first, second, *more]))
+    return _line((first, second, *more))
 
 
 @term(Term.POLYGON, effects=Effects.ROUNDED)
 def polygon(first: Place, second: Place, third: Place, *more: Place) -> dict[str, Any]:
     """The polygon with these corners. The last one is joined to the first one."""
-    return _checked(geo.make_polygon([first, second, third, *more]))
+    return _polygon((first, second, third, *more))
 
 
 @term(Term.CIRCLE, effects=Effects.ROUNDED)
@@ -100,18 +104,23 @@ def circle(
 ) -> dict[str, Any]:
     """The polygon, or with `fill=False` the line, that stands for a circle: points at a distance from its centre."""
     check_array_size(num_vertices + 1, runtime.array_limit)
-    ring: list[geo.Position] = []
-    for vertex in circles.circle(centre, convert(radius, unit, 1.0), num_vertices, geo_system):
-        if not len(ring) % CHECKED_VERTICES:
+    radius_m = convert(radius, unit, 1.0)
+    if num_vertices <= CHECKED_VERTICES:
+        ring = _small_circle(centre, radius_m, num_vertices, geo_system)
+    else:
+        vertices = circles.circle(centre, radius_m, num_vertices, geo_system)
+        parts = []
+        while part := tuple(islice(vertices, CHECKED_VERTICES)):
             runtime.checkpoint()
-        ring.append(vertex)
-    return _checked(geo.make_polygon(ring) if fill else geo.make_line([*ring, ring[0]]))
+            parts.append(part)
+        ring = tuple(chain.from_iterable(parts))
+    return _polygon(ring) if fill else _line((*ring, ring[0]))
 
 
 @term(Term.FILL, effects=Effects.ROUNDED)
 def fill(outline: Geometry) -> dict[str, Any]:
     """The polygon inside a line, of which the last point is joined to the first one."""
-    return _checked(geo.make_polygon(geo.line_positions(outline)))
+    return _polygon(tuple(geo.line_positions(outline)))
 
 
 @term(Term.POLYGON_SUB, effects=Effects.ROUNDED)
@@ -130,6 +139,26 @@ def polygon_sub(outer: Geometry, inner: Geometry) -> dict[str, Any]:
 def _checked(geometry: dict[str, Any]) -> dict[str, Any]:
     validate(geometry)
     return geometry
+
+
+# A function that is called for every document often makes the same shape for all of them.
+
+
+@functools.lru_cache(maxsize=REMEMBERED_SHAPES)
+def _line(positions: tuple[geo.Position, ...]) -> dict[str, Any]:
+    return _checked(geo.make_line(positions))
+
+
+@functools.lru_cache(maxsize=REMEMBERED_SHAPES)
+def _polygon(shell: tuple[geo.Position, ...]) -> dict[str, Any]:
+    return _checked(geo.make_polygon(shell))
+
+
+@functools.lru_cache(maxsize=REMEMBERED_SHAPES)
+def _small_circle(
+    centre: geo.Position, radius_m: float, vertices: int, ellipsoid: Ellipsoid
+) -> tuple[geo.Position, ...]:
+    return tuple(circles.circle(centre, radius_m, vertices, ellipsoid))
 
 
 # --- GeoJSON
