@@ -32,6 +32,7 @@ struct FeedRequest {
   sinceUs @17 :Int64 = -1;        # begin with the first change at that time, in microseconds since 1970; negative for none
   group @18 :Text;                # the consumer group whose changes the feed shares; empty for none
   groupTimeoutSeconds @19 :Float64 = 30; # how long a consumer may take for what it was given
+  aggregate @20 :Data;            # JSON of an aggregate whose value the feed tells of; empty for the rows themselves
 }
 
 struct OpenResult {

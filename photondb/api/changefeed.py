@@ -12,7 +12,7 @@ from photondb.api.context import CallContext
 if TYPE_CHECKING:
     from photondb.api.storage import KeyRange
     from photondb.reql.chunk import Chunk
-    from photondb.reql.pipeline import Step
+    from photondb.reql.pipeline import Aggregate, Step
 
 DEFAULT_QUEUE_SIZE = 100_000
 """Changes that may wait for a reader, as in RethinkDB."""
@@ -39,6 +39,9 @@ class FeedRequest(msgspec.Struct):
     `since_us` with the first change committed at that time (microseconds since 1970) or later. Neither is possible
     with a `limit`, or together with initial values.
 
+    With an `aggregate` (a count, a sum, an average, or one of them by group) the feed tells of its value instead of the
+    rows; a slow reader gets the newest one only.
+
     With a `group` the feed's changes are shared among all who open it under that name: each goes to one of them, and
     to another one if it was not acknowledged within `group_timeout_s`. Asking for changes acknowledges those before
     the last ones, and every chunk of changes is followed by an empty one. The group outlives its readers.
@@ -61,6 +64,7 @@ class FeedRequest(msgspec.Struct):
     include_position: bool = False
     resume: str | None = None
     since_us: int | None = None
+    aggregate: Aggregate | None = None
     group: str | None = None
     group_timeout_s: float = DEFAULT_GROUP_TIMEOUT_S
 

@@ -35,6 +35,14 @@ def with_position(notice: bytes, token: bytes) -> bytes:
     return b'%b,"position":"%b"}' % (notice[:-1], token)
 
 
+def aggregate_notice(
+    group: bytes | None, old: bytes | None, new: bytes | None, include_types: bool, initial: bool
+) -> bytes:
+    """A change of an aggregate, or its value when the feed begins; with its group where there are groups."""
+    notice = initial_notice(new, include_types) if initial else change_notice(old, new, include_types)
+    return notice if group is None else b'{"group":%b,' % group + notice[1:]
+
+
 def state_notice(state: str, include_types: bool) -> bytes:
     """A change of the feed's state: `initializing` or `ready`."""
     kind = b',"type":"state"' if include_types else b""

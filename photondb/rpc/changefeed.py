@@ -9,8 +9,10 @@ import msgspec
 
 from photondb.api.changefeed import ChangefeedApi, Feed, FeedRequest
 from photondb.api.context import CallContext
+from photondb.datum.json import dumps, loads_stored
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import op_failed
+from photondb.reql.pipeline import aggregate_from_wire
 from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.client import RpcClient
@@ -134,6 +136,7 @@ def _write_request(request: FeedRequest) -> dict[str, Any]:
         "includePosition": request.include_position,
         "resume": request.resume or "",
         "sinceUs": -1 if request.since_us is None else request.since_us,
+        "aggregate": b"" if request.aggregate is None else dumps(request.aggregate.to_wire()),
         "group": request.group or "",
         "groupTimeoutSeconds": request.group_timeout_s,
     }
@@ -160,6 +163,7 @@ def _read_request(reader: Any) -> FeedRequest:
         include_position=reader.includePosition,
         resume=reader.resume or None,
         since_us=None if reader.sinceUs < 0 else reader.sinceUs,
+        aggregate=aggregate_from_wire(loads_stored(reader.aggregate)) if reader.aggregate else None,
         group=reader.group or None,
         group_timeout_s=reader.groupTimeoutSeconds,
     )

@@ -49,6 +49,10 @@ class RangeFeed(OpenFeed):
             self._partly_seen = {shard: seen for shard, seen in enumerate(place.seen) if seen}
             self._keep_place(place)
             return True
+        return await self.read_rows()
+
+    async def read_rows(self) -> bool:
+        """Read some of the rows as of the feed's beginning; True when these were the last."""
         if not self.positions:
             return await self._begin_scan()
         assert self._cursor is not None
@@ -105,17 +109,18 @@ class RangeFeed(OpenFeed):
         for raw in chunk.rows():
             document = Document(raw)
             if not self._newer or primary_key(document.value[field]) not in self._newer:
-                self._show(self.selection.show_filtered(document))
+                self.show_initial(self.selection.show_filtered(document))
         if last:
             for key, newer in self._newer.items():
                 for _ in range(self.selection.copies(key, newer)):
                     assert newer is not None
-                    self._show(self.selection.show(newer))
+                    self.show_initial(self.selection.show(newer))
             self._newer = {}
             self._cursor = None
         return last
 
-    def _show(self, value: bytes | None) -> None:
+    def show_initial(self, value: bytes | None) -> None:
+        """Take a row as of the feed's beginning (None for what the steps leave out)."""
         if value is not None:
             self.notices.append(initial_notice(value, self.request.include_types))
 

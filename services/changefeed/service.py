@@ -16,6 +16,7 @@ from photondb.bus import Bus, BusMessage, Subscription
 from photondb.datum.keys import after_prefix
 from photondb.reql.errors import ReqlError, op_failed, resource_limit
 from photondb.reql.steps import Step
+from services.changefeed.aggregate_feed import AggregateFeed
 from services.changefeed.feed import FeedHandle, OpenFeed
 from services.changefeed.follower import TableFollower, aborted
 from services.changefeed.groups import FeedGroups
@@ -98,6 +99,8 @@ class Changefeed(ChangefeedApi):
 
     def _feed(self, follower: TableFollower, request: FeedRequest) -> OpenFeed:
         selection = self._selection_of(follower, request)
+        if request.aggregate is not None:
+            return AggregateFeed(follower, request, selection)
         if request.key is not None:
             return PointFeed(follower, request, selection)
         return (RangeFeed if request.limit is None else LimitFeed)(follower, request, selection)

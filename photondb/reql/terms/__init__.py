@@ -2,6 +2,7 @@
 
 from photondb.reql.terms import (
     administration,
+    aggregate_changes,
     aggregation,
     arithmetic,
     arrays,
@@ -41,6 +42,7 @@ from photondb.reql.terms import (
 
 __all__ = [
     "administration",
+    "aggregate_changes",
     "aggregation",
     "arithmetic",
     "arrays",

@@ -12,17 +12,16 @@ from photondb.api.changefeed import DEFAULT_GROUP_TIMEOUT_S, DEFAULT_QUEUE_SIZE,
 from photondb.datum.keys import primary_key
 from photondb.datum.text import print_datum
 from photondb.datum.types import type_name
-from photondb.reql.effects import Effects
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed
 from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
 from photondb.reql.parameters import Datum, Number, Runtime, Time, Value
-from photondb.reql.registry import term
 from photondb.reql.runtime import ABSENT_INDEX_ID
 from photondb.reql.sources import ScanSource, SlicedSource, UnionSource
 from photondb.reql.steps import ConcatMapStep, FilterStep, LocalStep, Step, ZipStep
 from photondb.reql.stream import Stream, table_stream
+from photondb.reql.system_tables import is_system
 from photondb.reql.values import SingleSelection, as_sequence
-from photondb.reql.wire import ResponseNote, Term
+from photondb.reql.wire import ResponseNote
 
 MAX_GROUP_TIMEOUT_S = 86_400
 """How long a consumer of a group may be given for what it has."""
@@ -30,7 +29,6 @@ MAX_GROUP_TIMEOUT_S = 86_400
 EAGER = "Cannot call `changes` on an eager stream."
 
 
-@term(Term.CHANGES, effects=Effects.READS | Effects.ENDLESS, grouped="stream")
 def changes(
     runtime: Runtime,
     value: Value,
@@ -53,7 +51,7 @@ def changes(
     `resume` another feed goes on after one of them; `since` begins with what was committed at that time; with a `group`
     each change goes to one of those who use that name, and to another one when it is not acknowledged within
     `group_timeout` seconds. The others add what is there at the beginning, and fields and objects that tell more."""
-    _check_squash(squash)
+    check_squash(squash)
     if changefeed_queue_size < 1:
         raise logic_error(f"Illegal changefeed queue size `{changefeed_queue_size}`.  (Must be >= 1.)")
     _check_beginning(include_initial, resume, since)
@@ -72,7 +70,7 @@ def changes(
         )
     streams = []
     for info, request in watched:
-        _check_request(runtime, request, include_offsets, positions)
+        check_request(runtime, request, include_offsets, positions)
         request.squash = squash
         request.queue_size = changefeed_queue_size
         request.include_initial = include_initial
@@ -93,7 +91,8 @@ def changes(
     return Stream(merged, infinite=True, feed=united_notes([stream.feed for stream in streams]))
 
 
-def _check_squash(squash: Any) -> None:
+def check_squash(squash: Any) -> None:
+    """Raise for what `squash` cannot be."""
     if type(squash) is bool:
         return
     if type(squash) not in (int, float):
@@ -115,6 +114,8 @@ def _check_group(watched: SequenceOf[Watched], group: str, timeout_s: float, oth
     if not 0 < timeout_s <= MAX_GROUP_TIMEOUT_S:
         message = f"Expected a number of seconds up to {MAX_GROUP_TIMEOUT_S} but found {print_datum(timeout_s)}."
         raise logic_error(message).blame("group_timeout")
+    if any(is_system(info) for info, _ in watched):
+        raise logic_error("A group cannot share a feed on a system table: there is no log of its changes.")
     if others:
         raise logic_error(
             "A group is told of changes from its first use on, each as it was. Of the other options only "
@@ -145,16 +146,17 @@ def _watched(runtime: Runtime, value: Any) -> list[Watched]:
         if value.first_of is None:
             key = primary_key(value.key)
             return [(value.info, FeedRequest(value.info.id, value.info.uuid, key=key))]
-        ((info, request),) = _watched_stream(runtime, table_stream(value.first_of))
+        ((info, request),) = watched_stream(runtime, table_stream(value.first_of))
         request.limit = 1
         return [(info, request)]
     sequence = as_sequence(value)
     if type(sequence) is list:
         raise logic_error(EAGER)
-    return _watched_stream(runtime, sequence)  # type: ignore[arg-type]
+    return watched_stream(runtime, sequence)  # type: ignore[arg-type]
 
 
-def _watched_stream(runtime: Runtime, stream: Stream) -> list[Watched]:
+def watched_stream(runtime: Runtime, stream: Stream) -> list[Watched]:
+    """The tables, and what of them, that the changes of a stream are those of. Raises where it has none."""
     if stream.grouping is not None:
         raise logic_error("Cannot call `changes` after `group`.")
     source = stream.source
@@ -177,7 +179,7 @@ def _watched_stream(runtime: Runtime, stream: Stream) -> list[Watched]:
         return [
             found
             for part in source.streams
-            for found in _watched_stream(runtime, Stream(part.source, steps=(*part.steps, *stream.steps)))
+            for found in watched_stream(runtime, Stream(part.source, steps=(*part.steps, *stream.steps)))
         ]
     if isinstance(source, SlicedSource):
         return [_watched_slice(runtime, source, stream.steps)]
@@ -204,7 +206,7 @@ def _watched_slice(runtime: Runtime, source: SlicedSource, steps: SequenceOf[Ste
         )
     if source.skip or source.count is None:
         raise logic_error(EAGER)
-    watched = _watched_stream(runtime, source.stream)
+    watched = watched_stream(runtime, source.stream)
     if len(watched) != 1:
         raise logic_error("Cannot call `changes` on a slice of a union.")
     ((info, request),) = watched
@@ -216,7 +218,8 @@ def _watched_slice(runtime: Runtime, source: SlicedSource, steps: SequenceOf[Ste
     return info, msgspec.structs.replace(request, limit=source.count, steps=(*request.steps, *steps))
 
 
-def _check_request(runtime: Runtime, request: FeedRequest, include_offsets: bool, positions: bool) -> None:
+def check_request(runtime: Runtime, request: FeedRequest, include_offsets: bool, positions: bool) -> None:
+    """Raise for a feed that cannot be."""
     for step in request.steps:
         _check_step(step)
     if request.limit is not None and request.limit > runtime.array_limit:
