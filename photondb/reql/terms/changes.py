@@ -9,11 +9,13 @@ import msgspec
 
 from photondb.api.catalogue import TableInfo
 from photondb.api.changefeed import DEFAULT_GROUP_TIMEOUT_S, DEFAULT_QUEUE_SIZE, FeedRequest
+from photondb.api.storage import KeyRange
 from photondb.datum.keys import primary_key
 from photondb.datum.text import print_datum
 from photondb.datum.types import type_name
-from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed
+from photondb.reql.errors import ErrorKind, ReqlError, logic_error
 from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
+from photondb.reql.geo_steps import IntersectingStep
 from photondb.reql.parameters import Datum, Number, Runtime, Time, Value
 from photondb.reql.runtime import ABSENT_INDEX_ID
 from photondb.reql.sources import ScanSource, SlicedSource, UnionSource
