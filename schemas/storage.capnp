@@ -65,6 +65,9 @@ interface Storage extends(Common.Service) {
 
   transactions @13 (context :Common.Context) -> TransactionsResult;
   # Those of the context's user (all for `admin`) that are open or have ended lately.
+
+  checkpoint @14 (context :Common.Context) -> CheckpointResult;
+  # Make a copy of all data at this moment, which shares the table files. Whoever asked for it removes it.
 }
 
 struct Transaction {
@@ -206,6 +209,13 @@ struct LogPart {
   sequences @0 :List(UInt64);
   timesUs @1 :List(Int64);
   records @2 :Events.Records;
+}
+
+struct CheckpointResult {
+  union {
+    ok @0 :Text;  # its directory on storage's machine
+    error @1 :Common.Error;
+  }
 }
 
 struct PositionResult {

@@ -196,6 +196,11 @@ class StorageApi(Protocol):
         """Estimated row count and size."""
         ...
 
+    async def checkpoint(self, context: CallContext) -> str:
+        """Make a consistent copy of all data at this moment in a new directory, and return its path on storage's
+        machine. It shares the table files, so that it costs little; whoever asked for it removes it."""
+        ...
+
     async def begin_transaction(
         self, context: CallContext, id: str, isolation: Isolation, read_only: bool, timeout_ms: int
     ) -> TransactionInfo:

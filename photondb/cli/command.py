@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from photondb.cli.backup import add_backup
 from photondb.cli.check import add_check
 from photondb.cli.lifetime import until_asked_to_stop
 from photondb.cli.repair import add_repair
+from photondb.cli.restore import add_restore
 from photondb.config import OPTIONS, Settings, StartupError, default_of
 from photondb.rpc.loop import run
 from photondb.telemetry import configure_logging
@@ -70,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         if option.metavar is not None:
             how["metavar"] = option.metavar
         serve.add_argument(option.flag, dest=option.field, help=f"{option.help} {details}", **how)
+    add_backup(commands)
+    add_restore(commands)
     add_check(commands)
     add_repair(commands)
     return parser

@@ -7,8 +7,10 @@ import contextlib
 
 from photondb.api.context import INTERNAL
 from photondb.bus import Bus, LocalBus, NatsBus
+from photondb.cli.hosting import serving_in_directory
 from photondb.cli.lifetime import announce
 from photondb.config import Settings
+from photondb.rpc.storage import storage_servant
 from services.auth.service import Auth
 from services.changefeed.service import Changefeed
 from services.gateway.service import Gateway
@@ -27,6 +29,7 @@ async def run_single(settings: Settings) -> None:
         storage = Storage(settings.data_dir, bus)
         await storage.start()
         stack.push_async_callback(storage.stop)
+        await stack.enter_async_context(serving_in_directory(settings.data_dir, storage_servant(storage)))
         auth = Auth(storage)
         await auth.start()
         stack.push_async_callback(auth.stop)

@@ -62,6 +62,7 @@ _BEGIN_TRANSACTION = Method("beginTransaction")
 _COMMIT_TRANSACTION = Method("commitTransaction", effects=True)
 _ABORT_TRANSACTION = Method("abortTransaction")
 _TRANSACTIONS = Method("transactions")
+_CHECKPOINT = Method("checkpoint", effects=True)
 _NEXT = Method("next")
 
 _SHORT_SCAN_ROWS = 100
@@ -131,6 +132,9 @@ class StorageStub(StorageApi):
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         stats = (await self._client.call(_TABLE_STATS, context, table=table)).ok
         return TableStats(stats.rows, stats.bytes)
+
+    async def checkpoint(self, context: CallContext) -> str:
+        return str((await self._client.call(_CHECKPOINT, context)).ok)
 
     async def begin_transaction(
         self, context: CallContext, id: str, isolation: Isolation, read_only: bool, timeout_ms: int
@@ -227,6 +231,9 @@ class _StorageHandlers(Handlers):
     async def table_stats(self, call: Call) -> None:
         stats = await self._storage.table_stats(call.context, call.params.table)
         call.results.ok = {"rows": stats.rows, "bytes": stats.bytes}
+
+    async def checkpoint(self, call: Call) -> None:
+        call.results.ok = await self._storage.checkpoint(call.context)
 
     async def begin_transaction(self, call: Call) -> None:
         params = call.params

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 
-from photondb.cli.hosting import join_bus, serving
+from photondb.cli.hosting import join_bus, serving, serving_in_directory
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.storage import storage_servant
@@ -21,7 +21,9 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         storage = Storage(settings.data_dir, bus)
         await storage.start()
         stack.push_async_callback(storage.stop)
-        await stack.enter_async_context(serving(settings, "storage", storage_servant(storage)))
+        servant = storage_servant(storage)
+        await stack.enter_async_context(serving_in_directory(settings.data_dir, servant))
+        await stack.enter_async_context(serving(settings, "storage", servant))
         report_ready({})
         await asyncio.Event().wait()
 

@@ -57,6 +57,11 @@ def record_key(table: int, shard: int, sequence: int) -> bytes:
     return _RECORD.pack(b"l", table, shard, sequence)
 
 
+def table_of(key: bytes) -> int:
+    """The table in a key of any kind but the catalogue's."""
+    return int.from_bytes(key[1:5], "big")
+
+
 def sequence_of(key: bytes) -> int:
     """The sequence number in the key of a record."""
     return int.from_bytes(key[-8:], "big")

@@ -51,7 +51,7 @@ def last_position(view: View, table: int, shard: int = layout.SHARD) -> Position
     low = layout.log_prefix(table, shard)
     with view.read(low, layout.end_of(low), descending=True) as reader:
         last = reader.take(1)
-    return _position(*last[0]) if last else Position()
+    return decode_position(layout.sequence_of(last[0][0]), last[0][1]) if last else Position()
 
 
 def oldest_sequence(view: View, table: int, shard: int = layout.SHARD) -> int:
@@ -94,9 +94,10 @@ def decode_record(key: bytes, value: bytes) -> LogRecord:
     )
 
 
-def _position(key: bytes, value: bytes) -> Position:
+def decode_position(sequence: int, value: bytes) -> Position:
+    """Where the shard stood after the record of that number."""
     time_us, rows, document_bytes, log_bytes, *_ = HEADER.unpack_from(value)
-    return Position(layout.sequence_of(key), time_us, rows, document_bytes, log_bytes)
+    return Position(sequence, time_us, rows, document_bytes, log_bytes)
 
 
 def trim_point(
@@ -109,10 +110,9 @@ def trim_point(
     low, high = oldest, last.sequence
     while low < high:
         middle = (low + high) // 2
-        key = layout.record_key(table, shard, middle)
-        value = store.get(key)
+        value = store.get(layout.record_key(table, shard, middle))
         assert value is not None, "the log has a hole"
-        position = _position(key, value)
+        position = decode_position(middle, value)
         if position.time_us < keep_after_us or last.log_bytes - position.log_bytes + len(value) > max_bytes:
             low = middle + 1
         else:

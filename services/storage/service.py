@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +54,10 @@ MAX_CURSORS = 4096
 """How many scans may be open. Each keeps files and memory from being freed."""
 
 
+CHECKPOINTS = "checkpoints"
+"""The folder of the data directory where checkpoints are made."""
+
+
 class Storage(StorageApi):
     """One storage node with its data in `data_dir`; implements StorageApi."""
 
@@ -89,6 +95,8 @@ class Storage(StorageApi):
             raise StartupError(f"the data directory {self._data_dir} is damaged: {error}") from None
 
     async def _open(self, store: Store) -> None:
+        # Those that a backup did not remove because it was killed.
+        await asyncio.to_thread(shutil.rmtree, self._data_dir / CHECKPOINTS, ignore_errors=True)
         self._path = LocalCommitPath(store)
         self._publisher = Publisher(self._bus, self._tables)
         self._path.follow(self._publisher.commit)
@@ -273,6 +281,14 @@ class Storage(StorageApi):
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         position = self._table(table).position
         return TableStats(position.rows, position.document_bytes)
+
+    async def checkpoint(self, context: CallContext) -> str:
+        path = self._data_dir.absolute() / CHECKPOINTS / str(uuid.uuid4())
+        path.parent.mkdir(exist_ok=True)
+        with _reql_errors():
+            await asyncio.to_thread(self._store.flush)  # first, so that what holds up all others is short
+            self._store.checkpoint(path)
+        return str(path)
 
     # --- transactions
 

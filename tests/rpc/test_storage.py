@@ -129,6 +129,9 @@ class Storage:
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         return self._answer(context, table)  # type: ignore[no-any-return]
 
+    async def checkpoint(self, context: CallContext) -> str:
+        return self._answer(context)  # type: ignore[no-any-return]
+
 
 @pytest.fixture
 def address(tmp_path: Path) -> str:
@@ -168,6 +171,15 @@ CHANGES: list[CatalogueChange] = [
     DropIndex("d", "t", "i"),
     RenameIndex("d", "t", "i", "j", True),
 ]
+
+
+@rpc_test
+async def test_checkpoint(address: str) -> None:
+    storage = Storage()
+    async with stub_of(storage, address) as stub:
+        storage.result = "/data/checkpoints/1"
+        assert await stub.checkpoint(CallContext(user="ada")) == "/data/checkpoints/1"
+        assert storage.arguments == (CallContext(user="ada"),)
 
 
 @rpc_test

@@ -1,0 +1,89 @@
+"""`photondb backup`: a consistent copy of all data, or of what changed since an earlier one, while it is served."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from photondb.api.context import CallContext
+from photondb.cli.hosting import control_address
+from photondb.cli.progress import ProgressLines
+from photondb.config import Settings, StartupError
+from photondb.reql.errors import ReqlError
+from photondb.rpc.loop import run
+from photondb.rpc.storage import StorageStub
+
+CHECKPOINT_TIMEOUT_S = 120.0
+"""A checkpoint waits for what is in memory to be written out."""
+
+
+def add_backup(commands: Any) -> None:
+    """Add the command to a parser's subcommands."""
+    parser = commands.add_parser(
+        "backup",
+        help="back the data up, while it is served or not",
+        description="Make a backup of all data at one moment, compressed and with checksums, on the machine that has "
+        "the data directory and as the user who owns it. The database may be running.",
+    )
+    parser.add_argument("--to", type=Path, required=True, metavar="BACKUP", help="new directory for the backup")
+    parser.add_argument(
+        "--incremental", type=Path, metavar="BASE", help="back up only what changed since the backup in this directory"
+    )
+    parser.add_argument("--data-dir", metavar="DIR", help="directory that holds the data (default: ./data)")
+    parser.set_defaults(run=_backup)
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    from services.storage.backup import back_up
+
+    settings = Settings.load({} if arguments.data_dir is None else {"data_dir": arguments.data_dir})
+
+    def checkpoint() -> Path:
+        return take_checkpoint(settings.data_dir)
+
+    manifest = back_up(checkpoint, arguments.to, arguments.incremental, ProgressLines().start)
+    size = sum(file.stored_size for file in manifest.files)
+    print(f"{manifest.kind} backup of {size / 1e6:,.1f} MB in {arguments.to}")
+    return 0
+
+
+def take_checkpoint(data_dir: Path) -> Path:
+    """Make a checkpoint of a data directory: its server does if there is one. Raises StartupError."""
+    from services.storage.repair import require_data, require_unused
+    from services.storage.rocks import Store
+    from services.storage.service import CHECKPOINTS
+
+    require_data(data_dir)
+    try:
+        require_unused(data_dir)
+    except StartupError:
+        return _ask_server(data_dir)
+    path = data_dir / CHECKPOINTS / f"{time.time_ns()}"
+    path.parent.mkdir(exist_ok=True)
+    store = Store.open(data_dir)
+    try:
+        store.checkpoint(path)
+    finally:
+        store.close()
+    return path
+
+
+def _ask_server(data_dir: Path) -> Path:
+    paths: list[Path] = []
+
+    async def ask() -> None:
+        with control_address(data_dir) as address:
+            stub = StorageStub(address)
+            try:
+                context = CallContext(deadline=time.monotonic() + CHECKPOINT_TIMEOUT_S)
+                paths.append(Path(await stub.checkpoint(context)))
+            finally:
+                await stub.close()
+
+    try:
+        run(ask())
+    except ReqlError as error:
+        raise StartupError(f"the server of {data_dir} makes no checkpoint: {error.message}") from None
+    return paths[0]

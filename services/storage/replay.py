@@ -1,0 +1,29 @@
+"""Makes a change of one document again, or undoes it, outside of the commit path: as restoring a backup does."""
+
+from __future__ import annotations
+
+from photondb.datum.json import loads_stored
+from services.storage.rocks import Batch
+from services.storage.tables import Table
+
+
+def replay(batch: Batch, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
+    """Put `new` in the place of `old`, in the documents and in all indexes; None is no document.
+
+    The change log is left as it is. To undo a change, call it with its documents exchanged.
+    """
+    if new is not None:
+        batch.put(table.document_prefix + key, new)
+    elif old is not None:
+        batch.delete(table.document_prefix + key)
+    if not table.indexes:
+        return
+    before = None if old is None else loads_stored(old)
+    after = None if new is None else loads_stored(new)
+    for index in table.indexes:
+        stale = set() if before is None else index.entries(key, before)
+        wanted = set() if after is None else index.entries(key, after)
+        for entry in stale - wanted:
+            batch.delete(entry)
+        for entry in wanted - stale:
+            batch.put(entry, key)
