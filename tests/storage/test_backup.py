@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +94,14 @@ def contents(path: Path, table: int) -> State:
 
 
 @pytest.fixture
-async def writers(node: Node) -> AsyncIterator[list[Writer]]:
+async def writers(node: Node) -> list[Writer]:
     """Two tables with an index, and writers for them."""
     found = []
     for number, name in enumerate(("a", "b")):
         table = await node.table(name)
         await table.change(CreateIndex("test", name, "n", term(lambda row: row["n"])))
         found.append(Writer(table, number))
-    yield found
+    return found
 
 
 async def test_backups_under_writers_are_what_was_there_at_their_moment(
