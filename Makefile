@@ -14,7 +14,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --u
 	--allow-unsafe --all-build-deps --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format types unit polyglot feeds-model lock clean
+.PHONY: help serve test lint format types unit polyglot isolation feeds-model lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
@@ -43,6 +43,9 @@ polyglot: $(VENV)/.installed-dev ## Run RethinkDB's language tests against a fre
 
 feeds-model: $(VENV)/.installed-dev ## Compare a thousand random runs of changefeeds with their model; RUNS=5000 for more
 	PHOTONDB_FEEDS_MODEL_RUNS=$(or $(RUNS),1000) $(BIN)/pytest -n auto --maxprocesses 4 tests/changefeed/test_feeds_model.py
+
+isolation: $(VENV)/.installed-dev ## Check 10,000 generated histories of transactions for each level of isolation
+	PHOTONDB_TEST_HISTORIES=10000 $(BIN)/pytest tests/storage/isolation
 
 lock: $(VENV)/.installed-dev ## Bring the pinned dependencies up to date with pyproject.toml
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
