@@ -7,13 +7,14 @@ leaves a receipt, a document with its name, behind its other changes: so the cha
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
+import pickle
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import orjson
 
 from photondb.api.catalogue import CreateIndex, CreateTable, TableInfo
@@ -82,7 +83,8 @@ class Workload:
         async with asyncio.TaskGroup() as group:
             for client in range(clients):
                 group.create_task(self._client(client, transactions))
-        self.history.versions = await versions_in_log(self.storage, self.tables, self.history.transactions, before)
+        begun = self.history.transactions
+        self.history.versions = await versions_in_log(self.storage, self.tables, begun, self.number, before)
         return self.history
 
     async def _position(self, table: str) -> int:
@@ -105,6 +107,7 @@ class Workload:
         write = self.new_write(transaction, key, 0)
         transaction.operations.append(write)
         transaction.ending_at = self.tick()
+        self.note(transaction)
         statements = [self.statement(write), self.receipt(transaction, key[0])]
         (summary, _) = await self.storage.write(INTERNAL, statements)
         assert isinstance(summary, WriteSummary), summary
@@ -235,9 +238,10 @@ class _Client:
 
 
 async def versions_in_log(
-    storage: StorageApi, tables: Tables, transactions: list[Transaction], after: dict[str, int]
+    storage: StorageApi, tables: Tables, transactions: list[Transaction], run: int, after: dict[str, int]
 ) -> dict[Key, list[Version]]:
-    """The versions of each document in the order of the log. Fails where a transaction is not there as a whole."""
+    """The versions of each document of a run in the order of the log, from some positions on. Fails where a transaction
+    is not there as a whole."""
     by_name = {transaction.name: transaction for transaction in transactions}
     versions: dict[Key, list[Version]] = {}
     for table, info in tables.infos.items():
@@ -247,6 +251,8 @@ async def versions_in_log(
             position = records[-1].sequence
             for record in records:
                 document = orjson.loads(record.new or record.old or b"")
+                if document["id"][0] != run:
+                    continue
                 if document["id"][1] != "receipt":
                     key = (table, document["id"][1])
                     assert key not in changes, f"{key} was changed twice by one transaction"
@@ -265,6 +271,12 @@ async def versions_in_log(
     return versions
 
 
-def as_json(transaction: Transaction) -> bytes:
-    """A transaction as one line of JSON."""
-    return msgspec.json.encode(transaction)
+def as_line(transaction: Transaction) -> bytes:
+    """A transaction as one line of text."""
+    return base64.b64encode(pickle.dumps(transaction))
+
+
+def from_line(line: bytes) -> Transaction:
+    """What `as_line` wrote."""
+    transaction: Transaction = pickle.loads(base64.b64decode(line))
+    return transaction
