@@ -1,15 +1,30 @@
-"""Distances on an ellipsoid of revolution, by GeographicLib."""
+"""Distances on an ellipsoid of revolution, by GeographicLib.
+
+RethinkDB has a GeographicLib of 2013, in C. Later ones round otherwise in the last digits, so that a distance would not
+equal the one that RethinkDB computed and that is stored somewhere. Release 1.43 of the Python library has the formulas
+of that time, and all that it takes to get the same digits is C's way to compute the length of a vector.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
+from types import SimpleNamespace
 from typing import NamedTuple
 
+from geographiclib import geodesic, geodesicline, geomath
 from geographiclib.geodesic import Geodesic
 
 from photondb.geo.errors import GeoError
 from photondb.geo.geojson import Position
+
+
+def _length(x: float, y: float) -> float:
+    return math.sqrt(x * x + y * y)
+
+
+for _module in (geodesic, geodesicline, geomath):
+    _module.math = SimpleNamespace(**{**vars(math), "hypot": _length})
 
 UNITS_M = {"m": 1.0, "km": 1000.0, "mi": 1609.344, "nm": 1852.0, "ft": 0.3048}
 """The units of distances, in metres."""

@@ -6,10 +6,13 @@ without sharing a stretch, meets neither, as in RethinkDB.
 
 from __future__ import annotations
 
+import math
+
+import s2geometry as s2
+
 from photondb.datum.errors import DatumError
-from photondb.geo.projection import nearest
 from photondb.geo.shapes import Line, Point, Polygon, Shape
-from photondb.geo.sphere import TOLERANCE, Vector
+from photondb.geo.sphere import TOLERANCE
 
 PIECE_CROSSINGS = 100_000
 """A line and a polygon that may cross more often than that are compared piece by piece: S2 makes all pieces that lie
@@ -46,14 +49,15 @@ def includes(polygon: Polygon, shape: Shape) -> bool:
 
 
 def _is_at(point: Point, shape: Shape) -> bool:
-    if isinstance(shape, Polygon) and shape.empty:
+    if isinstance(shape, Point):
+        return math.dist(point.vector, shape.vector) <= TOLERANCE
+    if isinstance(shape, Line):
+        found, _ = shape.s2.Project(point.s2)
+    elif not shape.empty:
+        found = shape.s2.Project(point.s2)
+    else:
         return False
-    return _same(point.vector, nearest(point, shape))
-
-
-def _same(a: Vector, b: Vector) -> bool:
-    square = (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2
-    return square <= TOLERANCE * TOLERANCE
+    return math.dist(point.vector, s2.S2Point_ToRaw(found)) <= TOLERANCE
 
 
 def _goes_through(line: Line, polygon: Polygon) -> bool:

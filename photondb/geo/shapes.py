@@ -13,7 +13,7 @@ import s2geometry as s2
 
 from photondb.geo import geojson
 from photondb.geo.errors import GeoError
-from photondb.geo.geojson import LINE, POINT, Position
+from photondb.geo.geojson import LINE, POINT
 from photondb.geo.sphere import Vector, vector
 
 CACHED_SHAPES = 64
@@ -34,10 +34,10 @@ class Line:
 
     __slots__ = ("s2", "vertices")
 
-    def __init__(self, vertices: list[Any]) -> None:
+    def __init__(self, vertices: list[Vector]) -> None:
         self.vertices = vertices
         self.s2 = s2.S2Polyline()
-        self.s2.InitFromS2Points(vertices)
+        self.s2.InitFromS2Points(_s2_points(vertices))
 
     def pieces(self, edges: int) -> list[Line]:
         """The line in pieces of at most so many edges."""
@@ -49,11 +49,23 @@ class Line:
 class Polygon:
     """What is inside a ring and outside of the rings that are its holes. It may be empty: all of it may be cut out."""
 
-    __slots__ = ("s2", "size")
+    __slots__ = ("_outline", "s2", "size")
 
     def __init__(self, polygon: Any) -> None:
         self.s2 = polygon
         self.size: int = polygon.num_vertices()
+        self._outline: list[Line] | None = None
+
+    @property
+    def outline(self) -> list[Line]:
+        """Its rings as lines."""
+        if self._outline is None:
+            loops = [self.s2.loop(number) for number in range(self.s2.num_loops())]
+            self._outline = [
+                Line([s2.S2Point_ToRaw(loop.vertex(number)) for number in range(loop.num_vertices() + 1)])
+                for loop in loops
+            ]
+        return self._outline
 
     @property
     def empty(self) -> bool:
@@ -106,14 +118,14 @@ def _make(geometry: dict[str, Any]) -> Shape:
     return Polygon(_polygon(coordinates))
 
 
-def _vertices(positions: list[Position]) -> list[Any]:
-    return [s2.S2Point_FromRaw(*vector(position)) for position in positions]
+def _s2_points(vertices: list[Vector]) -> list[Any]:
+    return [s2.S2Point_FromRaw(*vertex) for vertex in vertices]
 
 
 def _line(coordinates: Any) -> Line:
     if len(geojson.array(coordinates)) < 2:
         raise GeoError("GeoJSON LineString must have at least two positions.")
-    line = Line(_vertices(geojson.positions_of(coordinates)))
+    line = Line([vector(position) for position in geojson.positions_of(coordinates)])
     if not line.s2.IsValid():
         raise GeoError("Invalid LineString.  Are there antipodal or duplicate vertices?")
     return line
@@ -134,10 +146,10 @@ def _polygon(coordinates: Any) -> Any:
 def _loop(coordinates: Any) -> Any:
     if len(geojson.array(coordinates)) < 4:
         raise GeoError("GeoJSON LinearRing must have at least four positions.")
-    positions = geojson.positions_of(coordinates)
-    if vector(positions[0]) != vector(positions[-1]):
+    vertices = [vector(position) for position in geojson.positions_of(coordinates)]
+    if vertices[0] != vertices[-1]:
         raise GeoError("First and last vertex of GeoJSON LinearRing must be identical.")
-    loop = s2.S2Loop(_vertices(positions[:-1]))
+    loop = s2.S2Loop(_s2_points(vertices[:-1]))
     if not loop.IsValid():
         raise GeoError("Invalid LinearRing.  Are there antipodal or duplicate vertices? Is it self-intersecting?")
     loop.Normalize()  # the inside is what is smaller than the outside, whatever the direction of the ring

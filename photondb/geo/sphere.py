@@ -38,6 +38,33 @@ def position(point: Vector) -> Position:
     return math.atan2(y, x) * _DEGREES, math.atan2(z, math.sqrt(x * x + y * y)) * _DEGREES
 
 
+def nearest_on_edge(point: Vector, start: Vector, end: Vector) -> Vector:
+    """The point of an edge, the shorter way between two points along a great circle, that is nearest to a point."""
+    normal = _cross(_sum(end, start), _difference(end, start))  # more exact than start x end where they are near
+    share = _dot(point, normal) / _dot(normal, normal)
+    foot = _difference(point, (share * normal[0], share * normal[1], share * normal[2]))
+    if _dot(_cross(foot, normal), start) > 0 and _dot(_cross(normal, foot), end) > 0:
+        scale = 1 / math.sqrt(_dot(foot, foot))
+        return foot[0] * scale, foot[1] * scale, foot[2] * scale
+    return start if math.dist(point, start) <= math.dist(point, end) else end
+
+
+def _sum(a: Vector, b: Vector) -> Vector:
+    return a[0] + b[0], a[1] + b[1], a[2] + b[2]
+
+
+def _difference(a: Vector, b: Vector) -> Vector:
+    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
+
+
+def _dot(a: Vector, b: Vector) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _cross(a: Vector, b: Vector) -> Vector:
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
 def angle(a: Vector, b: Vector) -> float:
     """The angle between two points, in radians; exact for small angles."""
     return 2 * math.asin(min(1.0, math.dist(a, b) / 2))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,9 +11,9 @@ from photondb.geo.ellipsoid import UNIT_SPHERE, UNITS_M, WGS84, Ellipsoid, conve
 from photondb.geo.errors import GeoError
 from photondb.geo.geojson import Position, make_line, make_point, make_polygon, with_hole
 from photondb.geo.projection import distance_m, nearest
-from photondb.geo.shapes import Point, shape_of
-from photondb.geo.sphere import angle, position, vector
-from tests.geo.strategies import geometries, latitudes, longitudes, positions
+from photondb.geo.shapes import Line, Point, shape_of
+from photondb.geo.sphere import angle, nearest_on_edge, position, vector
+from tests.geo.strategies import geometries, latitudes, lines, longitudes, positions
 
 ellipsoids = st.sampled_from([WGS84, UNIT_SPHERE, Ellipsoid(6e6, 0.1)])
 CLOSE = 1e-9
@@ -31,6 +32,15 @@ def test_known_distances() -> None:
     assert WGS84.distance_m((0, 0), (180, 0)) == pytest.approx(2 * 10_001_965.729)  # by way of a pole
     assert UNIT_SPHERE.distance_m((0, 0), (90, 0)) == pytest.approx(math.pi / 2)
     assert WGS84.distance_m((0, 0), (1, 0)) == pytest.approx(math.radians(1) * 6378137)
+
+
+def test_digits_are_those_of_rethinkdb() -> None:
+    """All of them: what it computed may be stored, and compared with what is computed here."""
+    places = [position(vector(place)) for place in [(-122.423246, 37.779388), (-117.220406, 32.719464)]]
+    assert WGS84.distance_m(places[0], places[1]) == 734125.249602186
+    assert UNIT_SPHERE.distance_m((0, 0), position(vector((10, 10)))) == 0.24619691677893205
+    south_west = WGS84.destination((0, 0), -60, 1)
+    assert south_west == (-7.779638566553426e-06, 4.5218473852518965e-06)
 
 
 @given(ellipsoids, positions, positions)
@@ -92,6 +102,30 @@ def test_distance_to_a_polygon_is_nothing_inside_and_that_to_the_edge_outside() 
         WGS84.distance_m((-1, 2), (0, 2)), rel=1e-3
     )
     assert distance_m(place(2, 1.5), holed, WGS84) == pytest.approx(WGS84.distance_m((2, 1), (2, 1.5)), rel=1e-3)
+
+
+def test_nearest_point_of_an_edge_has_the_digits_of_rethinkdb() -> None:
+    line = shape_of(make_line([(5, -1), (4, 2)]))
+    triangle = shape_of(make_polygon([(5, -1), (4, 2), (10, 10)]))
+    assert distance_m(place(0, 0), line, WGS84) == distance_m(place(0, 0), triangle, WGS84) == 492471.4990055255
+
+
+@given(positions, lines)
+def test_nearest_point_of_a_line_is_that_of_its_nearest_edge(centre: Position, line: dict) -> None:  # type: ignore[type-arg]
+    point, shape = place(*centre), shape_of(line)
+    assert isinstance(shape, Line)
+    apart = angle(point.vector, nearest(point, shape))
+    for start, end in pairwise(shape.vertices):
+        assert apart <= angle(point.vector, nearest_on_edge(point.vector, start, end)) + 1e-9
+
+
+@given(positions, positions, positions)
+def test_nearest_point_of_an_edge_is_on_it(centre: Position, start: Position, end: Position) -> None:
+    a, b = vector(start), vector(end)
+    if 1e-9 < angle(a, b) < math.pi - 1e-6:
+        found = nearest_on_edge(vector(centre), a, b)
+        assert math.hypot(*found) == pytest.approx(1, abs=1e-12)
+        assert angle(a, found) + angle(found, b) == pytest.approx(angle(a, b), abs=1e-6)
 
 
 def test_there_is_no_distance_to_an_empty_polygon() -> None:
