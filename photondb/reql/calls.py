@@ -44,24 +44,26 @@ def compile_call(compiler: Compiler, definition: Definition, shape: Shape, path:
     problem = None if spliced else definition.arity_error(len(arg_shapes))
     if problem is not None:
         raise CompileError(problem, path)
-    effects = definition.effects_of(0 if spliced else len(arg_shapes))
     left_out = not spliced and definition.lacks_database(len(arg_shapes))
     nodes = []
     for position, arg in enumerate(arg_shapes):
         shortcut = "" if spliced else definition.parameter(position + left_out).kind.shortcut
         literals = definition.literals and position > 0
-        node = compiler.compile(compiler.as_parameter(shortcut, arg), (*path, position), literals)
-        effects |= node.effects
-        nodes.append(node)
-    named, named_effects = _named(compiler, definition, optarg_shapes, path)
+        nodes.append(compiler.compile(compiler.as_parameter(shortcut, arg), (*path, position), literals))
+    named, own_effects = _named(compiler, definition, optarg_shapes, path)
+    own_effects |= definition.effects_of(0 if spliced else len(arg_shapes))
+    for node in nodes[1:]:
+        own_effects |= node.effects
     grouped = bool(nodes) and nodes[0].grouped and definition.grouped != "whole"
     call = _Call(definition, named, path)
     if spliced:
         run = _spliced(call, nodes, grouped)
     else:
         args = [(node.run, call.check(position, left_out)) for position, node in enumerate(nodes)]
-        run = _written_out(compiler, call, shape, args, left_out, grouped)
-    return run, effects | named_effects, definition.gives_groups(grouped)
+        element = _Element(compiler, shape, own_effects) if definition.over_sequences else None
+        run = _written_out(call, shape, args, left_out, grouped, element)
+    effects = own_effects | nodes[0].effects if nodes else own_effects
+    return run, effects, definition.gives_groups(grouped)
 
 
 def _named(
@@ -154,8 +156,27 @@ class _Call:
         return ReqlError(kind, f"Cannot perform {self.definition.name} on a non-object non-sequence `{shown}`.")
 
 
+class _Element:
+    """An element of a sequence that a term on objects is mapped over, as the variable of a function: `shape` is the
+    function that applies the term to it, with the arguments that the term has."""
+
+    def __init__(self, compiler: Compiler, shape: Shape, effects: Effects) -> None:
+        number = compiler.new_variable()
+        self.compiler = compiler
+        self.effects = effects
+        self.nested = any(name == NO_RECURSE for name, _ in shape[2])
+        """Whether the term stands in such a function already: elements may not be sequences in their turn."""
+        self.slot = compiler.variable_base + number
+        optargs = (*shape[2], (NO_RECURSE, (shapes.LITERAL, "")))
+        self.shape: Shape = (int(Term.FUNC), (number,), (shape[0], ((shapes.VAR, number), *shape[1][1:]), optargs))
+
+    def function(self, run: Run, path: Frames) -> Run:
+        """The closure that gives the function, from the one that applies the term to what is in the variable's slot."""
+        return self.compiler.function_of(self.shape, run, self.effects, path).run
+
+
 def _written_out(
-    compiler: Compiler, call: _Call, shape: Shape, args: list[Argument], left_out: bool, grouped: bool
+    call: _Call, shape: Shape, args: list[Argument], left_out: bool, grouped: bool, element: _Element | None
 ) -> Run:
     """The closure of a call whose arguments all stand in the query."""
     definition = call.definition
@@ -167,12 +188,18 @@ def _written_out(
         if left_out:
             args.insert(0, (_default_database, None))
         return call_closure(definition.function, definition.wants_runtime, args, call.named, call.path)
+    mapped = None
+    if element is not None and not element.nested:
+        on_element = _on_subject(call, args, None)
+        run = _on_value(call, element.shape[2], [operator.itemgetter(element.slot), *runs[1:]], on_element)
+        mapped = element.function(run, call.path)
+    on_subject = _on_subject(call, args, mapped)
+    return _each_group(call, runs[0], on_subject) if grouped else _on_value(call, shape, runs, on_subject)
+
+
+def _on_value(call: _Call, shape: Shape, runs: list[Run], on_subject: OnSubject) -> Run:
     subject = runs[0]
-    on_subject = _on_subject(compiler, call, shape, args)
-    if grouped:
-        return _each_group(call, subject, on_subject)
-    run = _fast(call, shape, runs, on_subject)
-    return run or (lambda frame: on_subject(frame, subject(frame)))
+    return _fast(call, shape, runs, on_subject) or (lambda frame: on_subject(frame, subject(frame)))
 
 
 def _fast(call: _Call, shape: Shape, runs: list[Run], general: Callable[..., Any]) -> Run | None:
@@ -180,13 +207,13 @@ def _fast(call: _Call, shape: Shape, runs: list[Run], general: Callable[..., Any
     return None if fast is None or call.named else fast(shape, runs, general)
 
 
-def _on_subject(compiler: Compiler, call: _Call, shape: Shape, args: list[Argument]) -> OnSubject:
-    """The call for a first argument that has been evaluated: a value, or a sequence of what the term takes."""
+def _on_subject(call: _Call, args: list[Argument], mapped: Run | None) -> OnSubject:
+    """The call for a first argument that has been evaluated: a value, or a sequence of what the term takes, over which
+    the function that `mapped` gives is mapped."""
     rest: list[Argument] = [(_in_outer_frame(run), check) for run, check in args[1:]]
     plain = call.closure([(operator.itemgetter(2), args[0][1]), *rest])
     if not call.definition.over_sequences:
         return lambda frame, value: plain([frame[0], frame, value])
-    mapped = _mapped(compiler, shape, call.path)
 
     def on_subject(frame: Frame, value: Any) -> Any:
         if type(value) is dict and "$reql_type$" not in value:
@@ -204,15 +231,6 @@ def _on_subject(compiler: Compiler, call: _Call, shape: Shape, args: list[Argume
         return plain([frame[0], frame, value])
 
     return on_subject
-
-
-def _mapped(compiler: Compiler, shape: Shape, path: Frames) -> Run | None:
-    """The function that applies a term to an element of a sequence; None within that function itself."""
-    if any(name == NO_RECURSE for name, _ in shape[2]):
-        return None
-    number = compiler.new_variable()
-    body = (shape[0], ((shapes.VAR, number), *shape[1][1:]), (*shape[2], (NO_RECURSE, (shapes.LITERAL, ""))))
-    return compiler.function((int(Term.FUNC), (number,), body), path).run
 
 
 def _each_group(call: _Call, subject: Run, on_subject: OnSubject) -> Run:

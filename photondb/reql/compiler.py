@@ -130,21 +130,27 @@ class Compiler:
 
     def function(self, shape: Shape, body_path: Frames, literals: bool = False) -> Node:
         """Compile a FUNC shape, with a body that stands at `body_path`; its value is a Func."""
+        body = self.compile(shape[2], body_path, literals)
+        made = self.function_of(shape, body.run, body.effects, body_path, literals)
+        made.grouped = body.grouped
+        return made
+
+    def function_of(self, shape: Shape, body: Run, effects: Effects, body_path: Frames, literals: bool = False) -> Node:
+        """The same for a body that has been compiled already."""
         parameters, body_shape = shape[1], shape[2]
-        body = self.compile(body_shape, body_path, literals)
         code = FunctionCode(
             slots=tuple(self.variable_base + number for number in parameters),
-            body=body.run,
+            body=body,
             shape=shape,
             variable_base=self.variable_base,
             captures=frozenset(free_variables(shape)),
-            effects=body.effects,
+            effects=effects,
             fields=fields_of(body_shape, parameters[0]) if parameters else frozenset(),
             object_body=body_shape[0] in (shapes.OBJECT, shapes.CONSTANT),
             path=body_path,
             literals=literals,
         )
-        return Node(lambda frame: Func(code, frame), shape, body.effects, body.grouped)
+        return Node(lambda frame: Func(code, frame), shape, effects)
 
     def as_parameter(self, shortcut: str, shape: Shape) -> Shape:
         """An argument's shape as its parameter takes it: a field's name becomes the function that takes the field, a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -42,13 +43,12 @@ def _access(name: str, accepts_numbers: bool) -> Callable[[Compiler, Shape, Fram
         mapped = None
         if not shape[2]:
             number = compiler.new_variable()
-            inner = (shape[0], ((shapes.VAR, number), shape[1][1]), ((NO_RECURSE, (shapes.LITERAL, "")),))
-            mapped = compiler.function((int(Term.FUNC), (number,), inner), path)
+            body = (shape[0], ((shapes.VAR, number), shape[1][1]), ((NO_RECURSE, (shapes.LITERAL, "")),))
+            element = Node(operator.itemgetter(compiler.variable_base + number), body[1][0])
+            run = _access_to(element, which, _Access(name, path, None, accepts_numbers))
+            mapped = compiler.function_of((int(Term.FUNC), (number,), body), run, which.effects, path)
         access = _Access(name, path, mapped, accepts_numbers)
-        if shape[1][1][0] == shapes.LITERAL:
-            run = _literal_access(subject, shape[1][1][1], access)
-        else:
-            run = _computed_access(subject, which, access)
+        run = _access_to(subject, which, access)
         if subject.grouped:
             run = _grouped_access(subject, which, access)
         return Node(run, shape, effects, subject.grouped)
@@ -102,6 +102,12 @@ class _Access:
         kind = ErrorKind.NON_EXISTENCE if value is None else ErrorKind.LOGIC
         shown = truncated(print_value(value))
         raise ReqlError(kind, f"Cannot perform {self.name} on a non-object non-sequence `{shown}`.")
+
+
+def _access_to(subject: Node, which: Node, access: _Access) -> Callable[[Frame], Any]:
+    if which.shape[0] == shapes.LITERAL:
+        return _literal_access(subject, which.shape[1], access)
+    return _computed_access(subject, which, access)
 
 
 def _literal_access(subject: Node, field: str, access: _Access) -> Callable[[Frame], Any]:

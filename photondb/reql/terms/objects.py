@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from photondb.datum.errors import DatumError
@@ -138,12 +138,19 @@ def with_fields(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     `has_fields` and then `pluck`, so that a single object gets the errors of these."""
     check_arity(shape, path, 1, None)
     compiler.check_optargs((), shape[2], path)
-    having = compiler.compile((int(Term.HAS_FIELDS), shape[1], ()), path)
+    names, once = _evaluated_once(compiler, shape[1][1:], path)
+    having = compiler.compile((int(Term.HAS_FIELDS), (shape[1][0], *names), ()), path)
     number = compiler.new_variable()
     slot = compiler.variable_base + number
-    picked = compiler.compile((int(Term.PLUCK), ((shapes.VAR, number), *shape[1][1:]), ()), path)
+    picked = compiler.compile((int(Term.PLUCK), ((shapes.VAR, number), *names), ()), path)
+    effects = having.effects | picked.effects
+    for _, node in once:
+        effects |= node.effects
 
     def run(frame: Frame) -> Any:
+        for name_slot, node in once:
+            frame[name_slot] = node.run(frame)
+
         def pick_from(value: Any) -> Any:
             frame[slot] = value
             return picked.run(frame)
@@ -153,7 +160,28 @@ def with_fields(compiler: Compiler, shape: Shape, path: Frames) -> Node:
             return Grouped([(group, pick_from(member)) for group, member in value.pairs])
         return pick_from(value)
 
-    return Node(run, shape, having.effects | picked.effects, having.grouped)
+    return Node(run, shape, effects, having.grouped)
+
+
+def _evaluated_once(
+    compiler: Compiler, args: Sequence[Shape], path: Frames
+) -> tuple[list[Shape], list[tuple[int, Node]]]:
+    """Arguments after the first as they can stand in several terms: names as they are, of others variables, which get
+    the values of these nodes."""
+    shown: list[Shape] = []
+    once: list[tuple[int, Node]] = []
+    for position, arg in enumerate(args, 1):
+        if arg[0] == shapes.LITERAL:
+            shown.append(arg)
+            continue
+        number = compiler.new_variable()
+        frames: Frames = (*path, position)
+        value: Shape = (shapes.VAR, number)
+        if arg[0] == Term.ARGS and len(arg[1]) == 1:
+            arg, frames, value = arg[1][0], (*frames, 0), (arg[0], (value,), arg[2])
+        once.append((compiler.variable_base + number, compiler.compile(arg, frames)))
+        shown.append(value)
+    return shown, once
 
 
 def _merge_one(shape: Shape, args: list[Run], general: Callable[..., Any]) -> Run | None:
