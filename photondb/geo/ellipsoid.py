@@ -20,7 +20,7 @@ from photondb.geo.geojson import Position
 
 
 def _length(x: float, y: float) -> float:
-    return math.sqrt(x * x + y * y)
+    return math.sqrt(x * x + y * y) or math.hypot(x, y)  # the squares of very small numbers are zero
 
 
 for _module in (geodesic, geodesicline, geomath):
