@@ -24,6 +24,15 @@ class IndexInfo(msgspec.Struct, frozen=True):
     ready: bool = False
 
 
+class TableSettings(msgspec.Struct, frozen=True):
+    """How long a table keeps its past, in seconds and bytes. None is none for the history, in which reads as of then
+    are exact, and the default for the change log."""
+
+    history_s: int | None = None
+    changelog_s: int | None = None
+    changelog_bytes: int | None = None
+
+
 class TableInfo(msgspec.Struct, frozen=True):
     """A table. `id` prefixes its keys in the store; `uuid` is the id that users see and that names it on the
     bus; `database` is the name of its database."""
@@ -36,6 +45,7 @@ class TableInfo(msgspec.Struct, frozen=True):
     durability: Durability = "hard"
     indexes: tuple[IndexInfo, ...] = ()
     write_hook: list[Any] | None = None
+    settings: TableSettings = TableSettings()
 
     def index(self, name: str) -> IndexInfo | None:
         """The index of that name, or None."""
@@ -101,6 +111,7 @@ class AlterTable(msgspec.Struct, frozen=True, tag=True):
     new_name: str | None = None
     durability: Durability | None = None
     write_hook: list[Any] | None = None
+    settings: TableSettings | None = None
 
 
 class CreateIndex(msgspec.Struct, frozen=True, tag=True):

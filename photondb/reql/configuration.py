@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from photondb.api.catalogue import DatabaseInfo, TableInfo
+from photondb.reql.retention import show_settings
 from photondb.reql.stored_functions import write_hook_datum
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def table_config(runtime: Runtime, info: TableInfo, identifiers: IdentifierForma
         "shards": [{"nonvoting_replicas": [], "primary_replica": server, "replicas": [server]}],
         "write_acks": "majority",
         "write_hook": write_hook_datum(info.write_hook),
+        **show_settings(info.settings),
     }
 
 

@@ -361,6 +361,8 @@ class Runtime:
     def open_feed(self, info: TableInfo, request: FeedRequest) -> Feed:
         """Open a feed on a table."""
         self.refuse_in_transaction("Changefeeds cannot be opened")
+        if self.context.as_of_us is not None:
+            raise op_failed("A query with the run option `as_of` cannot be a changefeed.")
         self.require("read", info.database, info)
         if system_tables.is_system(info):
             return system_feeds.open_system_feed(self, info, request)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from photondb.reql.effects import Effects
+from photondb.reql.errors import op_failed
 from photondb.reql.function import Frame
 from photondb.reql.runtime import Runtime
 from photondb.reql.stream import Stream, table_stream
@@ -19,6 +21,8 @@ from services.query.transactions import atomically, in_transaction
 def execute(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Cursor | None]:
     """Run the plan (inside an evaluation): its response, and the cursor when there is more to come."""
     runtime: Runtime = frame[0]
+    if options.as_of_us is not None and plan.effects & Effects.WRITES:
+        raise op_failed("A query with the run option `as_of` cannot write.")
     if options.atomic:
         return atomically(runtime, plan.effects, lambda: _whole(plan, frame)), None
     if options.transaction:

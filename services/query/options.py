@@ -38,7 +38,7 @@ _OF_DRIVERS = frozenset({"time_format", "group_format", "binary_format"})
 """The drivers' own business, whatever they say: the answers are the same."""
 
 TRANSACTION = "transaction"
-"""The plan name of queries that are part of a transaction."""
+"""The plan name of queries that are part of a transaction, or that read the past."""
 
 CACHE_SIZE = 1024
 MAX_CACHED_BYTES = 1024
@@ -49,7 +49,8 @@ class RunOptions(msgspec.Struct, gc=False):
     """The options of one query. `language` are those that stand in for optional arguments of terms, `batching` those
     about the sizes of batches, not checked yet: that is done when there are batches. `plan_names` are the names that a
     plan is compiled for: those of `language`, and what keeps a query from being answered together with others.
-    `transaction` is the id of the transaction that the query is part of, `atomic` that it is one of its own."""
+    `transaction` is the id of the transaction that the query is part of, `atomic` that it is one of its own, and
+    `as_of_us` the time (microseconds since 1970) that it reads as of."""
 
     noreply: bool = False
     profile: bool = False
@@ -57,6 +58,7 @@ class RunOptions(msgspec.Struct, gc=False):
     batching: dict[str, Any] = {}
     transaction: str = ""
     atomic: bool = False
+    as_of_us: int | None = None
     plan_names: frozenset[str] = frozenset()
 
 
@@ -93,6 +95,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
             options.transaction = _transaction(value)
         elif name == "atomic":
             options.atomic = _boolean(name, value)
+        elif name == "as_of":
+            options.as_of_us = _time_us(value)
         elif name == "array_limit":
             options.language[name] = _array_limit(value)
         elif name in _LANGUAGE:
@@ -106,7 +110,9 @@ def _read(given: dict[str, Any]) -> RunOptions:
         options.plan_names |= {PROFILE}
     if options.transaction and options.atomic:
         raise logic_error("The run options `transaction` and `atomic` exclude each other.")
-    if options.transaction or options.atomic:
+    if options.as_of_us is not None and (options.transaction or options.atomic):
+        raise logic_error("The run option `as_of` excludes `transaction` and `atomic`.")
+    if options.transaction or options.atomic or options.as_of_us is not None:
         options.plan_names |= {TRANSACTION}
     return options
 
@@ -130,6 +136,12 @@ def _transaction(value: Any) -> str:
             f"{print_datum(value)}."
         )
     return value
+
+
+def _time_us(value: Any) -> int:
+    if type(value) is not dict or value.get("$reql_type$") != "TIME":
+        raise logic_error(f"The run option `as_of` must be a time, not {print_datum(value)}.")
+    return round(float(value["epoch_time"]) * 1_000_000)
 
 
 def _boolean(name: str, value: Any) -> bool:

@@ -88,6 +88,8 @@ class Query:
         """The runtime of one query."""
         if options.transaction or options.atomic:
             context = msgspec.structs.replace(context, transaction=options.transaction, atomic=options.atomic)
+        if options.as_of_us is not None:
+            context = msgspec.structs.replace(context, as_of_us=options.as_of_us)
         runtime = Runtime(self, context, options.language, self.access.permit(context.user, self.catalogue))
         if options.profile:
             runtime.profile = Profile()

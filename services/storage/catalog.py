@@ -298,6 +298,8 @@ def _alter_table(state: State, change: AlterTable) -> Outcome:
         if change.write_hook:
             _check_function(change.write_hook)
         info = msgspec.structs.replace(info, write_hook=change.write_hook or None)
+    if change.settings is not None:
+        info = msgspec.structs.replace(info, settings=change.settings)
     return _with_table(state, TableRecord(info, record.next_index))
 
 

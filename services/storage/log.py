@@ -24,6 +24,9 @@ MAX_BYTES = 1_000_000_000
 MIN_TRIMMED_RECORDS = 1000
 """Trimming waits until there is this much to trim, because each range deletion slows reads a little for a while."""
 
+MIN_TRIMMED_BYTES = 64 << 20
+"""... or this many bytes, which a few documents may come to."""
+
 READ_CHUNK_RECORDS = 100
 
 HEADER = Struct(">QQQQHII")
@@ -101,7 +104,13 @@ def decode_position(sequence: int, value: bytes) -> Position:
 
 
 def trim_point(
-    store: Store, table: int, oldest: int, last: Position, keep_after_us: int, max_bytes: int, shard: int = layout.SHARD
+    store: Store,
+    table: int,
+    oldest: int,
+    last: Position,
+    keep_after_us: int,
+    max_bytes: float,
+    shard: int = layout.SHARD,
 ) -> int:
     """The first sequence to keep: the first that is young enough, with at most `max_bytes` from it on.
 
@@ -114,6 +123,20 @@ def trim_point(
         assert value is not None, "the log has a hole"
         position = decode_position(middle, value)
         if position.time_us < keep_after_us or last.log_bytes - position.log_bytes + len(value) > max_bytes:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def first_after(store: Store, table: int, oldest: int, last: Position, time_us: int, shard: int = layout.SHARD) -> int:
+    """The sequence of the first record that is younger than `time_us`; beyond the last one when there is none."""
+    low, high = oldest, last.sequence + 1
+    while low < high:
+        middle = (low + high) // 2
+        value = store.get(layout.record_key(table, shard, middle))
+        assert value is not None, "the log has a hole"
+        if decode_position(middle, value).time_us <= time_us:
             low = middle + 1
         else:
             high = middle

@@ -32,9 +32,10 @@ from photondb.bus import Bus
 from photondb.config import StartupError
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed, resource_limit
-from services.storage import catalog
+from services.storage import catalog, layout
 from services.storage.builder import IndexBuilder
 from services.storage.commit import Commit, LocalCommitPath
+from services.storage.history import PastView, documents_then
 from services.storage.indexes import Index
 from services.storage.publisher import Publisher
 from services.storage.rocks import DEFAULT_CACHE_BYTES, Batch, Store, StoreError
@@ -187,6 +188,8 @@ class Storage(StorageApi):
         if context.transaction:
             with _reql_errors():
                 return self._transactions.get(context, keys)
+        if context.as_of_us is not None:
+            return await self._get_as_of(context.as_of_us, keys)
         tables = self._tables
         try:
             store_keys = [tables[table].document_prefix + key for table, key in keys]
@@ -197,10 +200,32 @@ class Storage(StorageApi):
         except StoreError as error:
             raise _reql_error(error) from None
 
+    async def _get_as_of(self, as_of_us: int, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        self._commit_after(as_of_us)
+        wanted: dict[int, list[bytes]] = {}
+        for table_id, key in keys:
+            wanted.setdefault(table_id, []).append(self._table(table_id).document_prefix + key)
+        found: dict[bytes, bytes | None] = {}
+        with _reql_errors():
+            for table_id, store_keys in wanted.items():
+                documents = await documents_then(self._store, self._table(table_id), store_keys, as_of_us)
+                found.update(zip(store_keys, documents, strict=True))
+        return [found[layout.document_prefix(table_id) + key] for table_id, key in keys]
+
+    def _commit_after(self, as_of_us: int) -> None:
+        """See to it that no later commit has that time or an earlier one, so that what is read as of then stays true.
+
+        A time that has not come yet is refused later on.
+        """
+        if as_of_us <= time.time_ns() // 1000:
+            self._last_time_us = max(self._last_time_us, as_of_us + 1)
+
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
         if context.transaction:
             with _reql_errors():
                 return await self._transactions.write(context, writes)
+        if context.as_of_us is not None:
+            raise op_failed("A query with the run option `as_of` cannot write.")
         results: list[WriteSummary | Exception] = []
         statements: list[tuple[int, Statement]] = []
         for write in writes:
@@ -320,6 +345,11 @@ class Storage(StorageApi):
             raise resource_limit(f"Too many open cursors (the limit is {MAX_CURSORS}). Close some, or try again later.")
         if context.transaction:
             run = self._transactions.scan(context, table, index, scan)
+        elif context.as_of_us is not None:
+            self._commit_after(context.as_of_us)
+            with _reql_errors():
+                past = await PastView.open(self._store, table, index, context.as_of_us)
+            run = ScanRun(self._store, table, index, scan, context, past)
         else:
             run = ScanRun(self._store, table, index, scan, context)
         self._runs.add(run)

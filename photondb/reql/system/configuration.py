@@ -20,6 +20,7 @@ from photondb.datum.text import print_datum
 from photondb.reql.configuration import IdentifierFormat, database_config, table_config
 from photondb.reql.errors import op_failed
 from photondb.reql.names import SYSTEM_DATABASE
+from photondb.reql.retention import take_settings
 from photondb.reql.runtime import Runtime
 from photondb.reql.system.objects import Fields, is_uuid
 from photondb.reql.system_tables import Change, Row, system_table
@@ -136,6 +137,7 @@ def _alter_table(runtime: Runtime, info: TableInfo, old: Row, new: Row, change: 
     _check_shards(runtime, fields, change.identifiers)
     _check_write_acks(fields)
     durability = fields.take_word("durability", "soft", "hard")
+    settings = take_settings(fields)
     if not equal(fields.take("write_hook"), old["write_hook"]):
         raise op_failed(
             "The `write_hook` field is read-only and can't be used to create or drop a write hook function."
@@ -143,7 +145,9 @@ def _alter_table(runtime: Runtime, info: TableInfo, old: Row, new: Row, change: 
     fields.finish()
     if database != info.database:
         raise op_failed("A table can't be moved to another database.")
-    runtime.change_catalogue(AlterTable(info.database, info.name, name, "soft" if durability == "soft" else "hard"))
+    runtime.change_catalogue(
+        AlterTable(info.database, info.name, name, "soft" if durability == "soft" else "hard", settings=settings)
+    )
     return new
 
 
