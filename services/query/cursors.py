@@ -27,7 +27,8 @@ class Cursor:
         batching = read_batching(options.batching) if options.batching else DEFAULT_BATCHING
         self.limits = batching.first
         self._later_limits = batching.others
-        self.chunks: Iterator[Chunk] = stream.chunks(runtime, None, int(min(batching.others.max_rows, CHUNK_ROWS)))
+        self.chunk_rows = int(min(batching.others.max_rows, CHUNK_ROWS))
+        self.chunks: Iterator[Chunk] = stream.chunks(runtime, None, self.chunk_rows)
         self.held: Chunk | None = None
         self.ended = False
 
