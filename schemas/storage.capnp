@@ -63,8 +63,8 @@ interface Storage extends(Common.Service) {
   abortTransaction @12 (context :Common.Context, id :Text, reason :Text) -> TransactionResult;
   # End it without any effect.
 
-  transactions @13 (context :Common.Context) -> TransactionsResult;
-  # Those of the context's user (all for `admin`) that are open or have ended lately.
+  transactions @13 (context :Common.Context, id :Text) -> TransactionsResult;
+  # Those of the context's user (all for `admin`) that are open or have ended lately; only the one with an id, if given.
 
   checkpoint @14 (context :Common.Context) -> CheckpointResult;
   # Make a copy of all data at this moment, which shares the table files. Whoever asked for it removes it.

@@ -221,6 +221,7 @@ class StorageApi(Protocol):
         """End a transaction without any effect. `reason` is what later users of its id are told."""
         ...
 
-    async def transactions(self, context: CallContext) -> list[TransactionInfo]:
-        """The user's transactions (everybody's for `admin`): open ones, and those that have ended lately."""
+    async def transactions(self, context: CallContext, id: str = "") -> list[TransactionInfo]:
+        """The user's transactions (everybody's for `admin`): open ones, and those that have ended lately; or only the
+        one with this id, if it is among them."""
         ...

@@ -16,7 +16,7 @@ from photondb.api.catalogue import TableInfo
 from photondb.api.storage import Scan, ScanReply, Write, WriteSummary
 from photondb.datum.errors import DatumError
 from photondb.datum.json import dumps
-from photondb.datum.keys import primary_key
+from photondb.datum.keys import decode_key, primary_key
 from photondb.datum.merge import merge
 from photondb.datum.order import equal
 from photondb.datum.text import print_datum
@@ -48,6 +48,7 @@ class Change:
 
 
 ReadRows = Callable[["Runtime", IdentifierFormat], list[Row]]
+FindRow = Callable[["Runtime", Any], Row | None]
 WriteRow = Callable[["Runtime", Change], Row | None]
 
 
@@ -56,14 +57,22 @@ class SystemTable:
     has come of it.
 
     A `personal` one shows each user only rows of his own, so that nobody needs a permission for it. A change that it
-    refuses is an error of the whole query, where otherwise it is only counted."""
+    refuses is an error of the whole query, where otherwise it is only counted.
+
+    `row`, where there is one, finds a single row by its primary key without working out all of them."""
 
     def __init__(self, name: str, rows: ReadRows, primary_key: str = "id", personal: bool = False) -> None:
         self.name = name
         self.personal = personal
+        self.row: FindRow | None = None
         self.rows = rows
         self.primary_key = primary_key
         self.write: WriteRow = self._refuse
+
+    def finder(self, find: FindRow) -> FindRow:
+        """Register the function that finds one row (a decorator)."""
+        self.row = find
+        return find
 
     def writer(self, write: WriteRow) -> WriteRow:
         """Register the function that changes rows (a decorator)."""
@@ -135,7 +144,7 @@ def count_rows(runtime: Runtime, info: TableInfo) -> int:
 
 def read_row(runtime: Runtime, info: TableInfo, key: Any) -> Row | None:
     """The row with that primary key, or None."""
-    return _keyed_rows(runtime, info).get(primary_key(key))
+    return _keyed_row(runtime, info, primary_key(key))
 
 
 def scan(runtime: Runtime, info: TableInfo, wanted: Scan) -> ScanReply:
@@ -162,6 +171,11 @@ def _keyed_rows(runtime: Runtime, info: TableInfo) -> dict[bytes, Row]:
     return {primary_key(row[table.primary_key]): row for row in table.rows(runtime, identifiers)}
 
 
+def _keyed_row(runtime: Runtime, info: TableInfo, key: bytes) -> Row | None:
+    table, _ = _tables[info.id]
+    return _keyed_rows(runtime, info).get(key) if table.row is None else table.row(runtime, decode_key(key))
+
+
 # --- writing, by the rules that storage has for documents
 
 
@@ -177,7 +191,6 @@ class _Statement:
         self.statement = statement
         self.summary = WriteSummary(changes=[] if statement.return_changes else None)
         self.info = info
-        self.rows: dict[bytes, Row] = {}
 
     def run(self) -> WriteSummary:
         statement = self.statement
@@ -193,7 +206,6 @@ class _Statement:
         return self.summary
 
     def _attempt(self, write_one: Callable[[], None]) -> None:
-        self.rows = _keyed_rows(self.runtime, self.info)
         self.old: Row | None = None
         try:
             write_one()
@@ -210,7 +222,7 @@ class _Statement:
         if name not in document:
             raise _without_primary_key(name, document)
         key = primary_key(document[name])
-        old = self.old = self.rows.get(key)
+        old = self.old = _keyed_row(self.runtime, self.info, key)
         conflict = self.statement.conflict
         new: Any = document
         if old is not None:
@@ -223,7 +235,7 @@ class _Statement:
         self._settle(key, new, type(document[name]) is str and document[name] in generated)
 
     def _change(self, key: bytes) -> None:
-        old = self.old = self.rows.get(key)
+        old = self.old = _keyed_row(self.runtime, self.info, key)
         function = self.statement.function
         new: Any = None
         if self.statement.kind == "update" and old is not None:

@@ -150,8 +150,8 @@ class StorageStub(StorageApi):
     async def abort_transaction(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
         return read_transaction((await self._client.call(_ABORT_TRANSACTION, context, id=id, reason=reason)).ok)
 
-    async def transactions(self, context: CallContext) -> list[TransactionInfo]:
-        return list(map(read_transaction, (await self._client.call(_TRANSACTIONS, context)).ok))
+    async def transactions(self, context: CallContext, id: str = "") -> list[TransactionInfo]:
+        return list(map(read_transaction, (await self._client.call(_TRANSACTIONS, context, id=id)).ok))
 
 
 class ScanCursorStub(RemoteObject):
@@ -252,7 +252,7 @@ class _StorageHandlers(Handlers):
         )
 
     async def transactions(self, call: Call) -> None:
-        call.results.ok = list(map(write_transaction, await self._storage.transactions(call.context)))
+        call.results.ok = list(map(write_transaction, await self._storage.transactions(call.context, call.params.id)))
 
 
 class _CursorHandlers(ClosableHandlers):

@@ -333,8 +333,8 @@ class Storage(StorageApi):
     async def abort_transaction(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
         return self._transactions.abort(context, id, reason)
 
-    async def transactions(self, context: CallContext) -> list[TransactionInfo]:
-        return self._transactions.visible(context)
+    async def transactions(self, context: CallContext, id: str = "") -> list[TransactionInfo]:
+        return self._transactions.visible(context, id)
 
     # --- scans
 

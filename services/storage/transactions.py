@@ -137,9 +137,14 @@ class Transactions:
         self._of_user(context, id)
         return self._end(id, "aborted", reason or "its user aborted it")
 
-    def visible(self, context: CallContext) -> list[TransactionInfo]:
-        """The user's transactions, everybody's for `admin`."""
-        found = [*self._ended.values(), *(transaction.progress() for transaction in self._open.values())]
+    def visible(self, context: CallContext, id: str = "") -> list[TransactionInfo]:
+        """The user's transactions, everybody's for `admin`; or only the one with this id."""
+        if id:
+            ended = [self._ended[id]] if id in self._ended else []
+            running = [self._open[id]] if id in self._open else []
+        else:
+            ended, running = list(self._ended.values()), list(self._open.values())
+        found = [*ended, *(transaction.progress() for transaction in running)]
         return [info for info in found if context.user in (info.user, ADMIN)]
 
     def close(self) -> None:

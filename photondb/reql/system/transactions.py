@@ -29,6 +29,13 @@ def transactions(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     return list(map(_row, wait(runtime.storage.transactions(runtime.context))))
 
 
+@transactions.finder
+def find_transaction(runtime: Runtime, key: Any) -> Row | None:
+    """One of those rows."""
+    found = wait(runtime.storage.transactions(runtime.context, key)) if type(key) is str and key else ()
+    return _row(found[0]) if found else None
+
+
 def _row(info: TransactionInfo) -> Row:
     row: Row = {
         "id": info.id,
