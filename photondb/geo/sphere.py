@@ -41,11 +41,13 @@ def position(point: Vector) -> Position:
 def nearest_on_edge(point: Vector, start: Vector, end: Vector) -> Vector:
     """The point of an edge, the shorter way between two points along a great circle, that is nearest to a point."""
     normal = _cross(_sum(end, start), _difference(end, start))  # more exact than start x end where they are near
-    share = _dot(point, normal) / _dot(normal, normal)
-    foot = _difference(point, (share * normal[0], share * normal[1], share * normal[2]))
-    if _dot(_cross(foot, normal), start) > 0 and _dot(_cross(normal, foot), end) > 0:
-        scale = 1 / math.sqrt(_dot(foot, foot))
-        return foot[0] * scale, foot[1] * scale, foot[2] * scale
+    square = _dot(normal, normal)
+    if square > 0:  # else the edge is so short that its ends are one
+        share = _dot(point, normal) / square
+        foot = _difference(point, (share * normal[0], share * normal[1], share * normal[2]))
+        if _dot(_cross(foot, normal), start) > 0 and _dot(_cross(normal, foot), end) > 0:
+            scale = 1 / math.sqrt(_dot(foot, foot))
+            return foot[0] * scale, foot[1] * scale, foot[2] * scale
     return start if math.dist(point, start) <= math.dist(point, end) else end
 
 
