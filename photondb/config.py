@@ -45,6 +45,7 @@ class Settings:
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
     http_allow_private: bool = False
+    max_transaction_seconds: int = 600
 
     @classmethod
     def load(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -132,6 +133,12 @@ def _path(text: str) -> Path:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > 65535:
+        raise ValueError
+    return int(text)
+
+
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 86_400:
         raise ValueError
     return int(text)
 
@@ -234,6 +241,13 @@ OPTIONS: tuple[Option, ...] = (
         _boolean,
         "0 or 1",
         "whether r.http may reach loopback, private and link-local addresses",
+    ),
+    Option(
+        "max_transaction_seconds",
+        "PHOTONDB_MAX_TRANSACTION_SECONDS",
+        _seconds,
+        "a number of seconds from 1 to 86400",
+        "longest timeout in seconds that a transaction may have",
     ),
     *(
         Option(

@@ -16,6 +16,7 @@ from services.changefeed.service import Changefeed
 from services.gateway.service import Gateway
 from services.query.service import Query
 from services.storage.service import Storage
+from services.storage.transactions import transaction_limits
 
 
 async def run_single(settings: Settings) -> None:
@@ -26,7 +27,7 @@ async def run_single(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         bus: Bus = await NatsBus.connect(settings.nats_url) if settings.nats_url else LocalBus()
         stack.push_async_callback(bus.close)
-        storage = Storage(settings.data_dir, bus)
+        storage = Storage(settings.data_dir, bus, transaction_limits=transaction_limits(settings))
         await storage.start()
         stack.push_async_callback(storage.stop)
         await stack.enter_async_context(serving_in_directory(settings.data_dir, storage_servant(storage)))

@@ -11,6 +11,7 @@ from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.storage import storage_servant
 from services.storage.service import Storage
+from services.storage.transactions import transaction_limits
 
 
 async def serve(settings: Settings, report_ready: ReportReady) -> None:
@@ -18,7 +19,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
     async with contextlib.AsyncExitStack() as stack:
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
-        storage = Storage(settings.data_dir, bus)
+        storage = Storage(settings.data_dir, bus, transaction_limits=transaction_limits(settings))
         await storage.start()
         stack.push_async_callback(storage.stop)
         servant = storage_servant(storage)

@@ -17,6 +17,7 @@ from photondb.api.auth import ADMIN
 from photondb.api.context import CallContext
 from photondb.api.storage import Scan, TableGone, Write, WriteSummary
 from photondb.api.transactions import Isolation, TransactionConflict, TransactionInfo
+from photondb.config import Settings
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed, resource_limit
 from services.storage import catalog
 from services.storage.commit import CommitPath
@@ -46,6 +47,11 @@ class TransactionLimits(msgspec.Struct, frozen=True):
 
 
 DEFAULT_LIMITS = TransactionLimits()
+
+
+def transaction_limits(settings: Settings) -> TransactionLimits:
+    """The limits that an operator has set."""
+    return TransactionLimits(max_timeout_ms=settings.max_transaction_seconds * 1000)
 
 
 class NotDurable(StoreError):

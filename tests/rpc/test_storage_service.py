@@ -11,14 +11,17 @@ import orjson
 import pytest
 
 from photondb.api.catalogue import CreateIndex, CreateTable, DropTable
-from photondb.api.context import INTERNAL
+from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import KeyRange, LogGap, Scan, ScanReply, StorageApi, TableGone, Write, WriteSummary
+from photondb.api.transactions import TransactionConflict
 from photondb.bus import LocalBus
 from photondb.datum.keys import primary_key
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.pipeline import aggregate_from_wire
 from photondb.reql.steps import FilterStep, MapStep
+from photondb.rpc import schema
+from photondb.rpc.context import read_context, write_context
 from photondb.rpc.storage import StorageStub, storage_servant
 from services.storage.service import Storage
 from tests.rpc.probe import rpc_test, served
@@ -135,3 +138,39 @@ async def test_errors(tmp_path: Path) -> None:
                 await call(INTERNAL, table)
         with pytest.raises((TableGone, LogGap)):
             await stub.read_log(INTERNAL, table, 0, 0, 1)
+
+
+@rpc_test
+async def test_transactions(tmp_path: Path) -> None:
+    async with both(tmp_path) as (storage, stub, table):
+        user = CallContext(user="ada")
+        begun = await stub.begin_transaction(user, "tx", "snapshot", False, 5_000)
+        assert (begun.id, begun.user, begun.isolation, begun.timeout_ms) == ("tx", "ada", "snapshot", 5_000)
+        inside = CallContext(user="ada", transaction="tx")
+        (summary,) = await stub.write(inside, [Write(table, "delete", keys=[primary_key(n) for n in range(10)])])
+        assert isinstance(summary, WriteSummary)
+        assert summary.deleted == 10
+        assert await stub.get(inside, [(table, primary_key(5))]) == [None]
+        assert len(await rows_of(stub, await stub.scan(inside, Scan(table)))) == ROWS - 10
+        assert len(await rows_of(stub, await stub.scan(INTERNAL, Scan(table)))) == ROWS
+        assert await stub.transactions(user) == await storage.transactions(user)
+        assert [(info.state, info.writes) for info in await stub.transactions(user, "tx")] == [("open", 10)]
+        await stub.write(INTERNAL, [Write(table, "delete", keys=[primary_key(5)])])
+        with pytest.raises(TransactionConflict, match=r"document 5 of table `test\.t`"):
+            await stub.commit_transaction(inside, "tx")
+        with pytest.raises(ReqlError, match="is over"):
+            await stub.get(inside, [(table, primary_key(5))])
+        await stub.begin_transaction(user, "other", "serializable", True, 5_000)
+        assert (await stub.abort_transaction(user, "other", "no more of it")).reason == "no more of it"
+        await stub.begin_transaction(user, "third", "serializable", False, 5_000)
+        assert (await stub.commit_transaction(user, "third")).state == "committed"
+
+
+def test_the_whole_context_crosses_the_wire() -> None:
+    context = CallContext("trace", None, "request", "ada", "tx", 1_700_000_000_000_000, True)
+    message = schema.COMMON.Context.new_message()
+    write_context(message, context, None)
+    assert read_context(message) == context
+    message = schema.COMMON.Context.new_message()
+    write_context(message, CallContext(as_of_us=0), None)
+    assert read_context(message) == CallContext(as_of_us=0)
