@@ -1,0 +1,63 @@
+"""The named points of the commit path at which a process can be made to die, as by kill -9.
+
+They are put around the real methods in the process that is to die, so that the code of the database knows nothing of
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from services.storage.builder import IndexBuilder
+from services.storage.commit import LocalCommitPath
+from services.storage.rocks import Store
+from services.storage.service import Storage
+from services.storage.trimmer import LogTrimmer
+
+POINTS: dict[str, tuple[type, str, bool]] = {
+    "before a batch is written": (Store, "write", False),
+    "after a batch is written": (Store, "write", True),
+    "before a sync": (Store, "sync", False),
+    "after a sync": (Store, "sync", True),
+    "before a commit is appended": (LocalCommitPath, "append", False),
+    "after a commit is appended": (LocalCommitPath, "append", True),
+    "before a durable commit is shown": (LocalCommitPath, "_show", False),
+    "after a durable commit is shown": (LocalCommitPath, "_show", True),
+    "before the catalogue is changed": (Storage, "_carry_out", False),
+    "after the catalogue is changed": (Storage, "_carry_out", True),
+    "after a step of an index build": (IndexBuilder, "_step", True),
+    "before an index is ready": (Storage, "_finish_index", False),
+    "after an index is ready": (Storage, "_finish_index", True),
+    "before a flush": (Store, "flush", False),
+    "after a flush": (Store, "flush", True),
+    "before a checkpoint": (Store, "checkpoint", False),
+    "after a checkpoint": (Store, "checkpoint", True),
+    "after a log is trimmed": (LogTrimmer, "trim", True),
+}
+"""By name: the method, and whether the point is behind it."""
+
+
+REACHED = b"reached\n"
+"""What a process says on standard output as it dies."""
+
+
+def die_at(name: str, count: int) -> None:
+    """Let this process die when it comes to the point for the `count`th time."""
+    owner, method, behind = POINTS[name]
+    original: Callable[..., Any] = getattr(owner, method)
+    left = count
+
+    def passing(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        if behind:
+            result = original(*args, **kwargs)
+        left -= 1
+        if left <= 0:
+            os.write(1, REACHED)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result if behind else original(*args, **kwargs)
+
+    setattr(owner, method, passing)
