@@ -6,6 +6,7 @@ decimal notation up to 21 digits, then an exponent without a plus sign).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from photondb.datum.errors import DatumError
@@ -16,6 +17,9 @@ __all__ = ["TRUNCATED_PRINT_BYTES", "exact_number_text", "print_compact", "print
 
 TRUNCATED_PRINT_BYTES = 300
 """How much of a value an error message quotes where it does not quote the whole value."""
+
+_LOG10_OF_2 = 0.30102999566398114
+_NEAREST_DIGITS = 9
 
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPES = str.maketrans({chr(code): f"\\u{code:04X}" for code in range(32)} | _SHORT_ESCAPES)
@@ -109,7 +113,7 @@ def _write_elements(elements: list[Any], parts: list[str], line: str | None) -> 
 
 
 def _float_text(number: float) -> str:
-    """The shortest digits that read back as `number`, laid out as RapidJSON does."""
+    """The fewest digits that read back as `number`, laid out as RapidJSON does."""
     if number.is_integer() and abs(number) <= 2**53 and str(number) != "-0.0":
         return str(int(number))
     mantissa, _, exponent = repr(number).partition("e")
@@ -122,6 +126,8 @@ def _float_text(number: float) -> str:
     stripped = digits.rstrip("0") or "0"
     scale += len(digits) - len(stripped)
     point = len(stripped) + scale  # where the decimal point is, counted from the first digit
+    if len(stripped) > _NEAREST_DIGITS:
+        stripped = _rapidjson_digits(abs(number), stripped, point)
     if scale >= 0 and point <= 21:
         text = f"{stripped}{'0' * scale}.0"
     elif 0 < point <= 21:
@@ -133,3 +139,20 @@ def _float_text(number: float) -> str:
     else:
         text = f"{stripped[0]}.{stripped[1:]}e{point - 1}"
     return sign + text
+
+
+def _rapidjson_digits(number: float, digits: str, point: int) -> str:
+    """The digits that RapidJSON writes for a number, given the nearest ones.
+
+    Its algorithm, Grisu2, multiplies the number with one of a row of powers of ten, which is 10**8 apart from the next
+    one, so that up to ten digits are in front of the decimal point. Of several endings that read back as the number it
+    finds the greatest, and then the nearest; but the latter only if fewer than nine digits are behind the point.
+    """
+    binary = math.frexp(number)[1] - 64  # of the number with a significand of 64 bits
+    power = 8 * (math.ceil((-61 - binary) * _LOG10_OF_2 + 347) >> 3) - 340
+    if len(digits) - point - power < _NEAREST_DIGITS:
+        return digits
+    last = int(digits)
+    while float(f"{last + 1}e{point - len(digits)}") == number:
+        last += 1
+    return str(last)

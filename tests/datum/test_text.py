@@ -48,6 +48,28 @@ def test_numbers_are_printed_with_the_fewest_digits(number: float, text: str) ->
     assert print_datum(number) == text
 
 
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (40007862.917250894, "40007862.917250897"),  # the greatest of four that read back
+        (89011.26253835332, "89011.26253835332"),
+        (110968.30443995494, "110968.30443995494"),
+        (0.01393875509649327, "0.01393875509649327"),
+        (1375147296.681, "1375147296.681"),
+    ],
+)
+def test_long_numbers_end_as_rethinkdb_has_them_end(number: float, text: str) -> None:
+    assert print_datum(number) == print_compact(number) == text
+
+
+@given(floats)
+def test_printed_floats_have_the_fewest_digits(number: float) -> None:
+    digits = [
+        text.lower().partition("e")[0].replace(".", "").strip("-0") for text in (print_datum(number), repr(number))
+    ]
+    assert len(digits[0]) == len(digits[1])
+
+
 @given(floats)
 def test_printed_floats_read_back(number: float) -> None:
     assert float(print_datum(number)) == number
