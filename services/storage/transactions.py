@@ -41,7 +41,7 @@ class TransactionLimits(msgspec.Struct, frozen=True):
 
     max_timeout_ms: int = 600_000
     max_open: int = 1_000
-    max_documents: int = 20_000
+    max_documents: int = 10_000
     max_bytes: int = 64 << 20
     max_bytes_of_all: int = 256 << 20
 

@@ -158,6 +158,7 @@ def test_transactions_are_their_users_own(database: RunningDatabase) -> None:
         (r.table_create("three"), "Databases, tables and indexes cannot be changed in a transaction"),
         (r.table("one").index_create("n"), "Databases, tables and indexes cannot be changed in a transaction"),
         (r.table("one").changes(), "Changefeeds cannot be opened in a transaction"),
+        (r.table("one").grant("admin", {"read": True}), "Permissions cannot be changed in a transaction"),
         (TRANSACTIONS.insert({}), "System tables cannot be written to in a transaction"),
     ],
 )

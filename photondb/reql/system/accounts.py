@@ -35,6 +35,7 @@ def auth_of(runtime: Runtime) -> AuthApi:
 
 def grant(runtime: Runtime, user: str, scope: Scope, permissions: Any) -> Grant:
     """Change what a user may do; here it counts from now on."""
+    runtime.refuse_in_transaction("Permissions cannot be changed")
     changed = wait(auth_of(runtime).grant(runtime.context, user, scope, permissions))
     runtime.service.access.forget()
     note_change(runtime.service)

@@ -21,8 +21,9 @@ from photondb.api.catalogue import CreateIndex, CreateTable, TableInfo
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import KeyRange, Scan, StorageApi, WriteSummary
 from photondb.api.storage import Write as WriteStatement
-from photondb.api.transactions import Isolation, TransactionConflict
+from photondb.api.transactions import Isolation
 from photondb.datum.keys import key_range, primary_key
+from photondb.reql.errors import ErrorKind, ReqlError
 from tests.storage.isolation.history import Content, History, Key, Read, Transaction, Version, Write
 from tests.storage.language import term
 
@@ -30,6 +31,7 @@ TABLES = ("left", "right")
 DOCUMENTS = 4
 GROUPS = 2
 MAX_OPERATIONS = 5
+OPERATIONS = ("get", "range", "group", "write", "change", "change")
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Workload:
         self.note = note
         self.history = History()
         self.durability: Any = "soft"
+        self.operations: tuple[str, ...] = OPERATIONS
         self._clock = itertools.count()
 
     async def run(self, clients: int = 6, transactions: int = 4) -> History:
@@ -110,7 +113,9 @@ class Workload:
         self.note(transaction)
         statements = [self.statement(write), self.receipt(transaction, key[0])]
         (summary, _) = await self.storage.write(INTERNAL, statements)
-        assert isinstance(summary, WriteSummary), summary
+        if isinstance(summary, Exception):
+            transaction.status = "aborted"
+            return
         if summary.skipped:  # there was nothing to delete
             transaction.operations.clear()
         transaction.status = "committed"
@@ -171,7 +176,9 @@ class _Client:
         try:
             await self.storage.commit_transaction(self.context, transaction.name)
             transaction.status = "committed"
-        except TransactionConflict:
+        except ReqlError as error:
+            if error.kind is not ErrorKind.OP_FAILED:
+                raise
             transaction.status = "aborted"
 
     async def _pause(self) -> None:
@@ -179,7 +186,7 @@ class _Client:
             await asyncio.sleep(0)
 
     async def _operation(self) -> None:
-        kind = self.random.choice(("get", "range", "group", "write", "change", "change"))
+        kind = self.random.choice(self.workload.operations)
         key = self.workload.any_key()
         if kind == "get":
             await self._get(key)
