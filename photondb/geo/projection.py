@@ -27,7 +27,7 @@ def nearest(point: Point, shape: Shape) -> Vector:
 def _nearest_on_line(point: Point, line: Line) -> Vector:
     """S2 finds the edge, but the point on it is RethinkDB's to the last digit."""
     _, after = line.s2.Project(point.s2)
-    end = min(after, len(line.vertices) - 1)
+    end = min(after, line.size - 1)
     return nearest_on_edge(point.vector, line.vertices[end - 1], line.vertices[end])
 
 

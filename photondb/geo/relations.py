@@ -71,7 +71,7 @@ def _manageable(line: Line, polygon: Polygon) -> list[Line]:
 
 
 def _lines_meet(a: Line, b: Line) -> bool:
-    if len(a.vertices) * len(b.vertices) <= PIECE_EDGES * PIECE_EDGES:
+    if a.size * b.size <= PIECE_EDGES * PIECE_EDGES:
         return bool(a.s2.Intersects(b.s2))
     others = [(piece, piece.s2.GetRectBound()) for piece in b.pieces(PIECE_EDGES)]
     compared = 0
@@ -79,7 +79,7 @@ def _lines_meet(a: Line, b: Line) -> bool:
         bound = piece.s2.GetRectBound()
         for other, other_bound in others:
             if bound.Intersects(other_bound):
-                compared += len(piece.vertices) * len(other.vertices)
+                compared += piece.size * other.size
                 if compared > MAX_COMPARED_EDGES:
                     raise DatumError("The lines have too many edges near each other to be compared.", "resource")
                 if piece.s2.Intersects(other.s2):

@@ -17,6 +17,8 @@ from photondb.geo.geojson import LINE, POINT
 from photondb.geo.sphere import Vector, vector
 
 CACHED_SHAPES = 64
+CACHED_VERTICES = 100_000
+"""How many shapes are kept, and how many vertices they have together, at most; but the last one is always kept."""
 
 
 class Point:
@@ -32,18 +34,19 @@ class Point:
 class Line:
     """A line through two or more points."""
 
-    __slots__ = ("s2", "vertices")
+    __slots__ = ("s2", "size", "vertices")
 
     def __init__(self, vertices: list[Vector]) -> None:
         self.vertices = vertices
+        self.size = len(vertices)
         self.s2 = s2.S2Polyline()
         self.s2.InitFromS2Points(_s2_points(vertices))
 
     def pieces(self, edges: int) -> list[Line]:
         """The line in pieces of at most so many edges."""
-        if len(self.vertices) <= edges + 1:
+        if self.size <= edges + 1:
             return [self]
-        return [Line(self.vertices[start : start + edges + 1]) for start in range(0, len(self.vertices) - 1, edges)]
+        return [Line(self.vertices[start : start + edges + 1]) for start in range(0, self.size - 1, edges)]
 
 
 class Polygon:
@@ -74,22 +77,43 @@ class Polygon:
 
 Shape = Point | Line | Polygon
 
-_shapes: OrderedDict[int, tuple[dict[str, Any], Shape]] = OrderedDict()
-"""The shapes of the last geometry values, by identity: a query compares the same value with many documents. The value
-is kept with its shape, so that nothing else gets its identity. Values are never changed."""
+
+class _ShapeCache:
+    """The shapes of the last geometry values, by identity: a query compares the same value with many documents.
+
+    A value is kept with its shape, so that nothing else gets its identity. Values are never changed.
+    """
+
+    def __init__(self) -> None:
+        self._shapes: OrderedDict[int, tuple[dict[str, Any], Line | Polygon]] = OrderedDict()
+        self._vertices = 0
+
+    def find(self, geometry: dict[str, Any]) -> Line | Polygon | None:
+        found = self._shapes.get(id(geometry))
+        if found is None:
+            return None
+        self._shapes.move_to_end(id(geometry))
+        return found[1]
+
+    def keep(self, geometry: dict[str, Any], shape: Line | Polygon) -> None:
+        self._shapes[id(geometry)] = geometry, shape
+        self._vertices += shape.size
+        while len(self._shapes) > CACHED_SHAPES or (self._vertices > CACHED_VERTICES and len(self._shapes) > 1):
+            _, (_, dropped) = self._shapes.popitem(last=False)
+            self._vertices -= dropped.size
+
+
+_shapes = _ShapeCache()
 
 
 def shape_of(geometry: dict[str, Any]) -> Shape:
     """The shape of a geometry value (or a GeoJSON object). Raises DatumError where it makes no sense."""
-    found = _shapes.get(id(geometry))
+    found = _shapes.find(geometry)
     if found is not None:
-        _shapes.move_to_end(id(geometry))
-        return found[1]
+        return found
     shape = _make(geometry)
-    if type(shape) is not Point:  # which is made faster than it is found
-        _shapes[id(geometry)] = geometry, shape
-        if len(_shapes) > CACHED_SHAPES:
-            _shapes.popitem(last=False)
+    if not isinstance(shape, Point):  # which is made faster than it is found
+        _shapes.keep(geometry, shape)
     return shape
 
 

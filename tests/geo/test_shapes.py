@@ -3,10 +3,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from photondb.datum.errors import DatumError
+from photondb.geo import shapes
 from photondb.geo.geojson import make_point, make_polygon
 from photondb.geo.relations import intersects
 from photondb.geo.shapes import CACHED_SHAPES, Line, Polygon, shape_of, validate
@@ -83,6 +85,18 @@ def test_shapes_of_the_same_value_are_made_once() -> None:
     for other in others:
         shape_of(other)
     assert shape_of(value) is not first
+
+
+def test_shapes_that_are_kept_have_a_limit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "CACHED_VERTICES", 10)
+    values = [make_polygon([(0, 0), (4, 0), (4, number)]) for number in range(1, 5)]
+    made = [shape_of(value) for value in values]
+    assert [shape_of(value) is shape for value, shape in zip(values[1:], made[1:], strict=True)] == [True] * 3
+    assert shape_of(values[0]) is not made[0]
+    huge = make_polygon([(0, 0), (4, 0), *((4 - number / 100, number) for number in range(1, 80))])
+    shape = shape_of(huge)
+    assert shape_of(huge) is shape
+    assert shape_of(values[3]) is not made[3]
 
 
 coordinates = st.recursive(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from itertools import chain, islice
+from collections.abc import Callable
+from itertools import islice
 from typing import Annotated, Any
 
 from photondb.datum.types import REQL_TYPE, normalise_number
@@ -24,8 +25,9 @@ from photondb.reql.values import as_datum, check_array_size
 from photondb.reql.wire import Term
 
 MAX_VERTICES = 2**32 - 1
-CHECKED_VERTICES = 128
-"""How many vertices of a circle are computed between two looks at the clock."""
+SMALL_SHAPE = 128
+"""Shapes of so many positions are remembered; larger circles are computed with a look at the clock after each part of
+so many positions."""
 
 REMEMBERED_SHAPES = 16
 
@@ -82,13 +84,13 @@ def point(longitude: Number, latitude: Number) -> dict[str, Any]:
 @term(Term.LINE, effects=Effects.ROUNDED)
 def line(first: Place, second: Place, *more: Place) -> dict[str, Any]:
     """The line through some points, which are points or arrays of longitude and latitude."""
-    return _line((first, second, *more))
+    return _shape(geo.make_line, (first, second, *more))
 
 
 @term(Term.POLYGON, effects=Effects.ROUNDED)
 def polygon(first: Place, second: Place, third: Place, *more: Place) -> dict[str, Any]:
     """The polygon with these corners. The last one is joined to the first one."""
-    return _polygon((first, second, third, *more))
+    return _shape(geo.make_polygon, (first, second, third, *more))
 
 
 @term(Term.CIRCLE, effects=Effects.ROUNDED)
@@ -105,22 +107,17 @@ def circle(
     """The polygon, or with `fill=False` the line, that stands for a circle: points at a distance from its centre."""
     check_array_size(num_vertices + 1, runtime.array_limit)
     radius_m = convert(radius, unit, 1.0)
-    if num_vertices <= CHECKED_VERTICES:
+    if num_vertices <= SMALL_SHAPE:
         ring = _small_circle(centre, radius_m, num_vertices, geo_system)
     else:
-        vertices = circles.circle(centre, radius_m, num_vertices, geo_system)
-        parts = []
-        while part := tuple(islice(vertices, CHECKED_VERTICES)):
-            runtime.checkpoint()
-            parts.append(part)
-        ring = tuple(chain.from_iterable(parts))
-    return _polygon(ring) if fill else _line((*ring, ring[0]))
+        ring = _large_circle(runtime, centre, radius_m, num_vertices, geo_system)
+    return _shape(geo.make_polygon, ring) if fill else _shape(geo.make_line, (*ring, ring[0]))
 
 
 @term(Term.FILL, effects=Effects.ROUNDED)
 def fill(outline: Geometry) -> dict[str, Any]:
     """The polygon inside a line, of which the last point is joined to the first one."""
-    return _polygon(tuple(geo.line_positions(outline)))
+    return _shape(geo.make_polygon, tuple(geo.line_positions(outline)))
 
 
 @term(Term.POLYGON_SUB, effects=Effects.ROUNDED)
@@ -141,17 +138,18 @@ def _checked(geometry: dict[str, Any]) -> dict[str, Any]:
     return geometry
 
 
-# A function that is called for every document often makes the same shape for all of them.
+def _shape(
+    make: Callable[[tuple[geo.Position, ...]], dict[str, Any]], positions: tuple[geo.Position, ...]
+) -> dict[str, Any]:
+    """A shape of positions. A function that is called for every document often makes the same one for all of them."""
+    return _small_shape(make, positions) if len(positions) <= SMALL_SHAPE else _checked(make(positions))
 
 
 @functools.lru_cache(maxsize=REMEMBERED_SHAPES)
-def _line(positions: tuple[geo.Position, ...]) -> dict[str, Any]:
-    return _checked(geo.make_line(positions))
-
-
-@functools.lru_cache(maxsize=REMEMBERED_SHAPES)
-def _polygon(shell: tuple[geo.Position, ...]) -> dict[str, Any]:
-    return _checked(geo.make_polygon(shell))
+def _small_shape(
+    make: Callable[[tuple[geo.Position, ...]], dict[str, Any]], positions: tuple[geo.Position, ...]
+) -> dict[str, Any]:
+    return _checked(make(positions))
 
 
 @functools.lru_cache(maxsize=REMEMBERED_SHAPES)
@@ -159,6 +157,17 @@ def _small_circle(
     centre: geo.Position, radius_m: float, vertices: int, ellipsoid: Ellipsoid
 ) -> tuple[geo.Position, ...]:
     return tuple(circles.circle(centre, radius_m, vertices, ellipsoid))
+
+
+def _large_circle(
+    runtime: Runtime, centre: geo.Position, radius_m: float, vertices: int, ellipsoid: Ellipsoid
+) -> tuple[geo.Position, ...]:
+    positions = circles.circle(centre, radius_m, vertices, ellipsoid)
+    ring: list[geo.Position] = []
+    while part := list(islice(positions, SMALL_SHAPE)):
+        runtime.checkpoint()
+        ring += part
+    return tuple(ring)
 
 
 # --- GeoJSON
