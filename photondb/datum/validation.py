@@ -25,14 +25,23 @@ __all__ = ["NESTING_LIMIT", "check_pseudotype", "validate"]
 
 _STRINGS = {str}
 
+CONTAINERS_AT_A_TIME = 2048
+"""How many objects and arrays are checked between two pauses."""
 
-def validate(value: Datum, *, nesting_limit: int = NESTING_LIMIT, literals: bool = False) -> Datum:
+
+def validate(
+    value: Datum,
+    *,
+    nesting_limit: int = NESTING_LIMIT,
+    literals: bool = False,
+    pause: Callable[[], None] | None = None,
+) -> Datum:
     """Check a `value` from a client and return it in canonical form.
 
     Keys must be strings, strings must be expressible in UTF-8, numbers finite, pseudo types known and well-formed, and
     containers at most `nesting_limit` deep.  Numbers, times and binaries are brought into canonical form in place: the
     containers returned are those passed in.  `literals` allows ``r.literal`` objects, as in the argument of ``merge``.
-    Raises DatumError.
+    `pause` is called now and then while that takes long.  Raises DatumError.
     """
     kind = type(value)
     if kind is not dict and kind is not list:
@@ -44,15 +53,24 @@ def validate(value: Datum, *, nesting_limit: int = NESTING_LIMIT, literals: bool
         if depth > nesting_limit:
             raise DatumError(f"Value is nested too deeply (the limit is {nesting_limit} levels).", "resource")
         inner: list[Any] = []
-        for container in level:
-            if type(container) is dict:
-                _validate_fields(container, inner)
-                if REQL_TYPE in container:
-                    _validate_pseudotype(container, literals)
-            else:
-                _validate_elements(container, inner)
+        if pause is None or len(level) <= CONTAINERS_AT_A_TIME:
+            _validate_level(level, inner, literals)
+        else:
+            for start in range(0, len(level), CONTAINERS_AT_A_TIME):
+                _validate_level(level[start : start + CONTAINERS_AT_A_TIME], inner, literals)
+                pause()
         level = inner
     return value
+
+
+def _validate_level(containers: list[Any], inner: list[Any], literals: bool) -> None:
+    for container in containers:
+        if type(container) is dict:
+            _validate_fields(container, inner)
+            if REQL_TYPE in container:
+                _validate_pseudotype(container, literals)
+        else:
+            _validate_elements(container, inner)
 
 
 def check_pseudotype(value: dict[str, Datum]) -> Datum:

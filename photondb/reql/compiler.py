@@ -7,7 +7,6 @@ arguments, where functions capture variables, which fields they look at, whether
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,6 +16,7 @@ from photondb.datum.validation import check_pseudotype as checked_pseudotype
 from photondb.reql import shape as shapes
 from photondb.reql.calls import NO_RECURSE, compile_call
 from photondb.reql.callsite import Run
+from photondb.reql.compiled import CHARACTERS_PER_TERM, CompiledCache
 from photondb.reql.effects import Effects
 from photondb.reql.errors import CompileError, Frames, ReqlError
 from photondb.reql.function import Frame, Func, FunctionCode
@@ -28,7 +28,6 @@ from photondb.reql.shape import Shape, Shaper
 from photondb.reql.values import as_datum
 from photondb.reql.wire import Term
 
-FUNCTION_CACHE_SIZE = 4096
 PROFILE = "profile"
 """The run option that has every term measured."""
 
@@ -51,14 +50,29 @@ class Node:
 class Compiler:
     """Compiles one query. `options` are the names of its run options, which stand in for optional arguments.
 
-    `literals` tells a special form that begins to compile itself whether `r.literal` may stand in its place.
+    `literals` tells a special form that begins to compile itself whether `r.literal` may stand in its place. `pause` is
+    called for every term, so that others can get their turn.
     """
 
-    def __init__(self, constants: int, variables: int, options: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        constants: int,
+        variables: int,
+        options: frozenset[str] = frozenset(),
+        pause: Callable[[], None] | None = None,
+    ) -> None:
         self.variable_base = 1 + constants
         self.variables = variables
         self.options = options
         self.literals = False
+        self.pause = pause
+        self.terms = 0
+        self.name_characters = 0
+
+    @property
+    def weight(self) -> int:
+        """How large what was compiled is, in terms."""
+        return self.terms + self.name_characters // CHARACTERS_PER_TERM
 
     @property
     def frame_size(self) -> int:
@@ -79,6 +93,9 @@ class Compiler:
 
     def _compile(self, shape: Shape, path: Frames, literals: bool) -> Node:
         self.literals = literals
+        self.terms += 1
+        if self.pause is not None:
+            self.pause()
         tag = shape[0]
         if tag == shapes.CONSTANT:
             return Node(operator.itemgetter(1 + shape[1]), shape)
@@ -88,6 +105,7 @@ class Compiler:
             return Node(operator.itemgetter(self.variable_base + shape[1]), shape)
         if tag == shapes.LITERAL:
             value = shape[1]
+            self.name_characters += len(value)
             return Node(lambda _: value, shape)
         if tag == shapes.LITERAL_SCALAR:
             value = shape[2]
@@ -111,6 +129,7 @@ class Compiler:
         effects = Effects.NONE
         pairs: list[tuple[str, Run]] = []
         for key, value in shape[1]:
+            self.name_characters += len(key)
             node = self.compile(value, (*path, key), literals and value[0] != Term.MAKE_ARRAY)
             effects |= node.effects
             pairs.append((key, node.run))
@@ -234,13 +253,20 @@ def fields_of(shape: Shape, variable: int) -> frozenset[str] | None:
 # --- functions by themselves
 
 
-@functools.lru_cache(maxsize=FUNCTION_CACHE_SIZE)
+_functions: CompiledCache[tuple[Callable[[Frame], Func], int]] = CompiledCache()
+
+
 def _function_of_shape(
     shape: Shape, constants: int, variables: int, body_path: Frames, literals: bool
 ) -> tuple[Callable[[Frame], Func], int]:
-    compiler = Compiler(constants, variables)
-    node = compiler.function(shape, body_path, literals)
-    return node.run, compiler.frame_size
+    key = (shape, constants, variables, body_path, literals)
+    compiled = _functions.get(key)
+    if compiled is None:
+        compiler = Compiler(constants, variables)
+        node = compiler.function(shape, body_path, literals)
+        compiled = node.run, compiler.frame_size
+        _functions.keep(key, compiled, compiler.weight)
+    return compiled
 
 
 def compile_function(term: list[Any]) -> Func:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from photondb.reql.memory import check_process
-from photondb.reql.suspend import may_wait, wait
+from photondb.reql.suspend import may_wait, turns, wait
 from photondb.reql.uninterrupted import WORK
 
 DEFAULT_ARRAY_LIMIT = 100_000
@@ -19,7 +19,7 @@ SLICE_SECONDS = 0.005
 class FunctionRuntime:
     """Stands where a function has no query around it: limits, but no services."""
 
-    __slots__ = ("_slice_end", "array_limit")
+    __slots__ = ("_slice_end", "_turn", "array_limit")
 
     profile = None
     options: dict[str, Any] = {}  # noqa: RUF012  # never changed
@@ -27,6 +27,7 @@ class FunctionRuntime:
     def __init__(self, array_limit: int = DEFAULT_ARRAY_LIMIT) -> None:
         self.array_limit = array_limit
         self._slice_end = 0.0
+        self._turn = -1
 
     def checkpoint(self, elements: int = 1) -> None:
         """As `Runtime.checkpoint`, but there is no time limit: whoever waits for the value has one."""
@@ -34,9 +35,11 @@ class FunctionRuntime:
             WORK.spend(elements)
         if time.monotonic() < self._slice_end:
             return
-        check_process()
-        if may_wait():
-            wait(asyncio.sleep(0))
+        if self._turn == turns():  # nothing but this function has been running since the slice began
+            check_process()
+            if may_wait():
+                wait(asyncio.sleep(0))
+        self._turn = turns()
         self._slice_end = time.monotonic() + SLICE_SECONDS
 
 

@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 
 from photondb.reql.errors import resource_limit
-from photondb.reql.suspend import turns
 
 MEGABYTE = 2**20
 
@@ -52,24 +51,19 @@ def check_process() -> None:
 class MemoryUse:
     """What one query has taken, of at most `limit` bytes."""
 
-    __slots__ = ("_at_start", "_taken", "_turn", "limit")
+    __slots__ = ("_at_start", "_taken", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._taken = 0
-        self._turn = -1
         self._at_start = 0
 
     def start(self) -> None:
         """From now on the query is evaluated."""
-        self._turn = turns()
         self._at_start = resident_bytes()
 
     def stop(self) -> None:
-        """Add what was taken since `start`, unless something else was evaluated in between. Raises when it is too
-        much."""
-        if turns() != self._turn:
-            return
+        """Add what was taken since `start`, if nothing else was evaluated in between. Raises when it is too much."""
         resident = resident_bytes()
         grown = resident - self._at_start
         self._taken += grown

@@ -33,7 +33,7 @@ from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT, SLICE_SECONDS
 from photondb.reql.memory import MemoryUse
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.profile import Profile
-from photondb.reql.suspend import may_wait, wait
+from photondb.reql.suspend import may_wait, turns, wait
 from photondb.reql.uninterrupted import WORK
 from photondb.reql.values import Database
 
@@ -132,6 +132,7 @@ class Runtime:
 
     __slots__ = (
         "_slice_end",
+        "_turn",
         "array_limit",
         "context",
         "memory",
@@ -159,6 +160,7 @@ class Runtime:
         self.profile: Profile | None = None
         self.memory = memory
         self._slice_end = 0.0
+        self._turn = -1
 
     def outliving(self) -> Runtime:
         """A runtime for what goes on when the query is over: without its deadline, options and checks."""
@@ -177,11 +179,12 @@ class Runtime:
         deadline = self.context.deadline
         if deadline is not None and time.monotonic() > deadline:
             raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
-        if self._slice_end:
+        if self._turn == turns():  # nothing but this query has been running since the slice began
             if self.memory is not None:
                 self.memory.stop()
             if may_wait():
                 wait(asyncio.sleep(0))
+        self._turn = turns()
         if self.memory is not None:
             self.memory.start()
         self._slice_end = time.monotonic() + SLICE_SECONDS

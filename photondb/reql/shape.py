@@ -13,7 +13,8 @@ them. Variables are numbered by their order of appearance, because drivers numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from photondb.datum.errors import DatumError
@@ -33,6 +34,17 @@ NOW = -6  # (NOW, n): the n-th constant, which is the time at which the query be
 
 MAX_DEPTH = 400
 """How deeply terms may nest."""
+
+_CALLS_PER_LEVEL = 25
+sys.setrecursionlimit(max(sys.getrecursionlimit(), MAX_DEPTH * _CALLS_PER_LEVEL))
+# So that Python can compile and evaluate what nests as deeply as that; its calls take no stack of the machine's.
+
+MAX_TERMS = 250_000
+"""How many terms a query may have. To compile so many takes some seconds, in which others get their turns."""
+
+TERMS_AT_A_TIME = 256
+CONTAINERS_AT_A_TIME = 2048
+"""After so many terms, or objects and arrays of constants, of a long query others get their turn."""
 
 MAX_EXACT_INTEGER = 2**53
 
@@ -85,7 +97,7 @@ class Shaper:
     """Takes one query apart. `constants` and `variables` (a count) grow as terms are taken in. `literals` allows
     constants that are what `r.literal` evaluates to, in functions that were written to the wire."""
 
-    __slots__ = ("constants", "lift_arrays", "literals", "now", "variables")
+    __slots__ = ("_composed", "constants", "lift_arrays", "literals", "now", "variables")
 
     def __init__(self, now: Mapping[str, Any] | None, lift_arrays: bool = True, literals: bool = False) -> None:
         self.constants: list[Any] = []
@@ -93,6 +105,8 @@ class Shaper:
         self.now = now
         self.lift_arrays = lift_arrays
         self.literals = literals
+        self._composed: set[int] = set()
+        """The objects and arrays (by identity) that are known to have terms in them."""
 
     def shape(self, node: Any, scope: Scope = EMPTY_SCOPE, keep_strings: bool = False, depth: int = 0) -> Shape:
         """The shape of a wire term. Raises CompileError with the frames that lead to what is wrong."""
@@ -114,11 +128,14 @@ class Shaper:
                 value = float(value)
         elif kind is dict or kind is list:
             try:
-                value = validate(value, literals=self.literals)
+                value = self._validated(value)
             except DatumError as error:
                 raise ReqlError(ErrorKind.LOGIC, error.message, ()) from None
         self.constants.append(value)
         return (CONSTANT, len(self.constants) - 1)
+
+    def _validated(self, value: Any) -> Any:
+        return validate(value, literals=self.literals)
 
     def _object(self, node: dict[str, Any], scope: Scope, depth: int) -> Shape:
         try:
@@ -135,21 +152,24 @@ class Shaper:
 
     def _plain(self, node: Any) -> Any:
         """The constant that a subtree without terms stands for."""
-        kind = type(node)
-        if kind is dict:
-            changed = None
-            for key, value in node.items():
-                if type(value) in _NESTED:
-                    plain = self._plain(value)
-                    if plain is not value:
-                        changed = changed or dict(node)
-                        changed[key] = plain
-            return node if changed is None else changed
-        if kind is list:
+        if self._composed and id(node) in self._composed:
+            raise _NotConstant
+        try:
+            if type(node) is dict:
+                changed = None
+                for key, value in node.items():
+                    if type(value) in _NESTED:
+                        plain = self._plain(value)
+                        if plain is not value:
+                            changed = changed or dict(node)
+                            changed[key] = plain
+                return node if changed is None else changed
             if node and node[0] == 2 and len(node) == 2 and type(node[1]) is list and self.lift_arrays:
                 return [self._plain(item) if type(item) in _NESTED else item for item in node[1]]
             raise _NotConstant
-        return node
+        except _NotConstant:
+            self._composed.add(id(node))  # what is around it is asked next, and then it again
+            raise
 
     def _term(self, node: list[Any], scope: Scope, depth: int) -> Shape:
         if depth > MAX_DEPTH:
@@ -228,6 +248,35 @@ class Shaper:
         if number is None:
             raise CompileError("Variable name not found.")
         return (VAR, number)
+
+
+class LongQueryShaper(Shaper):
+    """Takes a long query apart, and calls `pause` now and then. Raises CompileError for one that is too long."""
+
+    __slots__ = ("_containers", "_pause", "_terms")
+
+    def __init__(self, now: Mapping[str, Any] | None, lift_arrays: bool, pause: Callable[[], None]) -> None:
+        super().__init__(now, lift_arrays)
+        self._pause = pause
+        self._terms = 0
+        self._containers = 0
+
+    def _term(self, node: list[Any], scope: Scope, depth: int) -> Shape:
+        self._terms += 1
+        if self._terms % TERMS_AT_A_TIME == 0:
+            self._pause()
+        if self._terms > MAX_TERMS:
+            raise CompileError(f"A query may not have more than {MAX_TERMS:,} terms.")
+        return super()._term(node, scope, depth)
+
+    def _plain(self, node: Any) -> Any:
+        self._containers += 1
+        if self._containers % CONTAINERS_AT_A_TIME == 0:
+            self._pause()
+        return super()._plain(node)
+
+    def _validated(self, value: Any) -> Any:
+        return validate(value, literals=self.literals, pause=self._pause)
 
 
 _NESTED = frozenset({dict, list})

@@ -22,23 +22,27 @@ from photondb.datum.json import dumps
 from photondb.reql.errors import ClientError, ReqlError, op_failed
 from photondb.reql.function import Frame
 from photondb.reql.parameters import reql_error
-from photondb.reql.runtime import DEFAULT_DATABASE
-from photondb.reql.shape import Shaper
+from photondb.reql.runtime import DEFAULT_DATABASE, Runtime
+from photondb.reql.shape import LongQueryShaper, Shaper
 from photondb.reql.wire import QueryType
 from photondb.reql.write_summary import summary_json
 from photondb.rpc.eager import start_eagerly
 from services.query import responses
-from services.query.failures import internal_error
+from services.query.execution import Outcome, compile_and_execute, execute
+from services.query.failures import as_reql_error, internal_error
 from services.query.options import NO_OPTIONS, RunOptions, read_options
 from services.query.plans import Plan
 from services.query.responses import NO_ANSWER
-from services.query.running import continue_query, noreply_wait, start_query, stop_query
+from services.query.running import Execute, continue_query, noreply_wait, start_query, stop_query
 
 if TYPE_CHECKING:
     from services.query.channel import Channel
 
 
 _DURABILITIES = (None, "hard", "soft")
+
+LONG_QUERY_BYTES = 256 * 1024
+"""What is longer is taken apart in an evaluation, which lets others go on."""
 
 
 class Batch:
@@ -64,8 +68,8 @@ class Batch:
             return
         try:
             self._take_query(request, _envelope(request.payload))
-        except ReqlError as error:
-            self.answers.append(Answer(request.session, request.token, responses.failure(error)))
+        except Exception as error:
+            self.answers.append(Answer(request.session, request.token, responses.failure(as_reql_error(error))))
 
     def _take_query(self, request: Request, envelope: list[Any]) -> None:
         kind = envelope[0]
@@ -91,9 +95,17 @@ class Batch:
         try:
             service = self.service
             names = options.plan_names
+            if len(request.payload) > LONG_QUERY_BYTES:
+                self._take_long(request, envelope[1], options)
+                return
             shaper = Shaper(self.now, "array_limit" not in names)
             shape = shaper.shape(envelope[1])
-            plan = service.plans.plan(shaper, shape, names)
+            plan = service.plans.find(shape, names)
+            if plan is None:
+                runtime = service.runtime(request.context, options)
+                run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
+                self._start(request, runtime, options, run)
+                return
             # What users without every right ask for is run by itself: to check their rights may mean to wait.
             if (plan.read or plan.write) and request.context.user == ADMIN:
                 frame = plan.frame(self.plain, shaper.constants)
@@ -101,11 +113,24 @@ class Batch:
                     return
             runtime = service.runtime(request.context, options)
             frame = plan.frame(runtime, shaper.constants)
-            self.others.append(functools.partial(start_query, self.channel, request, plan, frame, options))
+            self._start(request, runtime, options, functools.partial(execute, plan, frame, options))
         except (ReqlError, DatumError) as error:
             if not options.noreply:
                 raise reql_error(error, ()) if isinstance(error, DatumError) else error from None
             self.answers.append(Answer(request.session, request.token, NO_ANSWER))
+
+    def _take_long(self, request: Request, term: Any, options: RunOptions) -> None:
+        """Take in a query so long that to take it apart takes a while."""
+        runtime = self.service.runtime(request.context, options)
+        shaper = LongQueryShaper(self.now, "array_limit" not in options.plan_names, runtime.checkpoint)
+
+        def run() -> Outcome:
+            return compile_and_execute(shaper, shaper.shape(term), runtime, self.service.plans, options)
+
+        self._start(request, runtime, options, run)
+
+    def _start(self, request: Request, runtime: Runtime, options: RunOptions, run: Execute) -> None:
+        self.others.append(functools.partial(start_query, self.channel, request, runtime, options, run))
 
     def _take_point(self, request: Request, plan: Plan, frame: Frame, options: RunOptions) -> bool:
         """Take in a read or write of one document. Where something is wrong with it, the evaluator finds the same, and
@@ -182,7 +207,9 @@ class Batch:
             found = await self.service.storage.get(INTERNAL, self.read_keys)
         except TableGone:
             await self.service.refresh_catalogue()
-            self.others.extend(functools.partial(start_query, self.channel, *entry) for entry in self.reads)
+            for request, plan, frame, options in self.reads:
+                runtime: Runtime = frame[0]
+                self._start(request, runtime, options, functools.partial(execute, plan, frame, options))
             return
         except ReqlError as error:
             payload = responses.failure(error)

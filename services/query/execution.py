@@ -8,17 +8,29 @@ from photondb.reql.effects import Effects
 from photondb.reql.errors import op_failed
 from photondb.reql.function import Frame
 from photondb.reql.runtime import Runtime
+from photondb.reql.shape import Shape, Shaper
 from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import TableSlice, check_array_size
 from services.query import responses
 from services.query.cursors import Cursor
 from services.query.feeds import FeedCursor
 from services.query.options import RunOptions
-from services.query.plans import Plan
+from services.query.plans import Plan, PlanCache
 from services.query.transactions import atomically, in_transaction
 
+Outcome = tuple[bytes, Cursor | None]
+"""The response of a query, and its cursor when there is more to come."""
 
-def execute(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Cursor | None]:
+
+def compile_and_execute(
+    shaper: Shaper, shape: Shape, runtime: Runtime, plans: PlanCache, options: RunOptions
+) -> Outcome:
+    """Run a query of which there is no plan yet (inside an evaluation, because that may take long to compile)."""
+    plan = plans.plan(shaper, shape, options.plan_names, runtime.checkpoint)
+    return execute(plan, plan.frame(runtime, shaper.constants), options)
+
+
+def execute(plan: Plan, frame: Frame, options: RunOptions) -> Outcome:
     """Run the plan (inside an evaluation): its response, and the cursor when there is more to come."""
     runtime: Runtime = frame[0]
     if options.as_of_us is not None and plan.effects & Effects.WRITES:
@@ -30,7 +42,7 @@ def execute(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Curso
     return _run(plan, frame, options)
 
 
-def _run(plan: Plan, frame: Frame, options: RunOptions) -> tuple[bytes, Cursor | None]:
+def _run(plan: Plan, frame: Frame, options: RunOptions) -> Outcome:
     runtime: Runtime = frame[0]
     value = plan.run(frame)
     if isinstance(value, TableSlice):

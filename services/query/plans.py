@@ -6,9 +6,11 @@ over its term and one dictionary look-up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import photondb.reql.terms  # noqa: F401  # registers the terms
+from photondb.reql.compiled import CompiledCache
 from photondb.reql.compiler import Compiler
 from photondb.reql.effects import Effects
 from photondb.reql.function import Frame
@@ -17,17 +19,22 @@ from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
 from services.query.fastpaths import PointRead, PointWrite, point_read, point_write_of
 
-PLAN_CACHE_SIZE = 4096
-
 
 class Plan:
     """A compiled query. `read` or `write` is set for a query that does nothing with tables but read or write one
     document: such queries of many clients travel to storage together."""
 
-    __slots__ = ("effects", "frame_size", "read", "run", "shape", "write")
+    __slots__ = ("effects", "frame_size", "read", "run", "shape", "weight", "write")
 
-    def __init__(self, shape: Shape, constants: int, variables: int, options: frozenset[str]) -> None:
-        compiler = Compiler(constants, variables, options)
+    def __init__(
+        self,
+        shape: Shape,
+        constants: int,
+        variables: int,
+        options: frozenset[str],
+        pause: Callable[[], None] | None = None,
+    ) -> None:
+        compiler = Compiler(constants, variables, options, pause)
         check_nesting(shape)
         node = compiler.compile(shape, ())
         self.shape = shape
@@ -39,6 +46,7 @@ class Plan:
             self.read = point_read(compiler, shape)
             self.write = None if self.read else point_write_of(compiler, shape)
         self.frame_size = compiler.frame_size
+        self.weight = compiler.weight
 
     def frame(self, runtime: Runtime | None, constants: list[Any]) -> Frame:
         """A frame to run the plan in."""
@@ -47,26 +55,28 @@ class Plan:
         return frame
 
 
-class PlanCache:
-    """The plans by shape; the ones not used for longest leave first."""
+class PlanCache(CompiledCache[Plan]):
+    """The plans by shape. `hits` and `misses` count how often there was one."""
 
-    def __init__(self, capacity: int = PLAN_CACHE_SIZE) -> None:
-        self.capacity = capacity
-        self.plans: dict[tuple[Shape, frozenset[str]], Plan] = {}
+    def __init__(self) -> None:
+        super().__init__()
         self.hits = 0
         self.misses = 0
 
-    def plan(self, shaper: Shaper, shape: Shape, options: frozenset[str]) -> Plan:
-        """The plan for a shape, compiled if need be. Raises CompileError."""
-        key = (shape, options)
-        plan = self.plans.get(key)
+    def plan(
+        self, shaper: Shaper, shape: Shape, options: frozenset[str], pause: Callable[[], None] | None = None
+    ) -> Plan:
+        """The plan for a shape, compiled if need be; `pause` is called while that is done. Raises CompileError."""
+        plan = self.find(shape, options)
+        if plan is None:
+            self.misses += 1
+            plan = Plan(shape, len(shaper.constants), shaper.variables, options, pause)
+            self.keep((shape, options), plan, plan.weight)
+        return plan
+
+    def find(self, shape: Shape, options: frozenset[str]) -> Plan | None:
+        """The plan for a shape, if it has been compiled."""
+        plan = self.get((shape, options))
         if plan is not None:
             self.hits += 1
-            return plan
-        self.misses += 1
-        plan = Plan(shape, len(shaper.constants), shaper.variables, options)
-        if len(self.plans) >= self.capacity:
-            for old in list(self.plans)[: self.capacity // 8]:
-                del self.plans[old]
-        self.plans[key] = plan
         return plan

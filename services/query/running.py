@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from photondb.api.query import Answer, Request
 from photondb.reql.errors import ClientError, op_failed
-from photondb.reql.function import Frame
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Runtime
 from photondb.reql.suspend import Evaluation
 from services.query import responses
 from services.query.cursors import Cursor
-from services.query.execution import execute
 from services.query.failures import as_reql_error
 from services.query.options import RunOptions
-from services.query.plans import Plan
 from services.query.responses import NO_ANSWER
 from services.query.sessions import MAX_CURSORS, Session
 
 if TYPE_CHECKING:
     from services.query.channel import Channel
 
+Execute = Callable[[], tuple[bytes, Cursor | None]]
+"""Runs a query (inside an evaluation): gives its response, and the cursor when there is more to come."""
 
-def start_query(channel: Channel, request: Request, plan: Plan, frame: Frame, options: RunOptions) -> Answer | None:
+
+def start_query(
+    channel: Channel, request: Request, runtime: Runtime, options: RunOptions, execute: Execute
+) -> Answer | None:
     """Run a query up to where it first waits: its answer, or None when that comes later."""
     session = channel.session(request.session)
     token = request.token
@@ -44,10 +46,7 @@ def start_query(channel: Channel, request: Request, plan: Plan, frame: Frame, op
                 session.cursors[token] = cursor
         return NO_ANSWER if options.noreply else payload
 
-    runtime: Runtime = frame[0]
-    return _evaluate(
-        channel, session, token, finish, execute, plan, frame, options, noreply=options.noreply, profile=runtime.profile
-    )
+    return _evaluate(channel, session, token, finish, execute, noreply=options.noreply, profile=runtime.profile)
 
 
 def continue_query(channel: Channel, request: Request) -> Answer | None:

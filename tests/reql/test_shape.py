@@ -6,7 +6,7 @@ import pytest
 
 from photondb.reql import shape as shapes
 from photondb.reql.errors import CompileError
-from photondb.reql.shape import Shape, Shaper
+from photondb.reql.shape import MAX_TERMS, LongQueryShaper, Shape, Shaper
 
 NOW = {"$reql_type$": "TIME", "epoch_time": 5, "timezone": "+00:00"}
 TABLE = [15, [[14, ["test"]], "users"]]
@@ -121,3 +121,42 @@ def test_nesting_has_a_limit() -> None:
         term = [24, [term, 1]]
     with pytest.raises(CompileError, match="may not nest deeper"):
         shape_of(term)
+
+
+def test_long_queries_are_taken_apart_with_pauses() -> None:
+    pauses = 0
+
+    def pause() -> None:
+        nonlocal pauses
+        pauses += 1
+
+    terms = [[24, [number, 1]] for number in range(10_000)]
+    documents = [{"id": number, "tags": [2, ["a"]]} for number in range(10_000)]
+    term = [64, [[69, [[2, [1]], [2, terms]]], [2, documents]]]
+    shaper = LongQueryShaper(None, True, pause)
+    assert shaper.shape(term) == Shaper(None).shape(term)
+    assert shaper.constants[-1] == [{"id": number, "tags": ["a"]} for number in range(10_000)]
+    assert pauses > 40
+
+
+def test_a_query_has_so_many_terms_at_most() -> None:
+    add = [24, [1, 1]]
+    terms: list[object] = [2, [add] * MAX_TERMS]
+    with pytest.raises(CompileError, match="may not have more than 250,000 terms"):
+        LongQueryShaper(None, True, lambda: None).shape(terms)
+
+
+def test_constants_around_a_term_are_looked_at_a_few_times_only() -> None:
+    looked_at = 0
+
+    class Counting(Shaper):
+        def _plain(self, node: object) -> object:
+            nonlocal looked_at
+            looked_at += 1
+            return super()._plain(node)
+
+    node: object = [24, [1, 2]]
+    for _ in range(200):
+        node = {"a": [2, [1, 2, 3]], "b": node}
+    Counting(None).shape(node)
+    assert looked_at < 200 * 6
