@@ -53,8 +53,8 @@ interface Storage extends(Common.Service) {
 
   beginTransaction @10 (context :Common.Context, id :Text, isolation :Text, readOnly :Bool, timeoutMs :UInt32)
       -> TransactionResult;
-  # Begin a transaction of the context's user. `isolation` is "serializable" or "snapshot". Calls of `get`, `scan` and
-  # `write` whose context names it belong to it.
+  # Begin a transaction of the context's user. `isolation` is "serializable" or "snapshot"; a `timeoutMs` of 0 is the
+  # usual time. Calls of `get`, `scan` and `write` whose context names it belong to it.
 
   commitTransaction @11 (context :Common.Context, id :Text) -> TransactionResult;
   # Make all of its changes at once; answered when they are as durable as they ask. Error category transactionConflict

@@ -205,7 +205,7 @@ class StorageApi(Protocol):
         self, context: CallContext, id: str, isolation: Isolation, read_only: bool, timeout_ms: int
     ) -> TransactionInfo:
         """Begin a transaction of the context's user, which sees the present state. Calls of `get`, `scan` and `write`
-        whose context names it belong to it, until it is ended, or aborted after `timeout_ms`."""
+        whose context names it belong to it, until it is ended, or aborted after `timeout_ms` (0 for the usual time)."""
         ...
 
     async def commit_transaction(self, context: CallContext, id: str) -> TransactionInfo:

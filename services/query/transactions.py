@@ -24,9 +24,6 @@ T = TypeVar("T")
 ATOMIC_ATTEMPTS = 10
 """How often an atomic query is carried out at most when others are in the way."""
 
-ATOMIC_TIMEOUT_MS = 60_000
-"""How long an atomic query may take."""
-
 MAX_PAUSE_S = 0.02
 """How long an atomic query waits at most before it is carried out again. It is chosen at random, so that two that were
 in each other's way are not again."""
@@ -57,7 +54,7 @@ def atomically(runtime: Runtime, effects: Effects, run: Callable[[], T]) -> T:
     attempts = 1 if effects & Effects.NONDETERMINISTIC else ATOMIC_ATTEMPTS
     for attempt in range(1, attempts + 1):
         context = msgspec.structs.replace(outer, transaction=new_key())
-        wait(runtime.storage.begin_transaction(context, context.transaction, "serializable", False, ATOMIC_TIMEOUT_MS))
+        wait(runtime.storage.begin_transaction(context, context.transaction, "serializable", False, 0))
         runtime.context = context
         try:
             result = run()

@@ -29,6 +29,8 @@ from services.storage.tables import Table
 from services.storage.transaction import Draft, Transaction
 from services.storage.writes import Statement
 
+DEFAULT_TIMEOUT_MS = 60_000
+
 MAX_REMEMBERED = 1000
 """How many transactions that have ended are remembered, to tell what became of them."""
 
@@ -91,6 +93,7 @@ class Transactions:
     ) -> TransactionInfo:
         """Begin a transaction on the present state. Raises ReqlError."""
         limits = self.limits
+        timeout_ms = timeout_ms or min(DEFAULT_TIMEOUT_MS, limits.max_timeout_ms)
         if not 0 < timeout_ms <= limits.max_timeout_ms:
             raise logic_error(
                 f"A transaction's timeout must be more than 0 and at most {limits.max_timeout_ms / 1000:g} seconds, "

@@ -606,6 +606,8 @@ async def test_there_cannot_be_too_many(node: Node) -> None:
     node.storage._transactions.limits = TransactionLimits(max_open=3, max_timeout_ms=5_000)
     with pytest.raises(ReqlError, match="more than 0 and at most 5 seconds, not 6"):
         await begin(node.storage, timeout_ms=6_000)
+    begun = await begin(node.storage, timeout_ms=0)
+    assert (await begun.abort()).timeout_ms == 5_000
     open_ones = [await begin(node.storage, timeout_ms=5_000) for _ in range(3)]
     with pytest.raises(ReqlError, match=r"Too many open transactions \(the limit is 3\)"):
         await begin(node.storage, timeout_ms=5_000)

@@ -16,7 +16,6 @@ from photondb.reql.suspend import wait
 from photondb.reql.system.objects import Fields
 from photondb.reql.system_tables import Change, Row, system_table
 
-DEFAULT_TIMEOUT_S = 60
 MAX_TIMEOUT_S = 4_000_000
 """No transaction's timeout can be so long. The limit that counts is storage's."""
 
@@ -86,12 +85,14 @@ def _begin(runtime: Runtime, new: Row, generated: bool) -> Row:
     read_only = fields.take("read_only") if "read_only" in fields else False
     if type(read_only) is not bool:
         raise fields.fail(f"In `read_only`: Expected a boolean, got: {print_datum(read_only)}")
-    timeout_s: Any = fields.take("timeout") if "timeout" in fields else DEFAULT_TIMEOUT_S
-    if type(timeout_s) not in (int, float) or not 0 < timeout_s < MAX_TIMEOUT_S:
-        raise fields.fail(f"In `timeout`: Expected a number of seconds above 0, got: {print_datum(timeout_s)}")
+    timeout_ms = 0
+    if "timeout" in fields:
+        timeout_s: Any = fields.take("timeout")
+        if type(timeout_s) not in (int, float) or not 0 < timeout_s < MAX_TIMEOUT_S:
+            raise fields.fail(f"In `timeout`: Expected a number of seconds above 0, got: {print_datum(timeout_s)}")
+        timeout_ms = max(1, round(timeout_s * 1000))
     fields.finish()
     level = ISOLATIONS[0] if isolation == ISOLATIONS[0] else ISOLATIONS[1]
-    timeout_ms = max(1, round(timeout_s * 1000))
     return _row(wait(runtime.storage.begin_transaction(runtime.context, new["id"], level, read_only, timeout_ms)))
 
 
