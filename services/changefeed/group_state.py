@@ -244,7 +244,7 @@ class GroupState(Generic[P]):
             if document is None or document.holder is not None or document.items[0].order != order:
                 continue  # it is in the heap by an older place, too
             for item in document.items:
-                if document.held and (len(batch) == count or size >= MAX_BATCH_BYTES):
+                if len(batch) == count or size >= MAX_BATCH_BYTES:
                     break
                 batch.append(item)
                 size += item.size

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
 import photondb.reql.terms  # noqa: F401  # registers the terms, which indexes and steps are made of
 from photondb.api.catalogue import Catalogue, TableInfo
 from photondb.api.changefeed import ChangefeedApi, FeedRequest
 from photondb.api.context import INTERNAL, CallContext
+from photondb.api.feed_records import SINKS_TABLE
 from photondb.api.storage import CATALOGUE_SUBJECT, KeyRange, StorageApi, TableGone
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.datum.keys import after_prefix
 from photondb.reql.errors import ReqlError, op_failed, resource_limit
+from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.steps import Step
 from services.changefeed.aggregate_feed import AggregateFeed
 from services.changefeed.feed import FeedHandle, OpenFeed
@@ -23,6 +26,7 @@ from services.changefeed.groups import FeedGroups
 from services.changefeed.limit_feed import LimitFeed
 from services.changefeed.range_feed import PointFeed, RangeFeed
 from services.changefeed.selection import Selection, identity_of
+from services.changefeed.sinks import Sinks
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +53,8 @@ class Changefeed(ChangefeedApi):
         self._followers: dict[int, TableFollower] = {}
         self._feeds = 0
         self._groups = FeedGroups(storage)
+        self._sinks = Sinks(storage, self._following)
+        self._sinking: asyncio.Task[None]
         self._loop: asyncio.AbstractEventLoop
         self._subscription: Subscription
         self._checking: asyncio.Task[None]
@@ -62,12 +68,15 @@ class Changefeed(ChangefeedApi):
         self._bus.on_gap(self._check)
         await self._refresh_catalogue()
         self._checking = self._loop.create_task(self._check_for_ever())
+        self._sinking = self._loop.create_task(self._sinks.run())
 
     async def stop(self) -> None:
         """End all feeds."""
         self._stopped = True
         await self._subscription.close()
         self._checking.cancel()
+        self._sinking.cancel()
+        await asyncio.wait([self._sinking])
         followers, self._followers = self._followers, {}
         for follower in followers.values():
             await follower.stop()
@@ -140,6 +149,22 @@ class Changefeed(ChangefeedApi):
             follower.start()
         return follower
 
+    @contextlib.asynccontextmanager
+    async def _following(self, table_uuid: str) -> AsyncIterator[TableFollower]:
+        """Follow the table with that uuid. Raises TableGone, ReqlError."""
+        for info in self._tables.values():
+            if info.uuid == table_uuid:
+                break
+        else:
+            raise TableGone
+        follower = await self._follower(info.id)
+        self._enter(follower)
+        try:
+            await follower.started()
+            yield follower
+        finally:
+            self._leave(follower)
+
     def _enter(self, follower: TableFollower) -> None:
         self._feeds += 1
         follower.users += 1
@@ -186,6 +211,7 @@ class Changefeed(ChangefeedApi):
             return
         self._version = catalogue.version
         self._tables = {info.id: info for info in catalogue.tables.values()}
+        self._sinks.there_may_be_some = (SYSTEM_DATABASE, SINKS_TABLE) in catalogue.tables
         for table, follower in list(self._followers.items()):
             info = self._tables.get(table)
             if info is None:

@@ -12,9 +12,11 @@ import pytest
 from photondb.api.changefeed import FeedRequest
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import KeyRange, TableGone
+from photondb.reql.aggregates import Sum
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ReqlError, op_failed
 from photondb.reql.function import Func
+from photondb.reql.grouping import Group, Grouping
 from photondb.reql.pipeline import steps_to_wire
 from photondb.reql.steps import FilterStep
 from photondb.rpc.changefeed import ChangefeedStub, changefeed_servant
@@ -103,6 +105,7 @@ async def test_requests_arrive_as_they_are(address: str) -> None:
         FeedRequest(4, "uuid", squash=2.5, limit=0),
         FeedRequest(5, "uuid", include_position=True, resume="token"),
         FeedRequest(5, "uuid", since_us=0),
+        FeedRequest(6, "uuid", group="workers", group_timeout_s=1.5),
     ]
     async with stub_of(changefeed, address) as stub:
         context = CallContext(user="ada", request_id="r1")
@@ -123,6 +126,17 @@ async def test_steps_arrive(address: str) -> None:
         request = FeedRequest(1, "u", steps=[FilterStep(Func.from_wire(IS_TRUE), default=True)])
         await stub.open(INTERNAL, request)
         assert steps_to_wire(changefeed.requests[0][1].steps) == steps_to_wire(request.steps)
+
+
+@rpc_test
+async def test_aggregates_arrive(address: str) -> None:
+    changefeed = Changefeed()
+    async with stub_of(changefeed, address) as stub:
+        aggregate = Group(Grouping([Func.from_wire(IS_TRUE)]), Sum(), 10)
+        await stub.open(INTERNAL, FeedRequest(1, "u", aggregate=aggregate))
+        arrived = changefeed.requests[0][1].aggregate
+        assert arrived is not None
+        assert arrived.to_wire() == aggregate.to_wire()
 
 
 @rpc_test

@@ -1,0 +1,329 @@
+"""Sinks, with HTTP and NATS servers of the tests' own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from rethinkdb import r
+from rethinkdb.ast import Func, ReQLEncoder
+
+from photondb.bus.server import find_nats_server
+from tests.running_suite import RunningSuite
+
+WAIT_S = 40  # for what must come; that it does not is the failure
+SINKS = r.db("rethinkdb").table("sinks")
+EVEN = ReQLEncoder().encode(Func(lambda row: row["n"] % 2 == 0))
+
+
+def until(condition: Callable[[], Any]) -> None:
+    give_up = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Keeps the batches that are posted to it. While it is `broken` it takes them and says that it did not."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Receiver)
+        self.batches: list[tuple[dict[str, str], bytes]] = []
+        self.attempts = 0
+        self.broken = False
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/changes"
+
+    def changes(self) -> list[dict[str, Any]]:
+        """What came, without what came again."""
+        found = [change for _, body in list(self.batches) for change in json.loads(body)["changes"]]
+        return list({change["id"]: change for change in found}.values())
+
+    def numbers(self) -> list[int]:
+        """The numbers in the new documents."""
+        return [change["new_val"]["n"] for change in self.changes()]
+
+
+class Receiver(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.attempts += 1
+        if not self.server.broken:
+            self.server.batches.append((dict(self.headers), body))
+        self.send_response(503 if self.server.broken else 204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Keep the tests' output clean."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.shutdown()
+    endpoint.server_close()
+
+
+@pytest.fixture(params=[False, True], ids=["one process", "processes"])
+def suite(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSuite]:
+    monkeypatch.setenv("PHOTONDB_HTTP_ALLOW_PRIVATE", "1")
+    with RunningSuite(tmp_path / "data", processes=request.param) as running:
+        yield running
+        print(running.log)  # which pytest shows with a failure
+
+
+@pytest.fixture
+def conn(suite: RunningSuite) -> Iterator[Any]:
+    with r.connect(port=suite.driver_port) as connection:
+        r.table_create("t").run(connection)
+        yield connection
+
+
+def webhook(endpoint: Endpoint, **fields: Any) -> dict[str, Any]:
+    return {"id": "hook", "db": "test", "table": "t", "kind": "webhook", "url": endpoint.url, **fields}
+
+
+def numbers(*values: int) -> list[dict[str, int]]:
+    return [{"id": value % 5, "n": value} for value in values]
+
+
+def put(conn: Any, *values: int) -> None:
+    for value in values:
+        r.table("t").insert({"id": value % 5, "n": value}, conflict="replace").run(conn)
+
+
+def test_a_webhook_gets_signed_batches(conn: Any, endpoint: Endpoint) -> None:
+    put(conn, 0)
+    made = SINKS.insert(webhook(endpoint, secret="s3cret", filter=EVEN), return_changes=True).run(conn)
+    assert made["inserted"] == 1, made
+    assert made["changes"][0]["new_val"]["secret"] is True
+    put(conn, 1, 2, 3, 5)
+    r.table("t").get(2).delete().run(conn)
+    until(lambda: len(endpoint.changes()) == 3)
+    assert [(change["old_val"], change["new_val"]) for change in endpoint.changes()] == [
+        (None, {"id": 2, "n": 2}),
+        ({"id": 0, "n": 0}, None),  # 5 is odd: it is no longer among what the filter lets through
+        ({"id": 2, "n": 2}, None),
+    ]
+    for headers, body in endpoint.batches:
+        expected = hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+        assert headers["X-PhotonDB-Signature"] == f"sha256={expected}"
+        assert headers["X-PhotonDB-Sink"] == "hook"
+        assert {name: json.loads(body)[name] for name in ("db", "table", "sink")} == {
+            "db": "test",
+            "table": "t",
+            "sink": "hook",
+        }
+    until(lambda: SINKS.get("hook")["status"]["behind"].run(conn) == 0)
+    status = SINKS.get("hook")["status"].run(conn)
+    assert (status["delivered"], status["failures"], status["last_error"]) == (3, 0, None)
+
+
+def test_an_endpoint_that_fails_gets_all_in_the_end_and_in_order(conn: Any, endpoint: Endpoint) -> None:
+    endpoint.broken = True
+    SINKS.insert(webhook(endpoint)).run(conn)
+    put(conn, *range(20))
+    until(lambda: endpoint.attempts >= 2)
+    until(lambda: SINKS.get("hook")["status"]["last_error"].run(conn) == "status code 503")
+    assert SINKS.get("hook")["status"]["behind"].run(conn) == 20
+    endpoint.broken = False
+    until(lambda: len(endpoint.numbers()) == 20)
+    assert endpoint.numbers() == list(range(20))
+    until(lambda: SINKS.get("hook")["status"]["last_error"].run(conn) is None)
+    assert SINKS.get("hook")["status"].run(conn)["failures"] == 0
+
+
+def test_a_sink_goes_on_after_a_crash_and_after_it_was_disabled(
+    suite: RunningSuite, conn: Any, endpoint: Endpoint
+) -> None:
+    SINKS.insert(webhook(endpoint)).run(conn)
+    put(conn, *range(10))
+    until(lambda: endpoint.numbers() == list(range(10)))
+    endpoint.broken = True
+    put(conn, *range(10, 20))
+    suite.kill()
+    endpoint.broken = False
+    suite.start()
+    with r.connect(port=suite.driver_port) as connection:
+        put(connection, *range(20, 30))
+        until(lambda: len(endpoint.numbers()) == 30)
+        SINKS.get("hook").update({"enabled": False}).run(connection)
+        put(connection, 30)
+        assert SINKS.get("hook")["enabled"].run(connection) is False
+        SINKS.get("hook").update({"enabled": True}).run(connection)
+        until(lambda: len(endpoint.numbers()) == 31)
+        assert endpoint.numbers() == list(range(31))
+        SINKS.get("hook").delete().run(connection)
+        assert SINKS.count().run(connection) == 0
+
+
+def test_a_filter_may_be_the_function_of_an_index(conn: Any, endpoint: Endpoint) -> None:
+    r.table("t").index_create("even", lambda row: row["n"] % 2 == 0).run(conn)
+    function = r.table("t").index_status("even").run(conn)[0]["function"]
+    made = SINKS.insert(webhook(endpoint, filter=r.binary(function))).run(conn)
+    assert made["inserted"] == 1, made
+    put(conn, 1, 2)
+    until(lambda: endpoint.numbers() == [2])
+
+
+def test_a_dropped_table(conn: Any, endpoint: Endpoint) -> None:
+    SINKS.insert(webhook(endpoint)).run(conn)
+    put(conn, 1)
+    until(lambda: endpoint.numbers() == [1])
+    r.table_drop("t").run(conn)
+    until(lambda: SINKS.get("hook")["status"]["last_error"].run(conn) == "the table was dropped")
+    assert SINKS.get("hook")["table"].run(conn) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"table": "none"}, "Table `test.none` does not exist."),
+        ({"kind": "mail"}, 'In `kind`: Expected "webhook" or "jetstream", got: "mail"'),
+        ({"url": "ftp://example.com"}, "In `url`: Expected a URL of the scheme http or https"),
+        ({"kind": "jetstream", "url": "nats://example.com", "subject": "a b"}, "In `subject`: Expected words"),
+        ({"filter": "row > 1"}, "In `filter`: Expected a function"),
+        (
+            {"filter": ReQLEncoder().encode(Func(lambda row: r.random() > 0.5))},
+            "Could not prove function deterministic",
+        ),
+        ({"enabled": 1}, "In `enabled`: Expected a boolean"),
+        ({"secret": 1}, "In `secret`: Expected a string"),
+        ({"colour": "red"}, "Unexpected key(s): colour"),
+    ],
+)
+def test_what_is_no_sink(rows_of: Any, fields: dict[str, Any], message: str) -> None:
+    row = {"id": "a", "db": "test", "table": "t", "kind": "webhook", "url": "http://example.com", **fields}
+    assert message in SINKS.insert(row).run(rows_of)["first_error"]
+    assert SINKS.count().run(rows_of) == 0
+
+
+@pytest.fixture(scope="module")
+def rows_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    suite = RunningSuite(tmp_path_factory.mktemp("data"), processes=False)
+    with suite, r.connect(port=suite.driver_port) as connection:
+        r.table_create("t").run(connection)
+        yield connection
+
+
+def test_private_addresses_are_refused(rows_of: Any, endpoint: Endpoint) -> None:
+    SINKS.insert(webhook(endpoint)).run(rows_of)
+    SINKS.insert(
+        {"id": "s", "db": "test", "table": "t", "kind": "jetstream", "url": "nats://127.0.0.1", "subject": "a"}
+    ).run(rows_of)
+    put(rows_of, 1)
+    for sink in ("hook", "s"):
+        until(lambda sink=sink: "127.0.0.1" in (SINKS.get(sink)["status"]["last_error"].run(rows_of) or ""))  # type: ignore[misc]
+        assert "not public" in SINKS.get(sink)["status"]["last_error"].run(rows_of)
+    assert endpoint.attempts == 0
+    SINKS.delete().run(rows_of)
+
+
+class JetStreamServer:
+    """A nats-server that keeps streams, and keeps them when it is started again."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            self.port = found.getsockname()[1]
+        self._command = [find_nats_server(), "-js", "-sd", directory, "-a", "127.0.0.1", "-p", str(self.port)]
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    async def create_stream(self) -> None:
+        client = await nats.connect(self.url, max_reconnect_attempts=-1)
+        await client.jetstream().add_stream(name="changes", subjects=["changes.>"])
+        await client.close()
+
+    async def messages(self) -> list[tuple[str, Any]]:
+        client = await nats.connect(self.url, max_reconnect_attempts=-1)
+        stream = client.jetstream()
+        state = (await stream.stream_info("changes")).state
+        found = []
+        for sequence in range(1, state.messages + 1):
+            message = await stream.get_msg("changes", sequence)
+            assert message.data is not None
+            found.append((message.subject or "", json.loads(message.data)))
+        await client.close()
+        return found
+
+
+@pytest.fixture
+def jetstream(tmp_path: Path) -> Iterator[JetStreamServer]:
+    server = JetStreamServer(tmp_path / "jetstream")
+    until(lambda: _answers(server.port))
+    asyncio.run(server.create_stream())
+    yield server
+    server.stop()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as tried:
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_stream_has_each_change_once_whatever_is_killed(
+    suite: RunningSuite, conn: Any, jetstream: JetStreamServer
+) -> None:
+    SINKS.insert(
+        {"id": "s", "db": "test", "table": "t", "kind": "jetstream", "url": jetstream.url, "subject": "changes.t"}
+    ).run(conn)
+
+    def received() -> list[int]:
+        return [message["new_val"]["n"] for _, message in asyncio.run(jetstream.messages())]
+
+    put(conn, *range(20))
+    until(lambda: received() == list(range(20)))
+    put(conn, *range(20, 40))
+    jetstream.stop()
+    put(conn, *range(40, 60))
+    jetstream.start()
+    until(lambda: _answers(jetstream.port))
+    put(conn, *range(60, 80))
+    suite.kill()
+    suite.start()
+    with r.connect(port=suite.driver_port) as connection:
+        put(connection, *range(80, 90))
+        until(lambda: len(received()) >= 90)
+        assert received() == list(range(90))
+        assert {subject for subject, _ in asyncio.run(jetstream.messages())} == {"changes.t"}
+        SINKS.get("s").update({"subject": "nobody.listens"}).run(connection)
+
+        def refused() -> bool:
+            put(connection, time.monotonic_ns())  # at first it may still go where the sink went before
+            error = SINKS.get("s")["status"]["last_error"].run(connection)
+            return error == "no stream stores the subject `nobody.listens`"
+
+        until(refused)
+        SINKS.get("s").update({"subject": "changes.again"}).run(connection)
+        until(lambda: asyncio.run(jetstream.messages())[-1][0] == "changes.again")
