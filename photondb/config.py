@@ -46,6 +46,10 @@ class Settings:
     log_format: LogFormat = "text"
     http_allow_private: bool = False
     max_transaction_seconds: int = 600
+    cache_bytes: int | None = None
+    mmap_reads: bool = False
+    max_document_bytes: int = 16 << 20
+    max_cursor_seconds: int = 3600
 
     @classmethod
     def load(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -139,6 +143,18 @@ def _port(text: str) -> int:
 
 def _seconds(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 86_400:
+        raise ValueError
+    return int(text)
+
+
+def _cache_bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 1 << 20:
+        raise ValueError
+    return int(text)
+
+
+def _document_bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1024 <= int(text) <= 64 << 20:
         raise ValueError
     return int(text)
 
@@ -248,6 +264,35 @@ OPTIONS: tuple[Option, ...] = (
         _seconds,
         "a number of seconds from 1 to 86400",
         "longest timeout in seconds that a transaction may have",
+    ),
+    Option(
+        "cache_bytes",
+        "PHOTONDB_CACHE_BYTES",
+        _cache_bytes,
+        "a number of bytes from 1048576 (1 MB)",
+        "size of storage's cache; a quarter of the memory that there is (of a container's, within it) when it is not "
+        "set, at least 64 MB and at most 8 GB",
+    ),
+    Option(
+        "mmap_reads",
+        "PHOTONDB_MMAP_READS",
+        _boolean,
+        "0 or 1",
+        "whether storage maps its table files into memory to read them",
+    ),
+    Option(
+        "max_document_bytes",
+        "PHOTONDB_MAX_DOCUMENT_BYTES",
+        _document_bytes,
+        "a number of bytes from 1024 to 67108864 (64 MB)",
+        "largest document, in bytes of JSON",
+    ),
+    Option(
+        "max_cursor_seconds",
+        "PHOTONDB_MAX_CURSOR_SECONDS",
+        _seconds,
+        "a number of seconds from 1 to 86400",
+        "how long a cursor may be open before the snapshot that it reads is given up",
     ),
     *(
         Option(

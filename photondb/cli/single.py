@@ -15,6 +15,7 @@ from services.auth.service import Auth
 from services.changefeed.service import Changefeed
 from services.gateway.service import Gateway
 from services.query.service import Query
+from services.storage.options import storage_options
 from services.storage.service import Storage
 from services.storage.transactions import transaction_limits
 
@@ -27,7 +28,12 @@ async def run_single(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         bus: Bus = await NatsBus.connect(settings.nats_url) if settings.nats_url else LocalBus()
         stack.push_async_callback(bus.close)
-        storage = Storage(settings.data_dir, bus, transaction_limits=transaction_limits(settings))
+        storage = Storage(
+            settings.data_dir,
+            bus,
+            options=storage_options(settings),
+            transaction_limits=transaction_limits(settings),
+        )
         await storage.start()
         stack.push_async_callback(storage.stop)
         await stack.enter_async_context(serving_in_directory(settings.data_dir, storage_servant(storage)))

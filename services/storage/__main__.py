@@ -10,6 +10,7 @@ from photondb.cli.hosting import join_bus, serving, serving_in_directory
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.storage import storage_servant
+from services.storage.options import storage_options
 from services.storage.service import Storage
 from services.storage.transactions import transaction_limits
 
@@ -19,7 +20,12 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
     async with contextlib.AsyncExitStack() as stack:
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
-        storage = Storage(settings.data_dir, bus, transaction_limits=transaction_limits(settings))
+        storage = Storage(
+            settings.data_dir,
+            bus,
+            options=storage_options(settings),
+            transaction_limits=transaction_limits(settings),
+        )
         await storage.start()
         stack.push_async_callback(storage.stop)
         servant = storage_servant(storage)

@@ -94,7 +94,14 @@ class Store:
         """How many batches were written: two equal readings mean that nothing changed in between."""
 
     @classmethod
-    def open(cls, path: Path, *, cache_bytes: int = DEFAULT_CACHE_BYTES, recovery: Recovery = "strict") -> Store:
+    def open(
+        cls,
+        path: Path,
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        mmap_reads: bool = False,
+        recovery: Recovery = "strict",
+    ) -> Store:
         """Open the database in the directory `path`, or make a new one there.
 
         Anything but a strict `recovery` is only for a person who has decided so. Raises StartupError when the directory
@@ -107,6 +114,7 @@ class Store:
         except OSError as error:
             raise StartupError(f"the data directory {path} cannot be used: {error.strerror}") from None
         options = _options(cache_bytes, recovery)
+        options.set_allow_mmap_reads(mmap_reads)
         try:
             families = dict.fromkeys(Rdict.list_cf(str(path), options), options) if exists else None
             store = cls(Rdict(str(path), options, families), path, cache_bytes)
@@ -199,6 +207,8 @@ def _options(cache_bytes: int, recovery: Recovery) -> Options:
     options.create_if_missing(True)
     options.set_block_based_table_factory(table)
     options.set_compression_type(DBCompressionType.lz4())
+    # Where most of the data is, and is seldom written.
+    options.set_bottommost_compression_type(DBCompressionType.zstd())
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES)
     options.set_max_write_buffer_number(3)

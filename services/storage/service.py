@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from weakref import WeakSet
 
 import msgspec
 
@@ -31,14 +30,16 @@ from photondb.api.transactions import Isolation, TransactionInfo
 from photondb.bus import Bus
 from photondb.config import StartupError
 from photondb.reql.chunk import EMPTY, Chunk
-from photondb.reql.errors import ErrorKind, ReqlError, op_failed, resource_limit
+from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from services.storage import catalog, layout
 from services.storage.builder import IndexBuilder
 from services.storage.commit import Commit, LocalCommitPath
+from services.storage.cursors import OpenScans
 from services.storage.history import PastView, documents_then
 from services.storage.indexes import Index
+from services.storage.options import DEFAULT_OPTIONS, StorageOptions
 from services.storage.publisher import Publisher
-from services.storage.rocks import DEFAULT_CACHE_BYTES, Batch, Store, StoreError
+from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.tables import Table
 from services.storage.transactions import DEFAULT_LIMITS, NotDurable, TransactionLimits, Transactions
@@ -51,8 +52,7 @@ log = logging.getLogger(__name__)
 MAX_COMMIT_DOCUMENTS = 256
 """A call that writes more documents is carried out in several commits, with room for others in between."""
 
-MAX_CURSORS = 4096
-"""How many scans may be open. Each keeps files and memory from being freed."""
+EXPIRE_EVERY_S = 1.0
 
 
 CHECKPOINTS = "checkpoints"
@@ -67,14 +67,14 @@ class Storage(StorageApi):
         data_dir: Path,
         bus: Bus,
         *,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        options: StorageOptions = DEFAULT_OPTIONS,
         transaction_limits: TransactionLimits = DEFAULT_LIMITS,
     ) -> None:
         self._data_dir = data_dir
         self._bus = bus
-        self._cache_bytes = cache_bytes
+        self._options = options
         self._tables: dict[int, Table] = {}
-        self._runs: WeakSet[ScanRun] = WeakSet()
+        self._runs = OpenScans(options.max_cursors, options.max_cursor_age_s)
         self._last_time_us = 0
         self._limits = transaction_limits
         self._transactions: Transactions
@@ -85,10 +85,13 @@ class Storage(StorageApi):
         self._publisher: Publisher
         self._builder: IndexBuilder
         self._trimming: asyncio.Task[None]
+        self._expiring: asyncio.Task[None]
 
     async def start(self) -> None:
         """Open the store and take up unfinished index builds. Raises StartupError."""
-        store = self._store = Store.open(self._data_dir, cache_bytes=self._cache_bytes)
+        store = self._store = Store.open(
+            self._data_dir, cache_bytes=self._options.cache_bytes, mmap_reads=self._options.mmap_reads
+        )
         try:
             await self._open(store)
         except (StoreError, ReqlError, msgspec.MsgspecError) as error:
@@ -115,13 +118,15 @@ class Storage(StorageApi):
         self._start_builds()
         self._last_time_us = max((table.position.time_us for table in self._tables.values()), default=0)
         self._trimming = asyncio.create_task(LogTrimmer(store, self._tables).run())
+        self._expiring = asyncio.create_task(self._expire_scans())
 
     async def stop(self) -> None:
         """Make everything durable and let go of the data directory. Calls under way fail."""
         self._trimming.cancel()
+        self._expiring.cancel()
         await self._builder.stop()
         self._transactions.close()
-        for run in list(self._runs):
+        for run in self._runs:
             run.abort()
         try:
             await self._path.close()
@@ -233,7 +238,7 @@ class Storage(StorageApi):
             if table is None:
                 results.append(TableGone())
                 continue
-            statement = Statement(write, table)
+            statement = Statement(write, table, self._options.max_document_bytes)
             if not statement.done:
                 statements.append((len(results), statement))
             results.append(statement.summary)
@@ -341,8 +346,6 @@ class Storage(StorageApi):
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
         table = self._table(scan.table)
         index = self._ready_index(table, scan.index)
-        if len(self._runs) >= MAX_CURSORS:
-            raise resource_limit(f"Too many open cursors (the limit is {MAX_CURSORS}). Close some, or try again later.")
         if context.transaction:
             run = self._transactions.scan(context, table, index, scan)
         elif context.as_of_us is not None:
@@ -365,6 +368,11 @@ class Storage(StorageApi):
                 run.close()
                 self._runs.discard(run)
         return ScanReply(chunk, cursor=None if last else Cursor(run, scan.chunk_rows, self._runs))
+
+    async def _expire_scans(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_EVERY_S)
+            self._runs.expire()
 
     def _ready_index(self, table: Table, index_id: int | None) -> Index | None:
         if index_id is None:
@@ -401,7 +409,7 @@ class Cursor:
 
     __slots__ = ("_open", "_rows", "_run", "_running")
 
-    def __init__(self, run: ScanRun, rows: int, open_runs: WeakSet[ScanRun]) -> None:
+    def __init__(self, run: ScanRun, rows: int, open_runs: OpenScans) -> None:
         self._run: ScanRun | None = run
         self._rows = rows
         self._open = open_runs

@@ -27,7 +27,7 @@ from services.storage.rocks import Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.tables import Table
 from services.storage.transaction import Draft, Transaction
-from services.storage.writes import Statement
+from services.storage.writes import DEFAULT_MAX_DOCUMENT_BYTES, Statement
 
 DEFAULT_TIMEOUT_MS = 60_000
 
@@ -46,6 +46,7 @@ class TransactionLimits(msgspec.Struct, frozen=True):
     max_documents: int = 10_000
     max_bytes: int = 64 << 20
     max_bytes_of_all: int = 256 << 20
+    max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES
 
 
 DEFAULT_LIMITS = TransactionLimits()
@@ -53,7 +54,9 @@ DEFAULT_LIMITS = TransactionLimits()
 
 def transaction_limits(settings: Settings) -> TransactionLimits:
     """The limits that an operator has set."""
-    return TransactionLimits(max_timeout_ms=settings.max_transaction_seconds * 1000)
+    return TransactionLimits(
+        max_timeout_ms=settings.max_transaction_seconds * 1000, max_document_bytes=settings.max_document_bytes
+    )
 
 
 class NotDurable(StoreError):
@@ -232,7 +235,7 @@ class Transactions:
 
     async def _carry_out(self, transaction: Transaction, write: Write, table: Table) -> WriteSummary:
         touched = transaction.touch(table)
-        statement = Statement(write, table)
+        statement = Statement(write, table, self.limits.max_document_bytes)
         while not statement.done:
             if statement.done_documents:
                 await asyncio.sleep(0)

@@ -24,7 +24,9 @@ from photondb.reql.uninterrupted import WORK
 from services.storage.commit import Commit
 from services.storage.tables import Table
 
-MAX_DOCUMENT_BYTES = 16 << 20
+DEFAULT_MAX_DOCUMENT_BYTES = 16 << 20
+"""The limit of a document's JSON when nothing else is set."""
+
 MAX_ARRAY_ELEMENTS = 100_000
 
 
@@ -34,11 +36,12 @@ Apply = Callable[["Statement", Commit, bytes, int], None]
 class Statement:
     """One `Write` on its way. It is carried out some documents at a time: `prepare`, then `run`, until it is done."""
 
-    __slots__ = ("_apply", "_keys", "_start", "done", "hard", "summary", "table", "write")
+    __slots__ = ("_apply", "_keys", "_max_document_bytes", "_start", "done", "hard", "summary", "table", "write")
 
-    def __init__(self, write: Write, table: Table) -> None:
+    def __init__(self, write: Write, table: Table, max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES) -> None:
         self.write = write
         self.table = table
+        self._max_document_bytes = max_document_bytes
         self.hard = table.hard if write.durability is None else write.durability == "hard"
         self.summary = WriteSummary(changes=[] if write.return_changes else None)
         # The plain function: a bound method would make a cycle with the statement, and each of them garbage to collect.
@@ -182,7 +185,7 @@ class Statement:
         else:
             if not valid:
                 self._check(key, old, new)
-            new_json = _to_json(new, computed=self.write.kind != "insert" or not valid)
+            new_json = _to_json(new, self._max_document_bytes, computed=self.write.kind != "insert" or not valid)
             if old_json is None:
                 commit.change(table, key, None, new_json)
                 summary.inserted += 1
@@ -241,7 +244,7 @@ class Statement:
             summary.changes.append(b'{"error":%b,"new_val":%b,"old_val":%b}' % (dumps(message), old, old))
 
 
-def _to_json(document: Any, computed: bool) -> bytes:
+def _to_json(document: Any, max_bytes: int, computed: bool) -> bytes:
     if computed:
         check_size(document)
     try:
@@ -249,10 +252,10 @@ def _to_json(document: Any, computed: bool) -> bytes:
     except DatumError:
         raise DatumError("`r.minval` and `r.maxval` cannot be written to disk.") from None
     # An array of so many elements takes two bytes for each at least, so that smaller documents need no look.
-    if len(raw) > 2 * MAX_ARRAY_ELEMENTS:
-        if len(raw) > MAX_DOCUMENT_BYTES:
+    if len(raw) > min(2 * MAX_ARRAY_ELEMENTS, max_bytes):
+        if len(raw) > max_bytes:
             raise DatumError(
-                f"Document too large for disk writes (limit {MAX_DOCUMENT_BYTES:,} bytes of JSON, got {len(raw):,})."
+                f"Document too large for disk writes (limit {max_bytes:,} bytes of JSON, got {len(raw):,})."
             )
         if _has_long_array(document):
             raise DatumError(f"Array too large for disk writes (limit {MAX_ARRAY_ELEMENTS:,} elements).")

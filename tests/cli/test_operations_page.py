@@ -23,7 +23,7 @@ def test_a_setting_is_described_as_it_is(option: Option) -> None:
     flag, _, default, meaning = rows()[option.variable]
     assert flag == (option.flag or "")
     service = option.field.removesuffix("_address")
-    boolean = "0" if option.field in ("processes", "http_allow_private") else ""
+    boolean = "0" if option.field in ("processes", "http_allow_private", "mmap_reads") else ""
     expected = DEFAULT_ADDRESSES.get(service, default_of(option) or boolean)
     assert default == expected
     assert meaning

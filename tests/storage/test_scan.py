@@ -14,7 +14,7 @@ from photondb.reql.aggregates import Count, Sum
 from photondb.reql.chunk import EMPTY
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.steps import FilterStep, MapStep
-from services.storage import service
+from services.storage.cursors import OpenScans
 from services.storage.rocks import Batch
 from tests.storage.conftest import Node, Table, key_ranges
 from tests.storage.language import constant, func, term
@@ -263,15 +263,43 @@ async def test_cursors_are_freed_when_closed_and_when_dropped(full: Table) -> No
     assert settled(full)
 
 
-async def test_number_of_cursors_is_bounded(full: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "MAX_CURSORS", 3)
+async def test_oldest_cursor_is_given_up_when_there_are_too_many(full: Table) -> None:
+    full.storage._runs = OpenScans(3, 3600)
     scan = Scan(full.info.id, chunk_rows=10)
-    replies = [await full.storage.scan(INTERNAL, scan) for _ in range(3)]
-    with pytest.raises(ReqlError, match="Too many open cursors") as caught:
-        await full.storage.scan(INTERNAL, scan)
-    assert caught.value.kind == ErrorKind.RESOURCE_LIMIT
-    replies.pop()
-    await full.storage.scan(INTERNAL, scan)
+    cursors = [(await full.storage.scan(INTERNAL, scan)).cursor for _ in range(4)]
+    assert len(full.storage._runs) == 3
+    oldest, *others = cursors
+    assert oldest is not None
+    with pytest.raises(ReqlError, match="snapshot that this cursor reads was given up, because more than 3 cursors"):
+        await oldest.next()
+    assert await oldest.next() == (EMPTY, True)
+    for cursor in others:
+        assert cursor is not None
+        assert len((await cursor.next())[0]) == 10
+    # Those that are closed or done do not count.
+    await cursors.pop().close()  # type: ignore[union-attr]
+    others.pop()
+    del cursor
+    assert len(full.storage._runs) == 2
+
+
+async def test_cursor_that_is_too_old_is_given_up(full: Table) -> None:
+    now = 0.0
+    full.storage._runs = OpenScans(10, 60, lambda: now)
+    scan = Scan(full.info.id, index=full.index("a"), chunk_rows=10)
+    old = (await full.storage.scan(INTERNAL, scan)).cursor
+    now = 30.0
+    young = (await full.storage.scan(INTERNAL, scan)).cursor
+    now = 60.0
+    full.storage._runs.expire()
+    assert len(full.storage._runs) == 2
+    now = 61.0
+    full.storage._runs.expire()
+    assert old is not None
+    assert young is not None
+    with pytest.raises(ReqlError, match=r"because it was open for longer than 60 seconds\. Run the query again\."):
+        await old.next()
+    assert len((await young.next())[0]) == 10
 
 
 async def test_open_cursors_do_not_keep_storage_from_stopping(node: Node, full: Table) -> None:

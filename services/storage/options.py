@@ -1,0 +1,63 @@
+"""What a storage node may take, and what it allows: set by its operator, or sensible for the machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from photondb.config import Settings
+
+CACHE_SHARE = 4
+"""The default cache is one part in so many of the memory that the process may use ..."""
+
+MIN_CACHE_BYTES = 64 << 20
+MAX_CACHE_BYTES = 8 << 30
+"""... within these bounds."""
+
+
+class StorageOptions(msgspec.Struct, frozen=True):
+    """`cache_bytes` is for blocks of table files, uncompressed. `mmap_reads` lets the kernel map table files into
+    memory. Cursors are given up when they are older than `max_cursor_age_s`, and the oldest ones when there are more
+    than `max_cursors`, because each keeps files and memory from being freed."""
+
+    cache_bytes: int = 256 << 20
+    mmap_reads: bool = False
+    max_document_bytes: int = 16 << 20
+    max_cursor_age_s: float = 3600.0
+    max_cursors: int = 4096
+
+
+DEFAULT_OPTIONS = StorageOptions()
+
+
+def storage_options(settings: Settings) -> StorageOptions:
+    """What an operator has set."""
+    return StorageOptions(
+        cache_bytes=settings.cache_bytes or default_cache_bytes(),
+        mmap_reads=settings.mmap_reads,
+        max_document_bytes=settings.max_document_bytes,
+        max_cursor_age_s=settings.max_cursor_seconds,
+    )
+
+
+def default_cache_bytes(root: Path = Path("/")) -> int:
+    """A quarter of the machine's memory, or of what the container that this process runs in may use."""
+    return max(MIN_CACHE_BYTES, min(MAX_CACHE_BYTES, memory_bytes(root) // CACHE_SHARE))
+
+
+def memory_bytes(root: Path = Path("/")) -> int:
+    """The memory that this process may use: the machine's, or the limit of its control group (of either version)."""
+    limits = [_first_number(root / "proc/meminfo", "MemTotal:") * 1024]
+    for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        limits.append(_first_number(root / name))
+    return min((limit for limit in limits if limit), default=1 << 30)
+
+
+def _first_number(path: Path, after: str = "") -> int:
+    """The number that follows a word in a file; 0 when there is none."""
+    try:
+        words = path.read_text().partition(after)[2].split() if after else path.read_text().split()
+    except OSError:
+        return 0
+    return int(words[0]) if words and words[0].isdigit() else 0

@@ -1,0 +1,74 @@
+"""The sizes that storage chooses by itself, and the limits that its operator sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from photondb.bus import LocalBus
+from photondb.config import Settings, StartupError
+from services.storage.options import StorageOptions, default_cache_bytes, memory_bytes, storage_options
+from services.storage.service import Storage
+from tests.storage.conftest import Node
+
+GB = 1 << 30
+
+
+def machine(root: Path, *, total: int, v1: str | None = None, v2: str | None = None) -> Path:
+    """A root directory as a machine with that much memory has it, with limits of control groups."""
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/meminfo").write_text(f"MemTotal:       {total // 1024} kB\nMemFree:  1 kB\n")
+    (root / "sys/fs/cgroup/memory").mkdir(parents=True)
+    if v1 is not None:
+        (root / "sys/fs/cgroup/memory/memory.limit_in_bytes").write_text(v1 + "\n")
+    if v2 is not None:
+        (root / "sys/fs/cgroup/memory.max").write_text(v2 + "\n")
+    return root
+
+
+def test_memory_is_the_containers_where_it_is_limited(tmp_path: Path) -> None:
+    assert memory_bytes(machine(tmp_path / "a", total=8 * GB)) == 8 * GB
+    assert memory_bytes(machine(tmp_path / "b", total=8 * GB, v2="max")) == 8 * GB
+    assert memory_bytes(machine(tmp_path / "c", total=8 * GB, v2=str(2 * GB))) == 2 * GB
+    assert memory_bytes(machine(tmp_path / "d", total=8 * GB, v1=str(1 * GB))) == 1 * GB
+    # What version 1 says where there is no limit.
+    assert memory_bytes(machine(tmp_path / "e", total=8 * GB, v1="9223372036854771712")) == 8 * GB
+    assert memory_bytes(tmp_path / "nothing") == GB
+
+
+def test_cache_is_a_quarter_within_bounds(tmp_path: Path) -> None:
+    assert default_cache_bytes(machine(tmp_path / "a", total=8 * GB)) == 2 * GB
+    assert default_cache_bytes(machine(tmp_path / "b", total=8 * GB, v2=str(100 << 20))) == 64 << 20
+    assert default_cache_bytes(machine(tmp_path / "c", total=512 * GB)) == 8 * GB
+
+
+def test_settings() -> None:
+    environ = {
+        "PHOTONDB_CACHE_BYTES": "2000000",
+        "PHOTONDB_MMAP_READS": "1",
+        "PHOTONDB_MAX_DOCUMENT_BYTES": "5000",
+        "PHOTONDB_MAX_CURSOR_SECONDS": "5",
+    }
+    expected = StorageOptions(2_000_000, mmap_reads=True, max_document_bytes=5000, max_cursor_age_s=5)
+    assert storage_options(Settings.load({}, environ)) == expected
+    with pytest.raises(StartupError, match="PHOTONDB_MAX_DOCUMENT_BYTES must be"):
+        Settings.load({}, {"PHOTONDB_MAX_DOCUMENT_BYTES": "67108865"})
+    with pytest.raises(StartupError, match="PHOTONDB_CACHE_BYTES must be"):
+        Settings.load({}, {"PHOTONDB_CACHE_BYTES": "1"})
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [(5000, 4000), (64 << 20, 20 << 20)])
+async def test_limit_of_documents(tmp_path: Path, limit: int, allowed: int) -> None:
+    node = Node(tmp_path / "data")
+    node.storage = Storage(node.path, LocalBus(), options=StorageOptions(max_document_bytes=limit, mmap_reads=True))
+    await node.storage.start()
+    table = await node.table("documents")
+    assert (await table.insert({"id": 1, "text": "x" * allowed})).inserted == 1
+    summary = await table.insert({"id": 2, "text": "x" * limit})
+    assert summary.errors == 1
+    assert summary.first_error is not None
+    assert f"Document too large for disk writes (limit {limit:,} bytes of JSON" in summary.first_error
+    assert len((await table.get(1))["text"]) == allowed
+    assert await table.get(2) is None
+    await node.stop()
