@@ -152,12 +152,13 @@ class Changefeed(ChangefeedApi):
     @contextlib.asynccontextmanager
     async def _following(self, table_uuid: str) -> AsyncIterator[TableFollower]:
         """Follow the table with that uuid. Raises TableGone, ReqlError."""
-        for info in self._tables.values():
-            if info.uuid == table_uuid:
-                break
-        else:
+        found = [info.id for info in self._tables.values() if info.uuid == table_uuid]
+        if not found:
+            await self._refresh_catalogue()
+            found = [info.id for info in self._tables.values() if info.uuid == table_uuid]
+        if not found:
             raise TableGone
-        follower = await self._follower(info.id)
+        follower = await self._follower(found[0])
         self._enter(follower)
         try:
             await follower.started()
