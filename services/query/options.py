@@ -76,9 +76,9 @@ def read_options(given: dict[str, Any]) -> RunOptions:
     options = _known_options.get(key)
     if options is None:
         options = _read(given)
-        if len(_known_options) >= CACHE_SIZE:
-            _known_options.clear()
-        if len(key) <= MAX_CACHED_BYTES:
+        if len(key) <= MAX_CACHED_BYTES and not options.transaction:  # those are other ones each time
+            if len(_known_options) >= CACHE_SIZE:
+                _known_options.clear()
             _known_options[key] = options
     return options
 

@@ -173,6 +173,42 @@ def test_an_atomic_query_is_tried_again(suite: RunningSuite, conn: Any) -> None:
     assert all("Begin again" in failure for failure in failures)
 
 
+def test_queries_at_the_same_time_in_one_transaction_take_turns(suite: RunningSuite, conn: Any) -> None:
+    everything = r.table("accounts").for_each(lambda row: r.table("transfers").insert({"of": row["id"]}))
+
+    def run(tx: Transaction) -> None:
+        connection = r.connect(port=suite.driver_port)
+        for _ in range(10):
+            r.table("accounts").get(2).update({"cents": r.row["cents"] + 1}).run(connection, transaction=tx.id)
+            everything.run(connection, transaction=tx.id)
+        connection.close()
+
+    with transaction(conn) as tx:
+        threads = [threading.Thread(target=run, args=(tx,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert balances(conn) == [1000, 40]
+    assert r.table("transfers").count().run(conn) == 80
+
+
+def test_a_client_that_goes_away_in_the_middle_of_a_query(suite: RunningSuite, conn: Any) -> None:
+    other = r.connect(port=suite.driver_port)
+    endless = r.range(10**9).for_each(lambda n: r.table("transfers").insert({"id": 1, "n": n}, conflict="replace"))
+    transactions = r.db("rethinkdb").table("transactions")
+    tx = transactions.insert({}).run(conn)["generated_keys"][0]
+    endless.run(other, transaction=tx, noreply=True)
+    while not transactions.get(tx)["writes"].run(conn):
+        pass
+    other.close(noreply_wait=False)
+    while transactions.get(tx)["state"].run(conn) == "open":
+        pass
+    with pytest.raises(errors.ReqlOpFailedError, match="is over: it was aborted, because a query of it"):
+        transactions.get(tx).update({"state": "commit"}).run(conn)
+    assert r.table("transfers").count().run(conn) == 0
+
+
 def test_feeds_see_the_changes_of_a_transaction_together_and_in_order(conn: Any, suite: RunningSuite) -> None:
     other = r.connect(port=suite.driver_port)
     feed = r.table("transfers").changes().run(other)
