@@ -113,6 +113,8 @@ class Outcome:
     dropped_databases: list[DatabaseInfo] = field(default_factory=list)
     dropped_tables: list[int] = field(default_factory=list)
     dropped_indexes: list[tuple[int, int]] = field(default_factory=list)
+    deleted_ranges: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """What `write_to` has deleted."""
 
     def write_to(self, batch: Batch, store: Store) -> None:
         """Put everything into `batch`. Ranges are deleted only where `store` has keys, since each slows reads a little
@@ -125,12 +127,14 @@ class Outcome:
             batch.delete(_DATABASE + database.uuid.encode())
         for table in self.dropped_tables:
             batch.delete(_table_key(table))
-        ranges = [keys for table in self.dropped_tables for keys in layout.table_ranges(table)]
-        ranges += [keys for table, index in self.dropped_indexes for keys in layout.index_ranges(table, index)]
-        for low, high in ranges:
-            if has_keys(store, low, high):
-                batch.delete_range(low, high)
+        self.deleted_ranges = [(low, high) for low, high in self._dropped_ranges() if has_keys(store, low, high)]
+        for low, high in self.deleted_ranges:
+            batch.delete_range(low, high)
         batch.put(_COUNTERS, msgspec.json.encode(self.state.counters))
+
+    def _dropped_ranges(self) -> list[tuple[bytes, bytes]]:
+        ranges = [keys for table in self.dropped_tables for keys in layout.table_ranges(table)]
+        return ranges + [keys for table, index in self.dropped_indexes for keys in layout.index_ranges(table, index)]
 
 
 def first_state() -> Outcome:

@@ -184,6 +184,13 @@ class Store:
         except Exception as error:
             raise store_error(error) from None
 
+    def compact(self, low: bytes, high: bytes) -> None:
+        """Free what was deleted from `low` to `high`. Takes up to minutes: call it in a thread."""
+        try:
+            self.database.compact_range(low, high)
+        except Exception as error:
+            raise store_error(error) from None
+
     def checkpoint(self, path: Path) -> None:
         """Make a copy of the store in the new directory `path`, which shares the table files.
 

@@ -39,6 +39,7 @@ from services.storage.history import PastView, documents_then
 from services.storage.indexes import Index
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
 from services.storage.publisher import Publisher
+from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.tables import Table
@@ -84,6 +85,7 @@ class Storage(StorageApi):
         self._catalogue: Catalogue
         self._publisher: Publisher
         self._builder: IndexBuilder
+        self._reclaimer: Reclaimer
         self._trimming: asyncio.Task[None]
         self._expiring: asyncio.Task[None]
 
@@ -106,6 +108,7 @@ class Storage(StorageApi):
         self._path.follow(self._publisher.commit)
         self._transactions = Transactions(store, self._path, self._tables, self._now_us, self._limits)
         self._builder = IndexBuilder(store, self._finish_index)
+        self._reclaimer = Reclaimer(store)
         state = catalog.load(store)
         if state is None or not state.counters.node_id:
             first = catalog.first_state() if state is None else catalog.with_node_id(state)
@@ -125,6 +128,7 @@ class Storage(StorageApi):
         self._trimming.cancel()
         self._expiring.cancel()
         await self._builder.stop()
+        await self._reclaimer.stop()
         self._transactions.close()
         for run in self._runs:
             run.abort()
@@ -156,6 +160,7 @@ class Storage(StorageApi):
         outcome.write_to(batch, self._store)
         self._store.write(batch)
         self._adopt(outcome.state)
+        self._reclaimer.reclaim(outcome.deleted_ranges)
 
     def _adopt(self, state: catalog.State) -> None:
         """Bring the tables in memory in line with the catalogue."""
