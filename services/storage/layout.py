@@ -12,10 +12,11 @@ key                                                    value
 
 Numbers are big-endian: table and index 4 bytes, shard 1, sequence 8, repeat 4. Primary keys and index keys are those
 of `photondb.datum.keys`, which delimit themselves and keep the order of values. `repeat` tells apart the entries of a
-multi index whose array holds a value more than once; the first has none.
+multi index whose array holds a value more than once; the first has none. The index keys of a geo index are those of
+`photondb.geo.cells`, and what they find is compared exactly by a step of the query (`photondb.reql.geo_steps`).
 
-Index keys are stored whole, unlike RethinkDB's, which are cut to fit a page: so an entry's place is exact and what is
-read from an index needs no second look.
+All other index keys are stored whole, unlike RethinkDB's, which are cut to fit a page: so an entry's place is exact and
+what is read from an index needs no second look.
 
 All tables have one shard, 0, for now. The byte is there so that more of them will not change the layout.
 """
