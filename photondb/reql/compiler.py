@@ -116,7 +116,7 @@ class Compiler:
             return self.function(shape, (*path, 1), literals)
         special = SPECIAL_FORMS.get(tag)
         if special is not None:
-            return special(self, shape, path)
+            return special.compile(self, shape, path)
         definition = TERMS.get(tag)
         if definition is None:
             raise CompileError(f"{Term(tag).name} is not supported yet.", path)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from photondb.reql.compiler import Compiler, Node
     from photondb.reql.errors import Frames
 
-    SpecialForm = Callable[[Compiler, Shape, Frames], Node]
+    CompileForm = Callable[[Compiler, Shape, Frames], Node]
 
 FastPath = Callable[[Shape, list[Run], Callable[..., Any]], Run | None]
 """Makes a closure of its own for a call in a common form, from the call's shape, the closures of its arguments and the
@@ -53,6 +53,14 @@ class Parameter:
         self.name = name
         self.kind = kind
         self.default = default
+
+    @property
+    def text(self) -> str:
+        """The parameter as the reference shows it: in brackets where it may be left out."""
+        text = f"{self.name}: {self.kind.name}"
+        if self.default is inspect.Parameter.empty:
+            return text
+        return f"[{text}]"
 
 
 class Definition:
@@ -129,11 +137,47 @@ class Definition:
         """Whether the first of `found` arguments is not the database that the term works in."""
         return self.implied_database and found == self.minimum
 
+    @property
+    def parameters_text(self) -> str:
+        """The parameters, as the reference shows them."""
+        texts = [parameter.text for parameter in self.parameters]
+        if self.rest is not None:
+            texts.append("*" + self.rest.text)
+        return ", ".join(texts)
+
+    @property
+    def optargs_text(self) -> str:
+        """The optional arguments, as the reference shows them."""
+        return ", ".join(parameter.text.strip("[]") for parameter in self.optargs.values())
+
     def arity_error(self, found: int) -> str | None:
         """What is wrong with `found` arguments, if anything."""
         if found >= self.minimum and (self.maximum is None or found <= self.maximum):
             return None
         return f"Expected {arity_text(self.minimum, self.maximum)} but found {found}."
+
+
+class SpecialForm:
+    """A term that compiles itself: the function that does it, and what is to be told about it, as it is in the
+    signatures of functions."""
+
+    def __init__(
+        self,
+        number: Term,
+        compile_form: CompileForm,
+        parameters: str,
+        optargs: str,
+        grouped: Grouped | Literal["never"],
+        effects: Effects,
+        doc: str,
+    ) -> None:
+        self.number = number
+        self.compile = compile_form
+        self.parameters = parameters
+        self.optargs = optargs
+        self.grouped = grouped
+        self.effects = effects
+        self.doc = doc
 
 
 def arity_text(minimum: int, maximum: int | None) -> str:
@@ -200,12 +244,22 @@ def term(
     return register
 
 
-def special_form(number: Term) -> Callable[[SpecialForm], SpecialForm]:
-    """Register a function that compiles a term by itself."""
+def special_form(
+    number: Term,
+    parameters: str,
+    optargs: str = "",
+    *,
+    grouped: Grouped | Literal["never"] = "never",
+    effects: Effects = Effects.NONE,
+    doc: str | None = None,
+) -> Callable[[CompileForm], CompileForm]:
+    """Register a function that compiles a term by itself. What its signature would be and what it means (else its
+    docstring says it) is for the reference; "never" means that the term does not take grouped data."""
 
-    def register(function: SpecialForm) -> SpecialForm:
+    def register(function: CompileForm) -> CompileForm:
         _claim(number)
-        SPECIAL_FORMS[number] = function
+        meaning = inspect.getdoc(function) if doc is None else doc
+        SPECIAL_FORMS[number] = SpecialForm(number, function, parameters, optargs, grouped, effects, meaning or "")
         return function
 
     return register

@@ -50,6 +50,9 @@ MAX_EXACT_INTEGER = 2**53
 
 _TERMS = frozenset(int(number) for number in Term)
 
+_SYNTAX = frozenset({Term.VAR, Term.MAKE_ARRAY, Term.FUNC, Term.IMPLICIT_VAR, Term.MAKE_OBJ, Term.DATUM, Term.NOW})
+"""Terms that are no calls: variables, functions, values."""
+
 _KEEPS_STRINGS = frozenset(
     {
         Term.DB,
@@ -175,22 +178,10 @@ class Shaper:
         if depth > MAX_DEPTH:
             raise CompileError(f"Terms may not nest deeper than {MAX_DEPTH} levels.")
         number, args, optargs = _take_apart(node)
-        if number == Term.MAKE_ARRAY:
-            try:
-                return self._constant(self._plain(node))
-            except _NotConstant:
-                pass
-        elif number == Term.FUNC:
-            return self._function(args, optargs, scope, depth)
-        elif number == Term.VAR:
-            return self._variable(args, scope)
-        elif number == Term.IMPLICIT_VAR:
-            return _implicit(args, scope)
-        elif number == Term.NOW and self.now is not None and not args and not optargs:
-            self.constants.append(self.now)
-            return (NOW, len(self.constants) - 1)
-        elif number == Term.DATUM:
-            return self._constant(args)
+        if number in _SYNTAX:
+            found = self._syntax(node, number, args, optargs, scope, depth)
+            if found is not None:
+                return found
         keep = number in _KEEPS_STRINGS
         shapes = []
         for position, arg in enumerate(args):
@@ -201,6 +192,32 @@ class Shaper:
         if not optargs:
             return (number, tuple(shapes), ())
         return (number, tuple(shapes), self._optargs(optargs, scope, depth))
+
+    def _syntax(
+        self, node: list[Any], number: int, args: Any, optargs: dict[str, Any], scope: Scope, depth: int
+    ) -> Shape | None:
+        """The shape of a term that is no call; None where it is one after all."""
+        if number == Term.VAR:
+            return self._variable(args, scope)
+        if number == Term.MAKE_ARRAY:
+            try:
+                return self._constant(self._plain(node))
+            except _NotConstant:
+                return None
+        if number == Term.FUNC:
+            return self._function(args, optargs, scope, depth)
+        if number == Term.IMPLICIT_VAR:
+            return _implicit(args, scope)
+        if number == Term.MAKE_OBJ:
+            if args:
+                raise CompileError(f"Expected 0 arguments but found {len(args)}.")
+            return self._object(optargs, scope, depth)
+        if number == Term.DATUM:
+            return self._constant(args)
+        if self.now is None or args or optargs:
+            return None
+        self.constants.append(self.now)
+        return (NOW, len(self.constants) - 1)
 
     def _optargs(self, optargs: dict[str, Any], scope: Scope, depth: int) -> tuple[tuple[str, Shape], ...]:
         pairs = []

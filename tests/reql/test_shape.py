@@ -160,3 +160,11 @@ def test_constants_around_a_term_are_looked_at_a_few_times_only() -> None:
         node = {"a": [2, [1, 2, 3]], "b": node}
     Counting(None).shape(node)
     assert looked_at < 200 * 6
+
+
+def test_an_object_may_be_a_term_too() -> None:
+    assert shape_of([3, [], {"a": 1, "b": [24, [1, 2]]}]) == shape_of({"a": 1, "b": [24, [1, 2]]})
+    assert shape_of([3, {"a": [2, [1]]}])[1] == [{"a": [1]}]
+    assert shape_of([3])[1] == [{}]
+    with pytest.raises(CompileError, match="Expected 0 arguments but found 1"):
+        shape_of([3, [1], {"a": 1}])

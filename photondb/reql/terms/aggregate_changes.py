@@ -127,7 +127,14 @@ _OF_AGGREGATE = {
 }
 
 
-@special_form(Term.CHANGES)
+@special_form(
+    Term.CHANGES,
+    _PLAIN.parameters_text,
+    _PLAIN.optargs_text,
+    grouped=_PLAIN.grouped,
+    effects=Effects.READS | Effects.ENDLESS,
+    doc=_PLAIN.doc,
+)
 def compile_changes(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """`changes`, also of an aggregate: a call of this one with the arguments of both."""
     from photondb.reql.compiler import Node

@@ -57,7 +57,7 @@ def spliced_values(nodes: list[Node], frame: Frame) -> list[Any]:
     return values
 
 
-@special_form(Term.MAKE_ARRAY)
+@special_form(Term.MAKE_ARRAY, "*elements: datum")
 def make_array(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """An array of the arguments."""
     literals = compiler.literals  # only where `r.args` makes arguments of the elements
@@ -86,7 +86,7 @@ def make_array(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     return Node(run, shape, effects)
 
 
-@special_form(Term.ARGS)
+@special_form(Term.ARGS, "arguments: array")
 def args(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """An array whose elements become arguments of the term around it."""
     literals = compiler.literals
@@ -113,7 +113,7 @@ def _giver(value: Any) -> Run:
     return lambda _: value
 
 
-@special_form(Term.BRANCH)
+@special_form(Term.BRANCH, "condition: bool, value: any, [condition: bool, value: any, ...] otherwise: any")
 def branch(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """The value behind the first condition that holds; the last argument when none does."""
     compiler.check_optargs((), shape[2], path)
@@ -189,11 +189,17 @@ def _truth_kept(value: Any, path: Frames) -> Any:
         raise
 
 
-special_form(Term.AND)(_logical(stop_at=False))
-special_form(Term.OR)(_logical(stop_at=True))
+special_form(
+    Term.AND, "*values: datum", doc="The first value that counts as false, which null and false do, or the last one."
+)(_logical(stop_at=False))
+special_form(
+    Term.OR,
+    "*values: datum",
+    doc="The first value that counts as true, which all but null and false do, or the last one.",
+)(_logical(stop_at=True))
 
 
-@special_form(Term.DEFAULT)
+@special_form(Term.DEFAULT, "value: any, otherwise: any or function", grouped="whole")
 def default(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """The first argument, or the second where the first is null or raises a non-existence error."""
     check_arity(shape, path, 2, 2)
@@ -237,7 +243,7 @@ def error(message: str = "") -> Any:
     raise user_error(message) if message else EmptyUserError()
 
 
-@special_form(Term.FUNCALL)
+@special_form(Term.FUNCALL, "function: function or datum, *arguments: datum", grouped="each")
 def funcall(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """Call a function (the first argument) with the others; a datum stands for the function that gives it."""
     check_arity(shape, path, 1, None)

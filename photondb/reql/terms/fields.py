@@ -139,5 +139,15 @@ def _grouped_access(subject: Node, which: Node, access: _Access) -> Callable[[Fr
     return run
 
 
-special_form(Term.BRACKET)(_access("bracket", accepts_numbers=True))
-special_form(Term.GET_FIELD)(_access("get_field", accepts_numbers=False))
+special_form(
+    Term.BRACKET,
+    "value: object or sequence, which: string or 32-bit integer",
+    grouped="stream",
+    doc="A field of an object, by its name, of each object of a sequence that has it, or an element, by its position.",
+)(_access("bracket", accepts_numbers=True))
+special_form(
+    Term.GET_FIELD,
+    "value: object or sequence, field: string",
+    grouped="stream",
+    doc="A field of an object, or of each object of a sequence that has it.",
+)(_access("get_field", accepts_numbers=False))

@@ -132,7 +132,7 @@ def has_fields(value: Datum, *paths: Datum) -> bool:
     return has(value, paths_of(paths))
 
 
-@special_form(Term.WITH_FIELDS)
+@special_form(Term.WITH_FIELDS, "sequence: sequence, *paths: datum", grouped="each")
 def with_fields(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """The objects of a sequence that have all the fields that are named, with nothing but those. As in RethinkDB it is
     `has_fields` and then `pluck`, so that a single object gets the errors of these."""
@@ -223,7 +223,7 @@ def _patch(value: Any, position: int) -> Any:
     raise wrong_type("FUNCTION", value).blame(position)
 
 
-@special_form(Term.LITERAL)
+@special_form(Term.LITERAL, "[value: datum]")
 def literal(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """A value that replaces what it is merged into instead of being merged; without an argument, nothing."""
     allowed = compiler.literals

@@ -33,15 +33,15 @@ NOT_A_TABLE = (
 )
 
 
-def _only_within_order(number: Term) -> None:
+def _only_within_order(number: Term, doc: str) -> None:
     def form(compiler: Compiler, shape: Shape, path: Frames) -> Node:
         raise CompileError(f"{number.name} may only be used as an argument to ORDER_BY or UNION.", path)
 
-    special_form(number)(form)
+    special_form(number, "by: field name, index name or function", doc=doc)(form)
 
 
-_only_within_order(Term.ASC)
-_only_within_order(Term.DESC)
+_only_within_order(Term.ASC, "Within `order_by` and `union`: in ascending order, as without it.")
+_only_within_order(Term.DESC, "Within `order_by` and `union`: in descending order.")
 
 
 class Directed:
@@ -88,7 +88,12 @@ def refuse_spliced(shapes: Sequence[Shape], path: Frames) -> None:
         raise ReqlError(ErrorKind.LOGIC, "r.args is not supported in an order_by or union command yet.", path)
 
 
-@special_form(Term.ORDER_BY)
+@special_form(
+    Term.ORDER_BY,
+    "sequence: sequence, *by: field name or function, each within asc or desc or not",
+    "index: string, within asc or desc or not",
+    grouped="each",
+)
 def order_by(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """The sequence in the order of fields or of what functions give, or of an index and within it of those."""
     check_arity(shape, path, 1, None)

@@ -35,7 +35,12 @@ from photondb.reql.values import Grouped, as_datum, as_sequence
 from photondb.reql.wire import Term
 
 
-@special_form(Term.UNION)
+@special_form(
+    Term.UNION,
+    "*sequences: sequence",
+    "interleave: bool, or a field name or function or an array of them, each within asc or desc or not",
+    grouped="each",
+)
 def union(compiler: Compiler, shape: Shape, path: Frames) -> Node:
     """The elements of all sequences. `interleave` keeps those of one sequence together (false), or says how the
     sequences, which must be in that order already, are merged."""
