@@ -68,6 +68,9 @@ interface Storage extends(Common.Service) {
 
   checkpoint @14 (context :Common.Context) -> CheckpointResult;
   # Make a copy of all data at this moment, which shares the table files. Whoever asked for it removes it.
+
+  engineStats @15 (context :Common.Context) -> EngineStatsResult;
+  # The state of the store below, and its counters since it was opened.
 }
 
 struct Transaction {
@@ -209,6 +212,13 @@ struct LogPart {
   sequences @0 :List(UInt64);
   timesUs @1 :List(Int64);
   records @2 :Events.Records;
+}
+
+struct EngineStatsResult {
+  union {
+    ok @0 :Data;  # a JSON object, whose members `EngineStats` of photondb/api/storage.py names
+    error @1 :Common.Error;
+  }
 }
 
 struct CheckpointResult {

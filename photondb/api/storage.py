@@ -148,6 +148,25 @@ class TableStats(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class EngineStats(msgspec.Struct, frozen=True):
+    """What a node's store holds and has done since it was opened, its cache of blocks, compactions, write-ahead log and
+    table files. Sizes are in bytes."""
+
+    cache_bytes: int
+    cache_used_bytes: int
+    cache_hits: int
+    cache_misses: int
+    compactions_running: int
+    compaction_pending_bytes: int
+    compaction_read_bytes: int
+    compaction_written_bytes: int
+    writes_stopped: bool
+    log_written_bytes: int
+    log_syncs: int
+    memory_table_bytes: int
+    table_file_bytes: int
+
+
 class StorageApi(Protocol):
     """One storage node. Every method may raise ReqlError; nothing else, save TableGone and LogGap, leaves it."""
 
@@ -194,6 +213,10 @@ class StorageApi(Protocol):
 
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         """Estimated row count and size."""
+        ...
+
+    async def engine_stats(self, context: CallContext) -> EngineStats:
+        """The state of the store below."""
         ...
 
     async def checkpoint(self, context: CallContext) -> str:

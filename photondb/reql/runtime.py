@@ -15,6 +15,7 @@ from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, Ind
 from photondb.api.changefeed import ChangefeedApi, Feed, FeedRequest
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import (
+    EngineStats,
     IndexStatus,
     Scan,
     ScanReply,
@@ -70,7 +71,7 @@ class Connection(Protocol):
     """A client connection and its queries that have had to wait, by token."""
 
     @property
-    def running(self) -> Mapping[int, asyncio.Task[None]]: ...
+    def running(self) -> Mapping[int, asyncio.Task[Any]]: ...
 
 
 class ConnectionHolder(Protocol):
@@ -337,6 +338,10 @@ class Runtime:
         if system_tables.is_system(info):
             return TableStats(system_tables.count_rows(self, info), 0)
         return self._ask(info, self.storage.table_stats(self.context, info.id))
+
+    def engine_stats(self) -> EngineStats:
+        """The state of the store of the storage node."""
+        return wait(self.storage.engine_stats(self.context))
 
     def index_states(self, info: TableInfo) -> list[IndexStatus]:
         """How far each of the table's indexes is built."""

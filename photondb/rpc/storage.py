@@ -10,6 +10,7 @@ import msgspec
 from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.context import CallContext
 from photondb.api.storage import (
+    EngineStats,
     IndexStatus,
     LogRecord,
     Scan,
@@ -62,6 +63,7 @@ _BEGIN_TRANSACTION = Method("beginTransaction")
 _COMMIT_TRANSACTION = Method("commitTransaction", effects=True)
 _ABORT_TRANSACTION = Method("abortTransaction")
 _TRANSACTIONS = Method("transactions")
+_ENGINE_STATS = Method("engineStats")
 _CHECKPOINT = Method("checkpoint", effects=True)
 _NEXT = Method("next")
 
@@ -132,6 +134,10 @@ class StorageStub(StorageApi):
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         stats = (await self._client.call(_TABLE_STATS, context, table=table)).ok
         return TableStats(stats.rows, stats.bytes)
+
+    async def engine_stats(self, context: CallContext) -> EngineStats:
+        response = await self._client.call(_ENGINE_STATS, context)
+        return msgspec.json.decode(response.ok, type=EngineStats)
 
     async def checkpoint(self, context: CallContext) -> str:
         return str((await self._client.call(_CHECKPOINT, context)).ok)
@@ -231,6 +237,9 @@ class _StorageHandlers(Handlers):
     async def table_stats(self, call: Call) -> None:
         stats = await self._storage.table_stats(call.context, call.params.table)
         call.results.ok = {"rows": stats.rows, "bytes": stats.bytes}
+
+    async def engine_stats(self, call: Call) -> None:
+        call.results.ok = msgspec.json.encode(await self._storage.engine_stats(call.context))
 
     async def checkpoint(self, call: Call) -> None:
         call.results.ok = await self._storage.checkpoint(call.context)

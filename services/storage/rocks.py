@@ -86,8 +86,9 @@ class Batch:
 class Store:
     """One RocksDB database. Only one process can have it open."""
 
-    def __init__(self, database: Rdict, path: Path, cache_bytes: int) -> None:
+    def __init__(self, database: Rdict, path: Path, cache_bytes: int, settings: Options) -> None:
         self.database = database
+        self._settings = settings
         self.path = path
         self.cache_bytes = cache_bytes
         self.writes = 0
@@ -117,7 +118,7 @@ class Store:
         options.set_allow_mmap_reads(mmap_reads)
         try:
             families = dict.fromkeys(Rdict.list_cf(str(path), options), options) if exists else None
-            store = cls(Rdict(str(path), options, families), path, cache_bytes)
+            store = cls(Rdict(str(path), options, families), path, cache_bytes, options)
         except Exception as error:
             raise _startup_error(path, error) from None
         store._check_format(new=not exists)
@@ -184,6 +185,22 @@ class Store:
         except Exception as error:
             raise store_error(error) from None
 
+    def property(self, name: str) -> int:
+        """A number that RocksDB keeps about itself, by its name without the prefix ``rocksdb.``; 0 for unknown ones."""
+        try:
+            return int(self.database.property_int_value(f"rocksdb.{name}") or 0)
+        except Exception as error:
+            raise store_error(error) from None
+
+    def counters(self) -> dict[str, int]:
+        """What RocksDB has counted since the store was opened, by its names without the prefix ``rocksdb.``."""
+        counts = {}
+        for line in (self._settings.get_statistics() or "").splitlines():
+            name, _, count = line.partition(" COUNT : ")
+            if count.isdigit():
+                counts[name.removeprefix("rocksdb.")] = int(count)
+        return counts
+
     def compact(self, low: bytes, high: bytes) -> None:
         """Free what was deleted from `low` to `high`. Takes up to minutes: call it in a thread."""
         try:
@@ -212,6 +229,7 @@ def _options(cache_bytes: int, recovery: Recovery) -> Options:
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
     options = Options(raw_mode=True)
     options.create_if_missing(True)
+    options.enable_statistics()
     options.set_block_based_table_factory(table)
     options.set_compression_type(DBCompressionType.lz4())
     # Where most of the data is, and is seldom written.

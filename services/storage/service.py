@@ -16,6 +16,7 @@ import msgspec
 from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.context import CallContext
 from photondb.api.storage import (
+    EngineStats,
     IndexStatus,
     LogRecord,
     Scan,
@@ -35,6 +36,7 @@ from services.storage import catalog, layout
 from services.storage.builder import IndexBuilder
 from services.storage.commit import Commit, LocalCommitPath
 from services.storage.cursors import OpenScans
+from services.storage.engine_stats import engine_stats
 from services.storage.history import PastView, documents_then
 from services.storage.indexes import Index
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
@@ -316,6 +318,10 @@ class Storage(StorageApi):
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         position = self._table(table).position
         return TableStats(position.rows, position.document_bytes)
+
+    async def engine_stats(self, context: CallContext) -> EngineStats:
+        with _reql_errors():
+            return engine_stats(self._store)
 
     async def checkpoint(self, context: CallContext) -> str:
         path = self._data_dir.absolute() / CHECKPOINTS / str(uuid.uuid4())

@@ -397,6 +397,20 @@ def test_stats_tell_what_was_written_and_is_kept(database: RunningDatabase) -> N
     assert database.run(server["client_connections"]) >= 1
 
 
+def test_stats_of_the_store(database: RunningDatabase) -> None:
+    engine = SYSTEM.table("stats").get(["server", database.query.server_id])["storage_engine"]
+    before = database.run(engine)
+    database.run(r.table("t").insert({"id": "new", "text": "x" * 10_000}))
+    after = database.run(engine)
+    log = "write_ahead_log"
+    assert after[log]["written_bytes_total"] >= before[log]["written_bytes_total"] + 20_000
+    assert after[log]["syncs_total"] > before[log]["syncs_total"]
+    assert after["memory_table_bytes"] > 0
+    assert after["cache"]["size_bytes"] == 256 << 20
+    assert after["writes_stopped"] is False
+    assert sorted(after["compaction"]) == ["pending_bytes", "read_bytes_total", "running", "written_bytes_total"]
+
+
 def test_jobs_are_queries_and_indexes_under_way(database: RunningDatabase) -> None:
     (job,) = database.run(SYSTEM.table("jobs"))
     assert (job["type"], job["info"]["user"]) == ("query", "admin")

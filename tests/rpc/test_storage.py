@@ -29,6 +29,7 @@ from photondb.api.catalogue import (
 )
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import (
+    EngineStats,
     IndexStatus,
     KeyRange,
     LogGap,
@@ -129,6 +130,9 @@ class Storage:
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         return self._answer(context, table)  # type: ignore[no-any-return]
 
+    async def engine_stats(self, context: CallContext) -> EngineStats:
+        return self._answer(context)  # type: ignore[no-any-return]
+
     async def checkpoint(self, context: CallContext) -> str:
         return self._answer(context)  # type: ignore[no-any-return]
 
@@ -171,6 +175,15 @@ CHANGES: list[CatalogueChange] = [
     DropIndex("d", "t", "i"),
     RenameIndex("d", "t", "i", "j", True),
 ]
+
+
+@rpc_test
+async def test_engine_stats(address: str) -> None:
+    storage = Storage()
+    async with stub_of(storage, address) as stub:
+        storage.result = EngineStats(1, 2, 3, 4, 5, 6, 7, 8, True, 9, 10, 11, 1 << 40)
+        assert await stub.engine_stats(CallContext(user="ada")) == storage.result
+        assert storage.arguments == (CallContext(user="ada"),)
 
 
 @rpc_test

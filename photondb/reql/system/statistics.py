@@ -57,7 +57,12 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     server = server_identifier(runtime, identifiers)
     rows: list[Row] = [
         {"id": ["cluster"], "query_engine": engine},
-        {"id": ["server", service.server_id], "query_engine": {**engine, **totals}, "server": server},
+        {
+            "id": ["server", service.server_id],
+            "query_engine": {**engine, **totals},
+            "server": server,
+            "storage_engine": _storage_engine(runtime),
+        },
     ]
     for info in tables:
         engine = {"written_docs_per_sec": rates[info.uuid]}
@@ -76,3 +81,26 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
             }
         )
     return rows
+
+
+def _storage_engine(runtime: Runtime) -> dict[str, Any]:
+    """The store of this node. Counters begin when it is opened."""
+    found = runtime.engine_stats()
+    return {
+        "cache": {
+            "hits_total": found.cache_hits,
+            "in_use_bytes": found.cache_used_bytes,
+            "misses_total": found.cache_misses,
+            "size_bytes": found.cache_bytes,
+        },
+        "compaction": {
+            "pending_bytes": found.compaction_pending_bytes,
+            "read_bytes_total": found.compaction_read_bytes,
+            "running": found.compactions_running,
+            "written_bytes_total": found.compaction_written_bytes,
+        },
+        "disk": {"space_usage": {"data_bytes": found.table_file_bytes}},
+        "memory_table_bytes": found.memory_table_bytes,
+        "write_ahead_log": {"syncs_total": found.log_syncs, "written_bytes_total": found.log_written_bytes},
+        "writes_stopped": found.writes_stopped,
+    }
