@@ -241,8 +241,8 @@ class GroupState(Generic[P]):
         while self._ready and len(batch) < count and size < MAX_BATCH_BYTES:
             order, key = heapq.heappop(self._ready)
             document = self._documents.get(key)
-            if document is None or document.holder is not None or document.items[0].order != order:
-                continue  # it is in the heap by an older place, too
+            if document is None or document.items[0].order != order:
+                continue  # what it was in the heap for has been acknowledged late
             for item in document.items:
                 if len(batch) == count or size >= MAX_BATCH_BYTES:
                     break

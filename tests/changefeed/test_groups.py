@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 from rethinkdb import errors, r
 
+from tests.changefeed.test_crashes import kill, write
 from tests.running_suite import RunningSuite
 
 WAIT_S = 20  # for what must come; that it does not is the failure
@@ -167,6 +171,46 @@ def test_a_group_can_be_seen_and_deleted(suite: RunningSuite, conn: Any, table: 
 def test_what_groups_cannot_do(conn: Any, table: Any, query: Any, message: str) -> None:
     with pytest.raises(errors.ReqlQueryLogicError, match=message):
         query(table).run(conn)
+
+
+@pytest.mark.parametrize("victim", ["services.changefeed", "services.storage", "services.query", "nats-server"])
+def test_nothing_is_lost_when_a_program_is_killed(tmp_path: Path, victim: str) -> None:
+    """Workers open their feeds again, as a client does. All is done in the end."""
+    done: list[list[int]] = [[], []]
+    stopped = threading.Event()
+    with RunningSuite(tmp_path, processes=True) as suite:
+        with r.connect(port=suite.driver_port) as conn:
+            r.table_create("t").run(conn)
+            r.table("t").changes(group="g").run(conn).close()
+
+        def work(mine: list[int]) -> None:
+            while not stopped.is_set():
+                try:
+                    with r.connect(port=suite.driver_port) as connection:
+                        feed = r.table("t").changes(group="g", group_timeout=5).run(connection)
+                        while not stopped.is_set():
+                            with contextlib.suppress(errors.ReqlTimeoutError):
+                                mine.append(feed.next(wait=0.5)["new_val"]["n"])
+                except errors.ReqlError:
+                    time.sleep(0.05)
+
+        workers = [threading.Thread(target=work, args=(mine,)) for mine in done]
+        for worker in workers:
+            worker.start()
+        try:
+            with r.connect(port=suite.driver_port) as conn:
+                for number in range(200):
+                    if number == 100:
+                        kill(suite, victim)
+                    write(r.table("t"), conn, number)
+            give_up = time.monotonic() + 60
+            while {*done[0], *done[1]} != set(range(200)) and time.monotonic() < give_up:
+                time.sleep(0.05)
+        finally:
+            stopped.set()
+            for worker in workers:
+                worker.join()
+    assert {*done[0], *done[1]} == set(range(200))
 
 
 @pytest.mark.parametrize("crash", [False, True])
