@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from photondb.api.changefeed import DEFAULT_GROUP_TIMEOUT_S, FeedRequest
+from photondb.api.context import INTERNAL
 from photondb.api.feed_records import GROUPS_TABLE, GroupRecord, ShardProgress
 from photondb.api.storage import LogGap, StorageApi, TableGone
 from photondb.hidden_table import HiddenTable
@@ -275,6 +276,15 @@ class FeedGroups:
                     "or use another name."
                 )
             return group.join(request)
+
+    async def forget_dropped(self, storage: StorageApi) -> None:
+        """Forget the groups of tables that are gone. Raises ReqlError."""
+        records = await self._records.all()  # first: a group that was made meanwhile may have a new table
+        catalogue = await storage.catalogue(INTERNAL)
+        present = {info.uuid for info in catalogue.tables.values()}
+        for record in records:
+            if record.table not in present:
+                await self._records.delete(record.id)
 
     async def stop(self) -> None:
         """Return when the progress of all groups, which have ended, is kept."""

@@ -69,6 +69,7 @@ class Changefeed(ChangefeedApi):
         await self._refresh_catalogue()
         self._checking = self._loop.create_task(self._check_for_ever())
         self._sinking = self._loop.create_task(self._sinks.run())
+        self._in_background(self._groups.forget_dropped(self._storage))
 
     async def stop(self) -> None:
         """End all feeds."""

@@ -6,13 +6,21 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rethinkdb import errors, r
 
+from photondb.api.catalogue import CreateTable, DropTable
+from photondb.api.changefeed import FeedRequest
+from photondb.api.context import INTERNAL
+from photondb.api.feed_records import GROUPS_TABLE, GroupRecord
+from photondb.bus import LocalBus
+from photondb.hidden_table import HiddenTable
+from services.changefeed.groups import FeedGroups
+from tests.changefeed.conftest import WHOLE, Suite
 from tests.changefeed.test_crashes import kill, write
 from tests.running_suite import RunningSuite
 
@@ -171,6 +179,31 @@ def test_a_group_can_be_seen_and_deleted(suite: RunningSuite, conn: Any, table: 
 def test_what_groups_cannot_do(conn: Any, table: Any, query: Any, message: str) -> None:
     with pytest.raises(errors.ReqlQueryLogicError, match=message):
         query(table).run(conn)
+
+
+async def test_groups_of_dropped_tables_are_forgotten(suite_of_services: Suite) -> None:
+    suite = suite_of_services
+    for name in ("kept", "dropped"):
+        await suite.change(CreateTable("test", name))
+    tables = (await suite.storage.catalogue(INTERNAL)).tables
+    for name in ("kept", "dropped"):
+        info = tables["test", name]
+        feed = await suite.changefeed.open(INTERNAL, FeedRequest(info.id, info.uuid, ranges=WHOLE, group="g"))
+        await feed.close()
+    records = HiddenTable(suite.storage, GROUPS_TABLE, GroupRecord)
+    assert len(await records.all()) == 2
+    await suite.change(DropTable("test", "dropped"))
+    groups = FeedGroups(suite.storage)
+    await groups.forget_dropped(suite.storage)
+    assert [record.id for record in await records.all()] == [f"{tables['test', 'kept'].uuid}/g"]
+
+
+@pytest.fixture
+async def suite_of_services(tmp_path: Path) -> AsyncIterator[Suite]:
+    suite = Suite(tmp_path, LocalBus())
+    await suite.start()
+    yield suite
+    await suite.stop()
 
 
 @pytest.mark.parametrize("victim", ["services.changefeed", "services.storage", "services.query", "nats-server"])
