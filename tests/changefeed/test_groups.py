@@ -17,8 +17,10 @@ from photondb.api.catalogue import CreateTable, DropTable
 from photondb.api.changefeed import FeedRequest
 from photondb.api.context import INTERNAL
 from photondb.api.feed_records import GROUPS_TABLE, GroupRecord
+from photondb.api.storage import LogGap, LogRecord
 from photondb.bus import LocalBus
 from photondb.hidden_table import HiddenTable
+from photondb.reql.errors import ReqlError
 from services.changefeed.groups import FeedGroups
 from tests.changefeed.conftest import WHOLE, Suite
 from tests.changefeed.test_crashes import kill, write
@@ -196,6 +198,22 @@ async def test_groups_of_dropped_tables_are_forgotten(suite_of_services: Suite) 
     groups = FeedGroups(suite.storage)
     await groups.forget_dropped(suite.storage)
     assert [record.id for record in await records.all()] == [f"{tables['test', 'kept'].uuid}/g"]
+
+
+async def test_a_group_that_has_fallen_behind_the_log_says_so(suite_of_services: Suite) -> None:
+    suite = suite_of_services
+    request = FeedRequest(suite.info.id, suite.info.uuid, ranges=WHOLE, group="g")
+    await (await suite.changefeed.open(INTERNAL, request)).close()
+    await suite.put({"id": 1})
+
+    async def trimmed(*args: Any) -> list[LogRecord]:
+        raise LogGap(5)
+
+    suite.storage.read_log = trimmed  # type: ignore[method-assign]
+    feed = await suite.changefeed.open(INTERNAL, request)
+    with pytest.raises(ReqlError, match="The log of changes no longer has all that the group `g` did not get"):
+        await feed.next(1)
+    await feed.close()
 
 
 @pytest.fixture

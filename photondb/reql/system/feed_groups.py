@@ -41,8 +41,6 @@ def feed_groups(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
 def write_feed_group(runtime: Runtime, change: Change) -> Row | None:
     """Delete a group: a new one of that name begins with what is committed then. Its consumers get an error."""
     if change.new is not None or change.old is None:
-        raise op_failed(
-            "A group is made by `changes` with the optional argument `group`; here it can only be deleted."
-        )
+        raise op_failed("A group is made by `changes` with the optional argument `group`; here it can only be deleted.")
     wait(HiddenTable(runtime.storage, GROUPS_TABLE, GroupRecord).delete(change.old["id"]))
     return None
