@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 RETRY_S = 0.25
 """How long to wait before storage is asked again when it did not answer."""
 
-SLICE_S = 0.005
+SLICE_S = 0.002
 """How long feeds are told of changes before other work has its turn."""
 
 MAX_BACKLOG_RECORDS = 10_000
@@ -210,7 +210,11 @@ class TableFollower:
                     if len(self._backlog) > MAX_BACKLOG_RECORDS:
                         self._has_room.clear()
                     if not self._telling:
-                        self._tell()
+                        # Where storage runs in this process, its writer is to have the answer first, which has its
+                        # turn in the loop's next round.
+                        self._telling = True
+                        loop = asyncio.get_running_loop()
+                        loop.call_soon(loop.call_soon, self._tell)
                 case ReadLog(after, limit):
                     self.spawn(self._guarded(self._read(shard, after, limit)))
                 case AskPosition():

@@ -11,10 +11,13 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
 from photondb.reql.errors import logic_error, op_failed
+from photondb.reql.steps import Step
+from photondb.reql.wire import Term
 from services.changefeed.notices import Change
 from services.changefeed.selection import Selection
 
@@ -58,12 +61,21 @@ class Place:
         return moved
 
 
+def _without_origin(step: Step) -> dict[str, Any]:
+    """A step without what its functions know of the query that they come from: where in it they stand, for instance."""
+    return {
+        name: value[:2] if type(value) is list and value[:1] == [Term.FUNC] else value
+        for name, value in step.to_wire().items()
+    }
+
+
 class TokenMaker:
     """Writes and reads the tokens of the feeds on one selection of a table."""
 
     def __init__(self, table_uuid: str, selection: Selection) -> None:
         self._table = table_uuid
-        self._shape = hashlib.blake2b(msgspec.msgpack.encode(selection.identity), digest_size=SHAPE_BYTES).digest()
+        shape = msgspec.msgpack.encode([selection.place, [_without_origin(step) for step in selection.steps]])
+        self._shape = hashlib.blake2b(shape, digest_size=SHAPE_BYTES).digest()
 
     def token(self, place: Place) -> bytes:
         """The token of a place: text that needs no escape in JSON."""

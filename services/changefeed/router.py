@@ -1,15 +1,17 @@
 """Finds the feeds that a change concerns, without asking those that it does not.
 
-Feeds on single keys, of the primary key or of an index, are looked up; only feeds on wider ranges are tried one by one.
+Feeds on single keys, of the primary key or of an index, are looked up, and so are those on wider ranges with a filter
+for one value of a field. Only the others are tried one by one.
 Feeds on the same thing share one evaluation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from services.changefeed.documents import Index, Row
+from services.changefeed.equality import value_key
 from services.changefeed.notices import Change
 from services.changefeed.selection import Selection
 
@@ -43,31 +45,43 @@ class SharedSelection:
 class _Routes:
     """The selections on the primary key or on an index."""
 
-    __slots__ = ("index", "points", "ranges")
+    __slots__ = ("equalities", "index", "points", "ranges")
 
     def __init__(self, index: Index | None) -> None:
         self.index = index
         self.points: dict[bytes, dict[SharedSelection, None]] = {}
+        self.equalities: dict[str, dict[Hashable, dict[SharedSelection, None]]] = {}
+        """Those on ranges whose filter asks for a value, by field and value."""
         self.ranges: dict[SharedSelection, None] = {}
 
     def add(self, shared: SharedSelection) -> None:
         points = shared.selection.ranges.points
         if points is None:
-            self.ranges[shared] = None
+            equality = shared.selection.equality
+            if equality is None:
+                self.ranges[shared] = None
+            else:
+                field, value = equality
+                self.equalities.setdefault(field, {}).setdefault(value, {})[shared] = None
             return
         for key in points:
             self.points.setdefault(key, {})[shared] = None
 
     def remove(self, shared: SharedSelection) -> None:
-        for key in shared.selection.ranges.points or ():
-            found = self.points[key]
-            del found[shared]
-            if not found:
-                del self.points[key]
-        self.ranges.pop(shared, None)
+        points, equality = shared.selection.ranges.points, shared.selection.equality
+        if points is not None:
+            for key in points:
+                _discard(self.points, key, shared)
+        elif equality is not None:
+            field, value = equality
+            _discard(self.equalities[field], value, shared)
+            if not self.equalities[field]:
+                del self.equalities[field]
+        else:
+            del self.ranges[shared]
 
     def __bool__(self) -> bool:
-        return bool(self.points or self.ranges)
+        return bool(self.points or self.equalities or self.ranges)
 
     def concerned(self, row: Row) -> Iterator[SharedSelection]:
         """The selections in which the document may be, or have been; each once."""
@@ -81,7 +95,25 @@ class _Routes:
                         for key in document.index_keys(self.index):
                             found.update(self.points.get(key, {}))
                 yield from found
+        if self.equalities:
+            yield from self._with_equalities(row)
         yield from self.ranges
+
+    def _with_equalities(self, row: Row) -> dict[SharedSelection, None]:
+        found: dict[SharedSelection, None] = {}
+        for field, by_value in self.equalities.items():
+            for document in (row.old, row.new):
+                if document is not None and field in document.value:
+                    found.update(by_value.get(value_key(document.value[field]), {}))
+        return found
+
+
+def _discard(places: dict[Any, dict[SharedSelection, None]], key: Hashable, shared: SharedSelection) -> None:
+    """Take a selection from one of the places where it is looked up."""
+    found = places[key]
+    del found[shared]
+    if not found:
+        del places[key]
 
 
 class Router:

@@ -13,6 +13,7 @@ from photondb.datum.order import equal
 from photondb.reql.errors import ReqlError
 from photondb.reql.steps import FilterStep, Step, steps_from_wire, steps_to_wire
 from services.changefeed.documents import Document, Index, Row
+from services.changefeed.equality import required_equality
 from services.changefeed.notices import Change
 
 
@@ -55,15 +56,16 @@ class Selection:
     """The rows with keys in `ranges`, of the primary key or of `index`, after `steps`.
 
     `filters` are the filters that the steps begin with: they can be left to storage when rows are read, and the
-    documents still be recognised.
+    documents still be recognised. Rows that do not have the `equality`, where there is one, are left out by them.
     """
 
-    __slots__ = ("_keeps", "_rest", "filters", "identity", "index", "ranges", "steps")
+    __slots__ = ("_keeps", "_rest", "equality", "filters", "identity", "index", "place", "ranges", "steps")
 
     def __init__(self, index: Index | None, ranges: Sequence[KeyRange], steps: Sequence[Step]) -> None:
         self.index = index
         self.ranges = KeyRanges(ranges)
-        self.identity = identity_of(None if index is None else index.id, ranges, steps)
+        self.place = None if index is None else index.id, tuple(ranges)
+        self.identity = identity_of(*self.place, steps)
         # Compiled anew: the query that they come from may go on using its own.
         self.steps = tuple(steps_from_wire(steps_to_wire(steps)))
         self.filters: list[FilterStep] = []
@@ -71,6 +73,7 @@ class Selection:
             if not isinstance(step, FilterStep):
                 break
             self.filters.append(step)
+        self.equality = required_equality(self.filters)
         self._keeps = [step.selector() for step in self.filters]
         self._rest = self.steps[len(self.filters) :]
 

@@ -78,8 +78,16 @@ class Writer:
         self.choose = choose
         self.documents: dict[int, Any] = {}
         self._next = 0
+        self._turn = asyncio.Lock()
 
     async def write(self) -> None:
+        await asyncio.shield(self._write_in_turn())  # who waits may be cancelled; what is written must be known
+
+    async def _write_in_turn(self) -> None:
+        async with self._turn:  # else who is first here may not be first in storage
+            await self._write()
+
+    async def _write(self) -> None:
         choose = self.choose
         keys = choose.sample(range(12), choose.randint(1, 4))
         if choose.random() < 0.7:
