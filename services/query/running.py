@@ -11,9 +11,11 @@ from photondb.reql.errors import ClientError, op_failed
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Runtime
 from photondb.reql.suspend import Evaluation
+from photondb.rpc.eager import start_eagerly
 from services.query import responses
 from services.query.cursors import Cursor
 from services.query.failures import as_reql_error
+from services.query.feeds import FeedCursor
 from services.query.options import RunOptions
 from services.query.responses import NO_ANSWER
 from services.query.sessions import MAX_CURSORS, Session
@@ -58,12 +60,45 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
         error = ClientError(f"Token {token} not in stream cache.")
         return Answer(request.session, token, responses.failure(error))
 
+    if isinstance(cursor, FeedCursor) and cursor.direct is not None:
+        return _continue_feed(channel, session, token, cursor)
+
     def finish(payload: bytes) -> bytes:
         if cursor.ended:
             session.cursors.pop(token, None)
         return payload
 
     return _evaluate(channel, session, token, finish, cursor.next_response)
+
+
+def _continue_feed(channel: Channel, session: Session, token: int, cursor: FeedCursor) -> Answer | None:
+    """The next batch of a feed whose changes go to the client as they are. Most feeds wait most of the time: it takes
+    no evaluation, only a task."""
+    try:
+        started = start_eagerly(cursor.next_changes())
+    except Exception as error:
+        return Answer(session.number, token, _end_feed(session, token, cursor, error))
+    if started.task is None:
+        return Answer(session.number, token, started.value)
+
+    def told(task: asyncio.Task[bytes]) -> None:
+        if session.running.get(token) is not task:  # the query or the session has ended
+            cursor.close()
+            return
+        del session.running[token]
+        error = op_failed("The changefeed was closed.") if task.cancelled() else task.exception()
+        payload = task.result() if error is None else _end_feed(session, token, cursor, error)
+        channel.send_later([Answer(session.number, token, payload)])
+
+    session.running[token] = started.task
+    started.task.add_done_callback(told)
+    return None
+
+
+def _end_feed(session: Session, token: int, cursor: FeedCursor, error: BaseException) -> bytes:
+    session.cursors.pop(token, None)
+    cursor.close()
+    return responses.failure(as_reql_error(error))
 
 
 def _evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from services.query.cursors import Cursor
 
@@ -19,7 +20,7 @@ class Session:
     def __init__(self, number: int) -> None:
         self.number = number
         self.cursors: dict[int, Cursor] = {}
-        self.running: dict[int, asyncio.Task[None]] = {}
+        self.running: dict[int, asyncio.Task[Any]] = {}
         self.noreply: set[asyncio.Task[None]] = set()
 
     def end(self) -> None:
