@@ -50,6 +50,8 @@ class Settings:
     mmap_reads: bool = False
     max_document_bytes: int = 16 << 20
     max_cursor_seconds: int = 3600
+    max_query_seconds: int = 3600
+    max_query_bytes: int | None = None
 
     @classmethod
     def load(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -149,6 +151,12 @@ def _seconds(text: str) -> int:
 
 def _cache_bytes(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1 << 20:
+        raise ValueError
+    return int(text)
+
+
+def _query_bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) < 16 << 20:
         raise ValueError
     return int(text)
 
@@ -293,6 +301,21 @@ OPTIONS: tuple[Option, ...] = (
         _seconds,
         "a number of seconds from 1 to 86400",
         "how long a cursor may be open before the snapshot that it reads is given up",
+    ),
+    Option(
+        "max_query_seconds",
+        "PHOTONDB_MAX_QUERY_SECONDS",
+        _seconds,
+        "a number of seconds from 1 to 86400",
+        "how long a query may be worked on before it is answered, and each further batch of it",
+    ),
+    Option(
+        "max_query_bytes",
+        "PHOTONDB_MAX_QUERY_BYTES",
+        _query_bytes,
+        "a number of bytes from 16777216 (16 MB)",
+        "how much memory a query may take, about; a quarter of the memory that there is (of a container's, within it) "
+        "when it is not set",
     ),
     *(
         Option(

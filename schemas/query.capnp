@@ -39,6 +39,8 @@ struct Requests {
   deadlinesMs @5 :List(UInt32);
   requestIds @6 :List(Text);
   users @7 :List(Text);
+
+  clients @8 :List(Text);        # the client's address, host:port; empty once a query of the session has had it
 }
 
 struct SubmitResult {

@@ -22,7 +22,8 @@ class Request(msgspec.Struct, gc=False):
 
     `session` is the gateway's number for the connection, `token` the client's for the query, `payload` the frame's
     JSON ([type, term, options]) as it arrived. `end_session` tells that the connection is gone: its cursors are freed
-    and its running queries cancelled; it has no answer.
+    and its running queries cancelled; it has no answer. `client` is the address of the client (host:port); who has been
+    told it with one query of a session need not be told again.
     """
 
     session: int
@@ -30,6 +31,7 @@ class Request(msgspec.Struct, gc=False):
     payload: bytes
     context: CallContext
     kind: RequestKind = "query"
+    client: str = ""
 
 
 class Answer(msgspec.Struct, gc=False):

@@ -14,6 +14,7 @@ from photondb.rpc.storage import storage_servant
 from services.auth.service import Auth
 from services.changefeed.service import Changefeed
 from services.gateway.service import Gateway
+from services.query.limits import QueryLimits
 from services.query.service import Query
 from services.storage.options import storage_options
 from services.storage.service import Storage
@@ -43,7 +44,7 @@ async def run_single(settings: Settings) -> None:
         changefeed = Changefeed(storage, bus)
         await changefeed.start()
         stack.push_async_callback(changefeed.stop)
-        query = Query(storage, bus, auth, changefeed)
+        query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings))
         await query.start()
         stack.push_async_callback(query.stop)
 

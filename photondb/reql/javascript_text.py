@@ -15,6 +15,7 @@ import orjson
 from photondb.reql.wire import Term
 
 WIDTH = 80
+QUERY_WIDTH = 89
 MAX_DEPTH = 15
 """What is nested more deeply is left out."""
 
@@ -50,6 +51,11 @@ def function_text(term: list[Any]) -> str:
     """A FUNC term as JavaScript."""
     (_, names), body = term[1]
     return f"function({', '.join(map(variable_name, names))}) {{ return {lay_out(_Printer().value(body, False))}; }}"
+
+
+def query_text(term: Any) -> str:
+    """A whole query as JavaScript."""
+    return lay_out(_Printer().value(term, False), QUERY_WIDTH)
 
 
 def variable_name(number: int) -> str:

@@ -81,6 +81,29 @@ class ConnectionHolder(Protocol):
     def sessions(self) -> Mapping[int, Connection]: ...
 
 
+class RunningQuery(Protocol):
+    """A query that is being worked on, or has a cursor: when it was started (by the monotonic clock), its user, its
+    text, and the address of its client, if that is known."""
+
+    started: float
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def user(self) -> str: ...
+
+    @property
+    def client(self) -> str: ...
+
+    @property
+    def query(self) -> str: ...
+
+    def interrupt(self) -> None:
+        """End it with an error."""
+        ...
+
+
 class Closable(Protocol):
     """A cursor or a feed."""
 
@@ -106,6 +129,10 @@ class Surroundings(Protocol):
     @property
     def channels(self) -> Collection[ConnectionHolder]: ...
 
+    def queries(self) -> Sequence[RunningQuery]:
+        """The queries that are being worked on, or have cursors."""
+        ...
+
     @property
     def catalogue(self) -> Catalogue:
         """The newest catalogue that is known."""
@@ -129,7 +156,8 @@ class Surroundings(Protocol):
 
 
 class Runtime:
-    """One query's run. `memory` is what it may take, None for as much as there is."""
+    """One query's run. `memory` is what it may take, None for as much as there is; one that is `untimed` may wait for
+    as long as it takes."""
 
     __slots__ = (
         "_slice_end",
@@ -142,6 +170,7 @@ class Runtime:
         "profile",
         "service",
         "storage",
+        "untimed",
     )
 
     def __init__(
@@ -160,6 +189,7 @@ class Runtime:
         self.permit = permit
         self.profile: Profile | None = None
         self.memory = memory
+        self.untimed = False
         self._slice_end = 0.0
         self._turn = -1
 

@@ -44,6 +44,7 @@ def write_requests(requests: Sequence[Request]) -> dict[str, Any]:
         "deadlinesMs": _narrowed([_deadline_ms(context) for context in contexts]),
         "requestIds": _narrowed([context.request_id for context in contexts]),
         "users": _narrowed([context.user for context in contexts]),
+        "clients": _narrowed([request.client for request in requests]),
     }
 
 
@@ -62,9 +63,12 @@ def read_requests(reader: Any) -> list[Request]:
         contexts = [_context(*(column[0] for column in columns))] * count
     else:
         contexts = list(map(_context, *(_widened(column, count) for column in columns)))
+    clients = _widened(list(reader.clients) or [""], count)
     return [
-        Request(session, token, payload, context, _KINDS[kind])
-        for session, token, payload, context, kind in zip(sessions, tokens, payloads, contexts, kinds, strict=True)
+        Request(session, token, payload, context, _KINDS[kind], client)
+        for session, token, payload, context, kind, client in zip(
+            sessions, tokens, payloads, contexts, kinds, clients, strict=True
+        )
     ]
 
 

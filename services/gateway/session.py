@@ -43,6 +43,8 @@ class Session(asyncio.Protocol):
         self.repeated: list[Request] = []
         self.out: list[bytes] = []
         self._context = CallContext(user=user)
+        self._new_client = ""
+        """The client's address, until it has been told to the query service."""
         self._max_outstanding = max_outstanding
         self._limits = limits
         self._dispatcher = dispatcher
@@ -59,6 +61,9 @@ class Session(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=self._limits.write_high_water_bytes)
+        peer = transport.get_extra_info("peername")
+        if peer:
+            self._new_client = f"{peer[0]}:{peer[1]}"
         self._dispatcher.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -71,7 +76,8 @@ class Session(asyncio.Protocol):
             number, context, outstanding = self.number, self._context, self.outstanding
             requests = []
             for token, payload in frames:
-                request = Request(number, token, payload, context)
+                request = Request(number, token, payload, context, client=self._new_client)
+                self._new_client = ""
                 if token in outstanding:
                     self.repeated.append(request)
                 else:

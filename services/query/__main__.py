@@ -13,6 +13,7 @@ from photondb.rpc.auth import AuthStub
 from photondb.rpc.changefeed import ChangefeedStub
 from photondb.rpc.query import query_servant
 from photondb.rpc.storage import StorageStub
+from services.query.limits import QueryLimits
 from services.query.service import Query
 
 
@@ -28,7 +29,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         stack.push_async_callback(auth.close)
         changefeed = ChangefeedStub(settings.address_of("changefeed"), options)
         stack.push_async_callback(changefeed.close)
-        query = Query(storage, bus, auth, changefeed)
+        query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings))
         await query.start()
         stack.push_async_callback(query.stop)
         await stack.enter_async_context(serving(settings, "query", query_servant(query)))

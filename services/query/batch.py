@@ -66,6 +66,8 @@ class Batch:
         if request.kind == "end_session":
             self.channel.end_session(request.session)
             return
+        if request.client:
+            self.channel.session(request.session).client = request.client
         try:
             self._take_query(request, _envelope(request.payload))
         except Exception as error:

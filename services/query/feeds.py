@@ -26,6 +26,7 @@ class FeedCursor(Cursor):
         self.direct: Feed | None = source.feed if isinstance(source, FeedSource) and not stream.steps else None
         """The feed whose changes are the rows, as they are, so that they can be waited for without an evaluation."""
         self.limits = self._later_limits
+        runtime.untimed = True
 
     def first_response(self) -> bytes:
         """The answer to the query itself."""

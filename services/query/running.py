@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from photondb.reql.profile import Profile
 from photondb.reql.runtime import Runtime
 from photondb.reql.suspend import Evaluation
 from photondb.rpc.eager import start_eagerly
+from photondb.rpc.eager import start_eagerly
 from services.query import responses
 from services.query.cursors import Cursor
 from services.query.failures import as_reql_error
 from services.query.feeds import FeedCursor
+from services.query.jobs import Job
 from services.query.options import RunOptions
 from services.query.responses import NO_ANSWER
 from services.query.sessions import MAX_CURSORS, Session
@@ -48,7 +51,8 @@ def start_query(
                 session.cursors[token] = cursor
         return NO_ANSWER if options.noreply else payload
 
-    return _evaluate(channel, session, token, finish, execute, noreply=options.noreply, profile=runtime.profile)
+    job = session.jobs[token] = Job(session, request, runtime)
+    return _evaluate(channel, session, token, job, finish, execute, noreply=options.noreply, profile=runtime.profile)
 
 
 def continue_query(channel: Channel, request: Request) -> Answer | None:
@@ -59,7 +63,10 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
     if cursor is None or token in session.running:
         error = ClientError(f"Token {token} not in stream cache.")
         return Answer(request.session, token, responses.failure(error))
-
+    job = session.jobs[token]
+    if job.ended_by is not None:
+        return Answer(request.session, token, _fail(session, token, job.ended_by))
+    job.batch_started = time.monotonic()
     if isinstance(cursor, FeedCursor) and cursor.direct is not None:
         return _continue_feed(channel, session, token, cursor)
 
@@ -68,7 +75,7 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
             session.cursors.pop(token, None)
         return payload
 
-    return _evaluate(channel, session, token, finish, cursor.next_response)
+    return _evaluate(channel, session, token, job, finish, cursor.next_response)
 
 
 def _continue_feed(channel: Channel, session: Session, token: int, cursor: FeedCursor) -> Answer | None:
@@ -101,10 +108,20 @@ def _end_feed(session: Session, token: int, cursor: FeedCursor, error: BaseExcep
     return responses.failure(as_reql_error(error))
 
 
+def _fail(session: Session, token: int, error: BaseException) -> bytes:
+    """End a query and its cursor; gives the response."""
+    session.jobs.pop(token, None)
+    cursor = session.cursors.pop(token, None)
+    if cursor is not None:
+        cursor.close()
+    return responses.failure(as_reql_error(error))
+
+
 def _evaluate(
     channel: Channel,
     session: Session,
     token: int,
+    job: Job,
     finish: Callable[[Any], bytes],
     function: Callable[..., Any],
     *args: Any,
@@ -115,13 +132,18 @@ def _evaluate(
     evaluation = Evaluation().begin(function, *args)
 
     def outcome() -> bytes:
-        try:
-            payload = finish(evaluation.result())
-        except Exception as error:
-            cursor = session.cursors.pop(token, None)
-            if cursor is not None:
-                cursor.close()
-            payload = NO_ANSWER if noreply else responses.failure(as_reql_error(error))
+        payload = NO_ANSWER
+        error: Exception | None = job.ended_by
+        if error is None:
+            try:
+                payload = finish(evaluation.result())
+            except Exception as raised:
+                error = raised
+        if error is not None:
+            failure = _fail(session, token, error)
+            payload = NO_ANSWER if noreply else failure
+        if token not in session.cursors:
+            session.jobs.pop(token, None)
         if profile is not None and payload:
             return responses.with_profile(payload, profile.datum())
         return payload
@@ -133,7 +155,7 @@ def _evaluate(
         try:
             await evaluation.complete()
         except asyncio.CancelledError:
-            if session.running.get(token) is task:
+            if job.ended_by is None:
                 raise  # the session ended
         except Exception:  # `outcome` reports it
             pass
@@ -141,7 +163,8 @@ def _evaluate(
             del session.running[token]
             channel.send_later([Answer(session.number, token, outcome())])
 
-    task = asyncio.get_running_loop().create_task(carry_on())
+    task = start_eagerly(carry_on()).task  # so that it may be cancelled from now on
+    assert task is not None
     session.running[token] = task
     if noreply:
         session.noreply.add(task)
@@ -154,6 +177,7 @@ def stop_query(channel: Channel, request: Request) -> Answer:
     session = channel.session(request.session)
     task = session.running.pop(request.token, None)
     cursor = session.cursors.pop(request.token, None)
+    session.jobs.pop(request.token, None)
     if task is not None:
         task.cancel()
         channel.send_later([Answer(request.session, request.token, responses.END_OF_SEQUENCE)])

@@ -22,15 +22,21 @@ from photondb.api.storage import CATALOGUE_SUBJECT, StorageApi
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql import system_feeds
 from photondb.reql.errors import ReqlError
+from photondb.reql.memory import MemoryUse
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Closable, Runtime
 from photondb.reql.suspend import wait
 from services.query.access import Access
 from services.query.channel import Channel
+from services.query.jobs import Job
+from services.query.limits import QueryLimits
 from services.query.options import NO_OPTIONS, RunOptions
 from services.query.plans import PlanCache
 
 logger = logging.getLogger(__name__)
+
+LONGEST_LOOK_SECONDS = 0.5
+"""How late a query may be ended whose time is up, at most."""
 
 STOP_WAIT_SECONDS = 0.3
 """How long `stop` waits for cursors and feeds to be closed."""
@@ -40,8 +46,15 @@ class Query:
     """The query service (QueryApi)."""
 
     def __init__(
-        self, storage: StorageApi, bus: Bus, auth: AuthApi | None = None, changefeed: ChangefeedApi | None = None
+        self,
+        storage: StorageApi,
+        bus: Bus,
+        auth: AuthApi | None = None,
+        changefeed: ChangefeedApi | None = None,
+        limits: QueryLimits | None = None,
     ) -> None:
+        self.limits = limits or QueryLimits()
+        self._watch: asyncio.Task[None] | None = None
         self.storage = storage
         self.auth = auth
         self.changefeed = changefeed
@@ -63,9 +76,12 @@ class Query:
         self._subscription = await self.bus.subscribe(CATALOGUE_SUBJECT, self._catalogue_changed)
         self.bus.on_gap(lambda: self._in_background(self.refresh_catalogue()))
         await self.refresh_catalogue()
+        self._watch = asyncio.create_task(self._end_overdue(self.limits.time_s))
 
     async def stop(self) -> None:
         """End all channels."""
+        if self._watch is not None:
+            self._watch.cancel()
         if self._subscription is not None:
             await self._subscription.close()
         for channel in list(self.channels):
@@ -90,10 +106,28 @@ class Query:
             context = msgspec.structs.replace(context, transaction=options.transaction, atomic=options.atomic)
         if options.as_of_us is not None:
             context = msgspec.structs.replace(context, as_of_us=options.as_of_us)
-        runtime = Runtime(self, context, options.language, self.access.permit(context.user, self.catalogue))
+        permit = self.access.permit(context.user, self.catalogue)
+        runtime = Runtime(self, context, options.language, permit, MemoryUse(self.limits.memory_bytes))
         if options.profile:
             runtime.profile = Profile()
         return runtime
+
+    def queries(self) -> list[Job]:
+        """The queries that are being worked on, or have cursors."""
+        sessions = [session for channel in self.channels for session in channel.sessions.values()]
+        return [job for session in sessions for job in session.jobs.values() if job.ended_by is None]
+
+    async def _end_overdue(self, limit_s: float) -> None:
+        """Look now and then for queries whose time is up."""
+        while True:
+            await asyncio.sleep(min(limit_s / 4, LONGEST_LOOK_SECONDS))
+            now = time.monotonic()
+            sessions = [session for channel in self.channels for session in channel.sessions.values()]
+            for session in sessions:
+                for token in list(session.running):
+                    job = session.jobs.get(token)
+                    if job is not None and job.overdue(now, limit_s):
+                        job.time_out(limit_s)
 
     def now(self) -> dict[str, Any]:
         """The present time as a datum, to the millisecond."""

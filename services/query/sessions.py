@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.query.cursors import Cursor
+
+if TYPE_CHECKING:
+    from services.query.jobs import Job
 
 MAX_CURSORS = 10_000
 """Cursors that one connection may have open."""
 
 
 class Session:
-    """One client connection. `running` are the queries under way by token, `noreply` those of them that nobody will
-    hear of; `busy` are the tokens of cursors that are fetching."""
+    """One client connection, of the client at the address `client` (host:port).
 
-    __slots__ = ("cursors", "noreply", "number", "running")
+    `jobs` are its queries by token, until they are answered for the last time. `running` are the tasks of those under
+    way that have had to wait, `noreply` those of them that nobody will hear of.
+    """
+
+    __slots__ = ("client", "cursors", "jobs", "noreply", "number", "running")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.client = ""
+        self.jobs: dict[int, Job] = {}
         self.cursors: dict[int, Cursor] = {}
         self.running: dict[int, asyncio.Task[Any]] = {}
         self.noreply: set[asyncio.Task[None]] = set()
@@ -30,5 +38,6 @@ class Session:
         for token, cursor in self.cursors.items():
             if token not in self.running:
                 cursor.close()
+        self.jobs.clear()
         self.running.clear()
         self.cursors.clear()

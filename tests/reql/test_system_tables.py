@@ -366,7 +366,7 @@ def test_permissions_are_checked(database: RunningDatabase, row: dict[str, Any],
 # --- the state of the node
 
 
-@pytest.mark.parametrize("name", ["table_status", "server_status", "server_config", "stats", "current_issues", "jobs"])
+@pytest.mark.parametrize("name", ["table_status", "server_status", "server_config", "stats", "current_issues"])
 def test_what_tells_the_state_cannot_be_written(database: RunningDatabase, name: str) -> None:
     result = database.run(SYSTEM.table(name).insert({"id": "x"}))
     assert refusal(result) == f"It's illegal to write to the `rethinkdb.{name}` table."

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
@@ -12,14 +11,16 @@ import uuid
 from importlib.metadata import version
 from typing import Any
 
+from photondb.api.auth import ADMIN
 from photondb.api.catalogue import TableInfo
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number
 from photondb.reql.configuration import IdentifierFormat, database_identifier, server_identifier, table_status
+from photondb.reql.errors import op_failed
 from photondb.reql.placement import DEFAULT_TAG
-from photondb.reql.runtime import Runtime
+from photondb.reql.runtime import RunningQuery, Runtime
 from photondb.reql.system.configuration import user_tables
-from photondb.reql.system_tables import Row, system_table
+from photondb.reql.system_tables import Change, Row, system_table
 
 STARTED = time.time()
 """About when this process began, in seconds since 1970."""
@@ -79,23 +80,43 @@ def current_issues(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]
 
 @system_table("jobs")
 def jobs(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
-    """One row for each query that is being run, this one among them, and for each index that is being built."""
+    """One row for each query that is being worked on, this one among them, or has a cursor, and for each index that is
+    being built. Who is not `admin` sees his own queries only."""
     servers = [server_identifier(runtime, identifiers)]
-    rows = [_query_job(servers, f"of {id(runtime)}", {"user": runtime.context.user})]
-    current = asyncio.current_task()
-    for channel in runtime.service.channels:
-        for number, session in channel.sessions.items():
-            for token, task in session.running.items():
-                if task is not current:
-                    rows.append(_query_job(servers, f"{token} of connection {number}", {}))
+    user = runtime.context.user
+    rows = [_query_job(servers, query) for query in runtime.service.queries() if user in (ADMIN, query.user)]
+    if user != ADMIN:
+        return rows
     for info in user_tables(runtime):
         if not all(index.ready for index in info.indexes):
             rows += _index_jobs(runtime, info, identifiers, servers)
     return rows
 
 
-def _query_job(servers: list[str], name: str, about: dict[str, str]) -> Row:
-    return _job("query", name, servers, dict(about))
+@jobs.writer
+def end_job(runtime: Runtime, change: Change) -> Row | None:
+    """End a query."""
+    if change.new is not None:
+        raise op_failed("The `rethinkdb.jobs` system table only allows deletions, not inserts or updates.")
+    assert change.old is not None
+    if change.old["type"] != "query":
+        raise op_failed(f"Jobs of type `{change.old['type']}` cannot be interrupted.")
+    for query in runtime.service.queries():
+        if query.id == change.old["id"][1] and runtime.context.user in (ADMIN, query.user):
+            query.interrupt()
+    return None
+
+
+def _query_job(servers: list[str], query: RunningQuery) -> Row:
+    host, _, port = query.client.rpartition(":")
+    client = {"client_address": host, "client_port": int(port)} if port else {}
+    return {
+        "duration_sec": normalise_number(round(time.monotonic() - query.started, 6)),
+        "id": ["query", query.id],
+        "info": {**client, "query": query.query, "user": query.user},
+        "servers": servers,
+        "type": "query",
+    }
 
 
 def _index_jobs(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat, servers: list[str]) -> list[Row]:

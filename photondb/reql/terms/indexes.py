@@ -106,9 +106,11 @@ def index_status(runtime: Runtime, table: Table, *names: str) -> list[dict[str, 
 def index_wait(runtime: Runtime, table: Table, *names: str) -> list[dict[str, Any]]:
     """Wait until indexes (all of the table without names) are ready, and return their status."""
     poll_seconds = FIRST_POLL_SECONDS
+    runtime.untimed = True
     while True:
         states = _states(runtime, table.info, names)
         if all(state.ready for _, state in states):
+            runtime.untimed = False
             return [_status(index, state) for index, state in states]
         wait(asyncio.sleep(poll_seconds))
         poll_seconds = min(2 * poll_seconds, LONGEST_POLL_SECONDS)
