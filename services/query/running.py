@@ -13,7 +13,6 @@ from photondb.reql.profile import Profile
 from photondb.reql.runtime import Runtime
 from photondb.reql.suspend import Evaluation
 from photondb.rpc.eager import start_eagerly
-from photondb.rpc.eager import start_eagerly
 from services.query import responses
 from services.query.cursors import Cursor
 from services.query.failures import as_reql_error
@@ -68,7 +67,7 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
         return Answer(request.session, token, _fail(session, token, job.ended_by))
     job.batch_started = time.monotonic()
     if isinstance(cursor, FeedCursor) and cursor.direct is not None:
-        return _continue_feed(channel, session, token, cursor)
+        return _continue_feed(channel, session, token, job, cursor)
 
     def finish(payload: bytes) -> bytes:
         if cursor.ended:
@@ -78,13 +77,13 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
     return _evaluate(channel, session, token, job, finish, cursor.next_response)
 
 
-def _continue_feed(channel: Channel, session: Session, token: int, cursor: FeedCursor) -> Answer | None:
+def _continue_feed(channel: Channel, session: Session, token: int, job: Job, cursor: FeedCursor) -> Answer | None:
     """The next batch of a feed whose changes go to the client as they are. Most feeds wait most of the time: it takes
     no evaluation, only a task."""
     try:
         started = start_eagerly(cursor.next_changes())
     except Exception as error:
-        return Answer(session.number, token, _end_feed(session, token, cursor, error))
+        return Answer(session.number, token, _fail(session, token, error))
     if started.task is None:
         return Answer(session.number, token, started.value)
 
@@ -93,19 +92,14 @@ def _continue_feed(channel: Channel, session: Session, token: int, cursor: FeedC
             cursor.close()
             return
         del session.running[token]
-        error = op_failed("The changefeed was closed.") if task.cancelled() else task.exception()
-        payload = task.result() if error is None else _end_feed(session, token, cursor, error)
+        cancelled = job.ended_by or op_failed("The changefeed was closed.")
+        error = cancelled if task.cancelled() else task.exception()
+        payload = task.result() if error is None else _fail(session, token, error)
         channel.send_later([Answer(session.number, token, payload)])
 
     session.running[token] = started.task
     started.task.add_done_callback(told)
     return None
-
-
-def _end_feed(session: Session, token: int, cursor: FeedCursor, error: BaseException) -> bytes:
-    session.cursors.pop(token, None)
-    cursor.close()
-    return responses.failure(as_reql_error(error))
 
 
 def _fail(session: Session, token: int, error: BaseException) -> bytes:
