@@ -102,6 +102,8 @@ async def change_catalogue(storage: Storage) -> None:
         catalogue = await storage.change_catalogue(INTERNAL, CreateTable("test", "passing"))
         passing = catalogue.tables["test", "passing"].id
         await storage.write(INTERNAL, [Write(passing, "insert", documents=[{"id": n} for n in range(50)])])
+        # Of few documents, so that it gets ready.
+        await storage.change_catalogue(INTERNAL, CreateIndex("test", "passing", "n", term(lambda row: row["id"])))
         await asyncio.sleep(0.05)
         await storage.change_catalogue(INTERNAL, DropTable("test", "passing"))
         await storage.change_catalogue(INTERNAL, DropIndex("test", "groups", "length"))
