@@ -50,7 +50,14 @@ def map_(runtime: Runtime, sequence: Sequence, second: Value, *rest: Value) -> V
 @term(Term.CONCAT_MAP, grouped="stream")
 def concat_map(runtime: Runtime, sequence: Sequence, func: Function) -> Value:
     """The elements of what the function gives for each element, one after the other."""
-    return apply_step(sequence, ConcatMapStep(func), runtime)
+    if type(sequence) is list or func.pushable or sequence.grouping is not None or sequence.feed:
+        return apply_step(sequence, ConcatMapStep(func), runtime)
+
+    def make(runtime: Runtime) -> Iterator[list[Any]]:  # what the function gives need not be gone through to its end
+        for row in chain.from_iterable(sequence.lists(runtime)):
+            yield from lists(runtime, func.evaluate(row))
+
+    return computed(runtime, [sequence], make, infinite=sequence.infinite)
 
 
 @term(Term.FILTER, grouped="stream", literals=True)
