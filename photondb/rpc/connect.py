@@ -114,6 +114,7 @@ class Link:
         self._connection: Connection | None = None
         self._waiting: set[asyncio.Future[Connection]] = set()
         self._problem = "not connected yet"
+        self._lost_before = False
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -189,7 +190,8 @@ class Link:
     async def _use(self, connection: Connection) -> None:
         """Offer the connection to callers until it is lost."""
         self._connection = connection
-        _log.info("connected to a service", extra={"peer": self._service, "address": str(self._address)})
+        level = logging.INFO if self._lost_before else logging.DEBUG  # the first time is as it should be
+        _log.log(level, "connected to a service", extra={"peer": self._service, "address": str(self._address)})
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(connection)
@@ -200,6 +202,7 @@ class Link:
 
     def _report(self, problem: str) -> None:
         """Log what is wrong, once until it changes."""
+        self._lost_before = True
         if problem != self._problem:
             self._problem = problem
             _log.warning(

@@ -42,7 +42,9 @@ MAX_SEEN_DOCUMENTS = 1_000_000
 """How many documents a scan of a geo index remembers in order not to give any of them twice."""
 
 MAX_CACHE_SHARE = 0.25
-"""A scan without a limit leaves the cache alone when the table is larger than this share of it."""
+MAX_CACHED_BYTES = 64 << 20
+"""A scan without a limit leaves the cache alone when the table is larger than this share of it, or than so many bytes:
+it would push out what point reads need, and a table of that size is read from the files nearly as fast."""
 
 
 class ScanRun:
@@ -87,7 +89,8 @@ class ScanRun:
         # Taken from the end.
         self._ranges: list[KeyRange] = list(ranges if scan.descending else reversed(ranges))
         self._reader: Reader | None = None
-        self._bulk = scan.limit is None and table.position.document_bytes > store.cache_bytes * MAX_CACHE_SHARE
+        cached_bytes = min(store.cache_bytes * MAX_CACHE_SHARE, MAX_CACHED_BYTES)
+        self._bulk = scan.limit is None and table.position.document_bytes > cached_bytes
         self._repeat = 1
         self._seen: set[bytes] | None = set() if index is not None and index.info.geo else None
         self._aborted: str | None = None
