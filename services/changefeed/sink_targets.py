@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -29,6 +30,9 @@ NATS_PORT = 4222
 
 SIGNATURE_HEADER = "X-PhotonDB-Signature"
 SINK_HEADER = "X-PhotonDB-Sink"
+
+
+CLOSE_TIMEOUT_S = 2.0
 
 
 class SinkError(Exception):
@@ -119,7 +123,9 @@ class JetStream:
         client, self._client = self._client, None
         if client is not None:
             with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-                await client.close()
+                # Closing flushes first, which a server that hangs would never let it finish.
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await client.close()
 
 
 async def _connect(url: str) -> Client:
