@@ -116,6 +116,20 @@ def _work() -> None:
         _pool.append(me)
 
 
+def _stack() -> Any:
+    """What an evaluation can run on: one that was used before and is idle, or a new one."""
+    while _pool:
+        stack = _pool.pop()
+        try:
+            stack.parent = getcurrent()
+        except ValueError:  # it belongs to another thread
+            continue
+        return stack
+    stack = _Stack(_work)
+    stack.switch()
+    return stack
+
+
 class Evaluation:
     """One run of synchronous code that may call `wait`.
 
@@ -134,12 +148,7 @@ class Evaluation:
         """Start `function(*args)`; returns itself."""
         global _turns
         _turns += 1
-        if _pool:
-            self._greenlet = _pool.pop()
-            self._greenlet.parent = getcurrent()
-        else:
-            self._greenlet = _Stack(_work)
-            self._greenlet.switch()
+        self._greenlet = _stack()
         self._note(self._greenlet.switch(self, function, args))
         return self
 

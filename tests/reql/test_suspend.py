@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -108,3 +109,16 @@ def test_waiting_outside_of_an_evaluation_is_refused() -> None:
             wait(later(1))
 
     asyncio.run(main())
+
+
+def test_every_thread_has_its_own() -> None:
+    def evaluate() -> None:
+        for number in range(3):
+            results.append(asyncio.run(Evaluation().begin(lambda number=number: wait(later(number))).complete()))
+
+    results: list[int] = []
+    for _ in range(3):
+        thread = threading.Thread(target=evaluate)
+        thread.start()
+        thread.join()
+    assert results == [0, 1, 2] * 3
