@@ -72,6 +72,8 @@ class Pipeline:
         try:
             return self._feed(rows)
         except ReqlError:
+            if self.remaining is not None and len(rows) > 1:
+                return self._one_by_one(rows)
             if self.needed is not None:
                 self._explain(rows)
             raise
@@ -94,6 +96,19 @@ class Pipeline:
             values = values[: self.remaining]
             self.remaining -= len(values)
         return Chunk.of_values(values)
+
+    def _one_by_one(self, rows: Sequence[bytes]) -> Chunk:
+        """The same where something fails for one of the documents: those before it may be all that is wanted."""
+        chunks = []
+        for row in rows:
+            chunk = self.feed((row,))
+            assert chunk is not None
+            chunks.append(chunk)
+            if self.done:
+                break
+        if self.filters_only:
+            return Chunk.of_raw([raw for chunk in chunks for raw in chunk.rows()])
+        return Chunk.of_values([value for chunk in chunks for value in chunk.values()])
 
     def _whole(self, rows: Sequence[bytes]) -> Chunk | None:
         accumulator = self.accumulator
