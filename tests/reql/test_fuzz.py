@@ -39,8 +39,9 @@ class Target:
     """A query service over a table of a few documents, in a thread of its own. Storage is the object itself, or behind
     its stub, so that all that is pushed down crosses the wire."""
 
-    def __init__(self, data_dir: Path, remote: bool) -> None:
+    def __init__(self, data_dir: Path, remote: bool, time_s: float) -> None:
         self._data_dir = data_dir
+        self._limits = QueryLimits(time_s=time_s, memory_bytes=500_000_000)
         self._remote = remote
         self._token = 0
         self._waiting: asyncio.Future[bytes] | None = None
@@ -70,7 +71,7 @@ class Target:
             auth = Auth(storage)
             await auth.start()
             stack.push_async_callback(auth.stop)
-            query = Query(storage, bus, auth, limits=QueryLimits(time_s=0.5, memory_bytes=500_000_000))
+            query = Query(storage, bus, auth, limits=self._limits)
             await query.start()
             stack.push_async_callback(query.stop)
             self._channel = await query.open(INTERNAL, self)
@@ -124,7 +125,7 @@ class Target:
 
 @pytest.fixture(scope="module", params=[False, True], ids=["storage", "stub"])
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    running = Target(tmp_path_factory.mktemp("fuzz") / "data", request.param)
+    running = Target(tmp_path_factory.mktemp("fuzz") / "data", request.param, time_s=0.5)
     yield running
     running.stop()
 

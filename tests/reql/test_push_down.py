@@ -127,11 +127,21 @@ groups = st.builds(Group, groupings, reductions | st.just(Collect()), st.just(LI
 
 
 def here(pipeline: list[Step], aggregate: Aggregate | None, limit: int | None, rows: list[Any]) -> Any:
-    """What the evaluator makes of decoded rows."""
+    """What the evaluator makes of decoded rows; with a limit it looks at no more of them than it needs."""
+    if limit is not None:
+        found: list[Any] = []
+        for row in rows if limit else ():
+            part = [row]
+            for step in pipeline:
+                part = step.apply(part)
+            found += part
+            if len(found) >= limit:
+                break
+        return found[:limit]
     for step in pipeline:
         rows = step.apply(rows)
     if aggregate is None:
-        return rows if limit is None else rows[:limit]
+        return rows
     accumulator = aggregate.start()
     accumulator.feed(rows)
     return accumulator.result()
@@ -171,7 +181,7 @@ def outcome(evaluate: Callable[..., Any], *args: Any) -> Any:
 pipelines = st.lists(steps, max_size=3)
 tables = st.lists(documents, max_size=12)
 ends = st.one_of(
-    st.tuples(groups, st.none()), st.tuples(folds, st.none()), st.tuples(st.none(), st.none() | st.integers(0, 5))
+    st.tuples(groups, st.none()), st.tuples(folds, st.none()), st.tuples(st.none(), st.none() | st.integers(1, 5))
 )
 """What comes after the steps: an aggregate, or a limit."""
 
@@ -268,3 +278,17 @@ def test_the_top_of_an_order_keeps_raw_rows() -> None:
 def test_a_step_that_nobody_knows_is_refused(wire: dict[str, Any]) -> None:
     with pytest.raises(ReqlError, match="Unknown pipeline step"):
         steps_from_wire([wire])
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_document_that_is_not_wanted_any_more_cannot_fail(limit: int) -> None:
+    raw = [b'{"a": 0, "n": 1}', b'{"a": 1, "n": 2}', b'{"a": 1, "n": 3}', b'{"n": 4}', b'{"a": 1}']
+    wanted = FilterStep(function(lambda row: row["a"] == 1), function(lambda: r.error()))
+    chunk = Pipeline([wanted], limit=limit).feed(raw)
+    assert chunk is not None
+    assert [row["n"] for row in chunk.values()] == [2, 3][:limit]
+    chunk = Pipeline([wanted, MapStep(function(lambda row: row["n"]))], limit=limit).feed(raw)
+    assert chunk is not None
+    assert chunk.values() == [2, 3][:limit]
+    with pytest.raises(ReqlError, match="No attribute `a`"):
+        Pipeline([wanted], limit=3).feed(raw)
