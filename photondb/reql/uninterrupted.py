@@ -1,4 +1,5 @@
-"""Functions where nothing can interrupt them: while storage changes or indexes a document, everybody else waits.
+"""Functions where nothing can interrupt them: while storage changes or indexes a document, or a feed looks at one,
+everybody else waits.
 
 What they do there is counted in elements of arrays that they go through, and not in seconds, so that the function of an
 index fails for the same documents each time.
@@ -41,7 +42,7 @@ class Work:
         if self._left < 0:
             raise resource_limit(
                 f"The function goes through more than {MAX_ELEMENTS:,} array elements for one document, which would "
-                "hold up all other writes."
+                "hold up everybody else."
             )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 from photondb.api.storage import KeyRange
 from photondb.datum.errors import DatumError
-from photondb.datum.json import dumps, loads_stored
+from photondb.datum.json import dumps, dumps_computed, loads_stored
 from photondb.datum.keys import after_prefix
 from photondb.datum.order import equal
 from photondb.reql.errors import ReqlError
 from photondb.reql.steps import FilterStep, Step, steps_from_wire, steps_to_wire
+from photondb.reql.uninterrupted import WORK
 from services.changefeed.documents import Document, Index, Row
 from services.changefeed.equality import required_equality
 from services.changefeed.notices import Change
@@ -91,23 +93,24 @@ class Selection:
         A document for which a step fails is as one that a filter leaves out, as in RethinkDB.
         """
         try:
-            if self._keeps:
-                value = document.value
-                for keeps in self._keeps:
-                    if not keeps(value):
-                        return None
+            if self._keeps and not WORK.do(self._is_kept, document.value):
+                return None
             return self.show_filtered(document)
         except (ReqlError, DatumError):
             return None
 
+    def _is_kept(self, value: Any) -> bool:
+        return all(keeps(value) for keeps in self._keeps)
+
     def show_filtered(self, document: Document) -> bytes | None:
         """The same for a document that has passed the filters; a step that fails raises its error."""
-        if not self._rest:
-            return document.raw
-        values = [document.value]
+        return WORK.do(self._after_steps, document.value) if self._rest else document.raw
+
+    def _after_steps(self, value: Any) -> bytes | None:
+        values = [value]
         for step in self._rest:
             values = step.apply(values)
-        return dumps(values[0]) if values and values[0] is not None else None
+        return dumps_computed(values[0]) if values and values[0] is not None else None
 
     def changes(self, row: Row) -> list[Change]:
         """What a commit changes among the rows after the steps."""

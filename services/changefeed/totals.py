@@ -16,6 +16,7 @@ from photondb.reql.aggregates import Aggregate, Avg, Count, Sum
 from photondb.reql.errors import logic_error
 from photondb.reql.grouping import Group, too_many_groups
 from photondb.reql.steps import present_values
+from photondb.reql.uninterrupted import WORK
 from photondb.reql.values import wrong_datum
 
 
@@ -61,11 +62,11 @@ class Totals:
 
     def add(self, row: Any) -> None:
         """A row has come. Raises ReqlError where a function fails for it, or where it gives no number."""
-        self._count(row, 1)
+        WORK.do(self._count, row, 1)
 
     def remove(self, row: Any) -> None:
         """A row has gone."""
-        self._count(row, -1)
+        WORK.do(self._count, row, -1)
 
     def show(self, limit: int | None = None) -> list[TotalChange]:
         """The changes since this was called last, up to `limit`; the reader knows them from now on."""

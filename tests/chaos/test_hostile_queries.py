@@ -384,6 +384,17 @@ def test_an_index_that_takes_too_long_leaves_documents_out(suite: RunningSuite) 
         assert few.get_all(1, index="slow").count().run(connection) == 1
 
 
+def test_a_feed_that_takes_too_long_leaves_documents_out(suite: RunningSuite) -> None:
+    with bystander(suite), r.connect(port=suite.driver_port) as connection:
+        r.table_create("watched").run(connection)
+        watched = r.table("watched")
+        with r.connect(port=suite.driver_port) as other:
+            feed = watched.map(lambda row: {"id": row["id"], "a": busy(row, 5)}).changes().run(other)
+            for number, tags in enumerate(([1] * 100, [1], [1] * 100, [2])):
+                assert watched.insert({"id": number, "tags": tags}).run(connection)["inserted"] == 1
+            assert [feed.next()["new_val"]["id"] for _ in range(2)] == [1, 3]
+
+
 def test_the_suites_have_come_through_it_without_a_fault(suite: RunningSuite, impatient: RunningSuite) -> None:
     for log in (suite.log, impatient.log):
         assert "Traceback" not in log
