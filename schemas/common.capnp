@@ -27,6 +27,7 @@ struct Context {
   transaction @4 :Text;   # the transaction that reads and writes of documents belong to; empty without one
   asOfUs @5 :Int64 = -1;  # the point in the past that reads are to see; negative for the present
   atomic @6 :Bool;        # whether the query is to be a transaction of its own
+  optimizations @7 :Bool = true;  # whether shortcuts may be taken: the answer is the same without
 }
 
 enum ErrorCategory {

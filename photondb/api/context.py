@@ -13,7 +13,9 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     `deadline` is a reading of `time.monotonic()` in seconds; it crosses the wire as the milliseconds that remain,
     because clocks of two machines differ. `user` is the identity that `auth` vouched for. `transaction` is the id of
     the transaction that reads and writes of documents belong to; `as_of_us` the point in the past (microseconds since
-    1970) that reads are to see; `atomic` says that a query is to be a transaction of its own.
+    1970) that reads are to see; `atomic` says that a query is to be a transaction of its own. Without
+    `optimizations` everything is done the plainest way that there is, for comparison: no fast paths, no push-down, no
+    caches, no choice of an index that the query does not name.
     """
 
     traceparent: str = ""
@@ -23,6 +25,7 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     transaction: str = ""
     as_of_us: int | None = None
     atomic: bool = False
+    optimizations: bool = True
 
     def remaining_ms(self) -> int | None:
         """Milliseconds until the deadline (0 when it has passed), or None without one."""

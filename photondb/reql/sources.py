@@ -82,11 +82,12 @@ class ScanSource:
         self.ordered = ordered
         """Whether the query asks for the order, and does not only happen to get it."""
 
-    def _scan(self, steps: Sequence[Step]) -> tuple[Scan, Sequence[Step]]:
+    def _scan(self, runtime: Runtime, steps: Sequence[Step]) -> tuple[Scan, Sequence[Step]]:
         """The scan with the longest run of steps that storage can do, and the steps that are left."""
         pushed = 0
-        while pushed < len(steps) and steps[pushed].pushable:
-            pushed += 1
+        if runtime.context.optimizations:
+            while pushed < len(steps) and steps[pushed].pushable:
+                pushed += 1
         scan = Scan(
             table=self.info.id,
             index=None if self.index is None else self.index.id,
@@ -97,7 +98,7 @@ class ScanSource:
         return scan, steps[pushed:]
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
-        scan, rest = self._scan(steps)
+        scan, rest = self._scan(runtime, steps)
         scan.chunk_rows = rows
         if not rest:
             scan.limit = limit
@@ -130,9 +131,9 @@ class ScanSource:
                 runtime.release(cursor)
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        scan, rest = self._scan(steps)
+        scan, rest = self._scan(runtime, steps)
         accumulator = aggregate.start()
-        if rest or not aggregate.pushable:
+        if rest or not aggregate.pushable or not runtime.context.optimizations:
             for chunk in self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS):
                 accumulator.feed(chunk.values())
             return accumulator

@@ -33,6 +33,8 @@ def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -
         builder.asOfUs = context.as_of_us
     if context.atomic:
         builder.atomic = True
+    if not context.optimizations:
+        builder.optimizations = False
 
 
 def read_context(reader: Any) -> CallContext:
@@ -46,4 +48,5 @@ def read_context(reader: Any) -> CallContext:
         transaction=reader.transaction,
         as_of_us=None if reader.asOfUs < 0 else reader.asOfUs,
         atomic=reader.atomic,
+        optimizations=reader.optimizations,
     )

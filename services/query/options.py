@@ -40,6 +40,9 @@ _OF_DRIVERS = frozenset({"time_format", "group_format", "binary_format"})
 TRANSACTION = "transaction"
 """The plan name of queries that are part of a transaction, or that read the past."""
 
+UNOPTIMIZED = "optimizations"
+"""The plan name of queries that are run the plainest way that there is (run option `optimizations=False`)."""
+
 CACHE_SIZE = 1024
 MAX_CACHED_BYTES = 1024
 """Options with more JSON than this are no driver's usual ones, and read each time."""
@@ -50,7 +53,8 @@ class RunOptions(msgspec.Struct, gc=False):
     about the sizes of batches, not checked yet: that is done when there are batches. `plan_names` are the names that a
     plan is compiled for: those of `language`, and what keeps a query from being answered together with others.
     `transaction` is the id of the transaction that the query is part of, `atomic` that it is one of its own, and
-    `as_of_us` the time (microseconds since 1970) that it reads as of."""
+    `as_of_us` the time (microseconds since 1970) that it reads as of. Without `optimizations` no shortcut is taken: the
+    answer is the same, to compare with in tests and when a shortcut is in doubt."""
 
     noreply: bool = False
     profile: bool = False
@@ -59,6 +63,7 @@ class RunOptions(msgspec.Struct, gc=False):
     transaction: str = ""
     atomic: bool = False
     as_of_us: int | None = None
+    optimizations: bool = True
     plan_names: frozenset[str] = frozenset()
 
 
@@ -97,6 +102,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
             options.atomic = _boolean(name, value)
         elif name == "as_of":
             options.as_of_us = _time_us(value)
+        elif name == "optimizations":
+            options.optimizations = _boolean(name, value)
         elif name == "array_limit":
             options.language[name] = _array_limit(value)
         elif name in _LANGUAGE:
@@ -114,6 +121,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
         raise logic_error("The run option `as_of` excludes `transaction` and `atomic`.")
     if options.transaction or options.atomic or options.as_of_us is not None:
         options.plan_names |= {TRANSACTION}
+    if not options.optimizations:
+        options.plan_names |= {UNOPTIMIZED}
     return options
 
 

@@ -106,6 +106,8 @@ class Query:
             context = msgspec.structs.replace(context, transaction=options.transaction, atomic=options.atomic)
         if options.as_of_us is not None:
             context = msgspec.structs.replace(context, as_of_us=options.as_of_us)
+        if not options.optimizations:
+            context = msgspec.structs.replace(context, optimizations=False)
         permit = self.access.permit(context.user, self.catalogue)
         runtime = Runtime(self, context, options.language, permit, MemoryUse(self.limits.memory_bytes))
         if options.profile:

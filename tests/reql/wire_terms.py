@@ -258,7 +258,7 @@ odd_options = st.dictionaries(
             *("array_limit", "profile", "noreply", "durability", "read_mode", "db", "max_batch_rows", "min_batch_rows"),
             *("max_batch_bytes", "max_batch_seconds", "first_batch_scaledown_factor", "default", "index", "multi"),
             *("return_changes", "conflict", "interleave", "left_bound", "squash", "identifier_format", "nonsense"),
-            *("atomic", "as_of", "transaction"),
+            *("atomic", "as_of", "transaction", "optimizations"),
         ]
     ),
     constants | st.just([int(Term.DB), ["test"]]),

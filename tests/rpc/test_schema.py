@@ -51,7 +51,8 @@ def test_importing_the_schemas_leaves_no_import_hook() -> None:
 def of_the_future(directory: Path) -> Any:
     """The probe's schema as a later version may have it: more fields, and one more method."""
     common = (schema.DIRECTORY / "common.capnp").read_text()
-    common = common.replace("  user @3 :Text;", "  user @3 :Text; tenant @7 :Text;")
+    context = common[common.index("struct Context {") : common.index("enum ErrorCategory")]
+    common = common.replace("  user @3 :Text;", f"  user @3 :Text; tenant @{context.count(' @')} :Text;")
     common = common.replace("  requestId @6 :Text;", "  requestId @6 :Text; hint @7 :Text;")
     common = common.replace("  authenticationFailed @6;", "  authenticationFailed @6; paymentRequired @8;")
     assert "tenant" in common

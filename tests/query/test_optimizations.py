@@ -1,0 +1,184 @@
+"""Shortcuts change nothing: generated queries give the same with the run option `optimizations=False` as without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rethinkdb import r
+
+from photondb.api.context import INTERNAL
+from photondb.datum.order import equal, sort_key
+from photondb.reql.errors import ReqlError
+from photondb.reql.shape import Shaper
+from services.query.options import read_options
+from services.query.plans import Plan
+from tests.query.conftest import Client
+from tests.reql import test_push_down_queries as generated
+from tests.reql.evaluate import wire_term
+from tests.reql.test_fuzz import Target
+
+Change = Callable[[Any], Any]
+
+PLAIN, SHADOW = r.table("plain"), r.table("shadow")
+"""A table that queries are asked about, and one that is written to without any shortcut."""
+
+SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+
+DURABILITY = {"durability": "soft"}
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    running = Target(tmp_path_factory.mktemp("optimizations") / "data", remote=False, time_s=60)
+    for name in ("plain", "shadow"):
+        ask(running, r.table_create(name))
+        ask(running, r.table(name).index_create("a"))
+        ask(running, r.table(name).index_create("both", [r.row["a"], r.row["b"]]))
+        ask(running, r.table(name).index_create("left", multi=True))
+        ask(running, r.table(name).index_wait())
+    yield running
+    running.stop()
+
+
+def ask(target: Target, query: Any, **options: Any) -> dict[str, Any]:
+    response = target.ask(1, wire_term(query), {"array_limit": 1000, **DURABILITY, **options})
+    result = response["r"]
+    if response["t"] in (1, 18):
+        (result,) = result
+    if type(result) is dict and result.get("$reql_type$") == "GROUPED_DATA":
+        result = result["data"]
+    return {**response, "r": result}
+
+
+def fill(target: Target, rows: list[Any], *tables: Any) -> None:
+    for table in tables:
+        ask(target, table.delete())
+        if rows:
+            assert ask(target, table.insert(rows))["r"]["inserted"] == len(rows)
+
+
+keys = st.integers(-1, 12) | st.sampled_from(["a", 1.5, None, [1], {"a": 1}])
+
+row_steps: st.SearchStrategy[Change] = st.one_of(
+    generated.fields.map(lambda name: lambda row: row[name]),
+    generated.fields.map(lambda name: lambda row: row.get_field(name)),
+    generated.paths.map(lambda names: lambda row: row.pluck(*names)),
+    generated.paths.map(lambda names: lambda row: row.without(*names)),
+    generated.paths.map(lambda names: lambda row: row.has_fields(*names)),
+    generated.values.map(lambda value: lambda row: row.default(value)),
+    generated.documents.map(lambda patch: lambda row: row.merge(patch)),
+    st.just(lambda row: row.merge({"a": r.literal({"b": 1}), "b": r.literal()})),
+    st.just(lambda row: row.merge(lambda old: {"c": old["a"]})),
+    st.just(lambda row: row.keys()),
+    st.just(lambda row: row["a"]["b"]),
+    st.just(lambda row: row.pluck("id", "a")),
+)
+sources: st.SearchStrategy[Any] = st.one_of(
+    st.just(PLAIN),
+    st.lists(st.integers(-1, 12), max_size=4).map(lambda ids: PLAIN.get_all(*ids)),
+    st.lists(generated.scalars, min_size=1, max_size=3).map(lambda found: PLAIN.get_all(*found, index="a")),
+    st.lists(generated.scalars, min_size=1, max_size=3).map(lambda found: PLAIN.get_all(*found, index="left")),
+    st.builds(lambda low, high: PLAIN.between(low, high, index="a"), generated.scalars, generated.scalars),
+    st.builds(lambda low: PLAIN.between(low, r.maxval), st.integers(-1, 12)),
+    st.sampled_from(["id", "a", "both", r.desc("id"), r.desc("a")]).map(lambda index: PLAIN.order_by(index=index)),
+)
+
+
+@SETTINGS
+@given(generated.tables, sources, st.lists(generated.steps, max_size=3), generated.ends)
+def test_sequences(target: Target, rows: list[Any], source: Any, middle: list[Change], end: list[Change]) -> None:
+    fill(target, rows, PLAIN)
+    compare(target, generated.pipeline(source, [*middle, *end]))
+
+
+@SETTINGS
+@given(
+    generated.tables, keys, st.lists(row_steps, max_size=3), st.sampled_from([{}, {"profile": True}, {"db": "test"}])
+)
+def test_documents(target: Target, rows: list[Any], key: Any, steps: list[Change], options: dict[str, Any]) -> None:
+    fill(target, rows, PLAIN)
+    compare(target, generated.pipeline(PLAIN.get(key), steps), **options)
+
+
+def compare(target: Target, query: Any, **options: Any) -> None:
+    found = ask(target, query, **options)
+    expected = ask(target, query, optimizations=False, **options)
+    if expected["t"] == 18:
+        if (found.get("e"), found["r"], found.get("b")) != (expected["e"], expected["r"], expected["b"]):
+            lazy = generated.LAZY if found["t"] != 18 else generated.UNORDERED
+            assert any(name in str(query) for name in lazy), (found, expected)
+        return
+    assert found["t"] == expected["t"], (found, expected)
+    assert equal(_in_order(query, found["r"]), _in_order(query, expected["r"])), (found, expected)
+
+
+def _in_order(query: Any, result: Any) -> Any:
+    """Equal rows of an index stand in the order of their primary keys, but no order was asked for."""
+    unordered = type(result) is list and "order_by" not in str(query)
+    return sorted(result, key=sort_key) if unordered else result
+
+
+writes: st.SearchStrategy[Change] = st.one_of(
+    st.builds(lambda key, patch: lambda t: t.get(key).update(patch), keys, generated.documents),
+    st.builds(lambda key, patch: lambda t: t.get(key).update(lambda row: patch(row)), keys, generated.functions),
+    st.builds(lambda key, new: lambda t: t.get(key).replace(new), keys, generated.documents),
+    st.builds(
+        lambda key, new: lambda t: t.get(key).replace({**new, "id": key}), st.integers(0, 6), generated.documents
+    ),
+    st.builds(lambda key: lambda t: t.get(key).replace(lambda row: row.without("a")), keys),
+    st.builds(lambda key: lambda t: t.get(key).update({"a": r.literal(), "left": {"a": r.literal({})}}), keys),
+    st.builds(lambda key: lambda t: t.get(key).delete(), keys),
+    st.builds(lambda key: lambda t: t.get(key).delete(durability="soft"), keys),
+    st.builds(lambda key, new: lambda t: t.insert({**new, "id": key}), keys, generated.documents),
+    st.lists(st.builds(lambda key, new: {**new, "id": key}, keys, generated.documents), max_size=3).map(
+        lambda documents: lambda t: t.insert(documents)
+    ),
+    st.builds(
+        lambda key, new, conflict: lambda t: t.insert({**new, "id": key}, conflict=conflict),
+        keys,
+        generated.documents,
+        st.sampled_from(["error", "replace", "update"]),
+    ),
+    st.builds(lambda key: lambda t: t.get(key).update({"a": 1}, return_changes="always"), keys),
+    st.builds(lambda change: lambda t: t.insert(change), generated.scalars | st.just({"id": r.maxval})),
+)
+
+
+@SETTINGS
+@given(generated.tables, st.lists(writes, min_size=1, max_size=4))
+def test_writes(target: Target, rows: list[Any], changes: list[Change]) -> None:
+    fill(target, rows, PLAIN, SHADOW)
+    for change in changes:
+        found = ask(target, change(PLAIN))
+        expected = ask(target, change(SHADOW), optimizations=False)
+        assert {**found, "b": None} == {**expected, "b": None}
+        assert found.get("b") == expected.get("b"), (found, expected)
+    for read in (lambda t: t.order_by("id"), lambda t: t.order_by(index="a"), lambda t: t.order_by(index="left")):
+        assert equal(ask(target, read(PLAIN))["r"], ask(target, read(SHADOW))["r"])
+
+
+@pytest.mark.parametrize("query", [r.table("t").get(1), r.table("t").get(1).update({"a": 2})])
+def test_without_optimizations_there_is_no_fast_path(query: Any) -> None:
+    def plan(**options: Any) -> Plan:
+        shaper = Shaper(None)
+        return Plan(shaper.shape(wire_term(query)), len(shaper.constants), 0, read_options(options).plan_names)
+
+    fast, plain = plan(), plan(optimizations=False)
+    assert fast.read or fast.write
+    assert plain.read is None
+    assert plain.write is None
+
+
+async def test_storage_is_told(client: Client) -> None:
+    runtime = client.query.runtime(INTERNAL, read_options({"optimizations": False}))
+    assert runtime.context.optimizations is False
+    assert client.query.runtime(INTERNAL, read_options({})).context.optimizations is True
+
+
+def test_the_option_is_a_boolean() -> None:
+    with pytest.raises(ReqlError, match="must be a boolean"):
+        read_options({"optimizations": "off"})
