@@ -71,6 +71,12 @@ interface Storage extends(Common.Service) {
 
   engineStats @15 (context :Common.Context) -> EngineStatsResult;
   # The state of the store below, and its counters since it was opened.
+
+  shortScans @16 (context :Common.Context, scans :Data) -> ShortScansResult;
+  # Ordered reads of at most 100 rows each, all of the same context. `scans` is a JSON list of objects: "table", "limit",
+  # "lows" and "highs" (the ranges' keys in base64, in ascending order), and what differs from its default of "repeats"
+  # (1), "index" (the id, or null for the primary key), "descending" (false), "steps" (none) and "chunk_bytes"
+  # (1000000), which mean what they mean in ScanRequest. Each read sees a point in time of its own.
 }
 
 struct Transaction {
@@ -170,6 +176,20 @@ struct ScanResult {
     }
     error @3 :Common.Error;
   }
+}
+
+struct ShortScansResult {
+  union {
+    ok @0 :ShortScans;
+    error @1 :Common.Error;
+  }
+}
+
+struct ShortScans {
+  # Columns, with an entry for each scan.
+
+  rows @0 :List(Data);     # JSON values joined by commas, without brackets
+  counts @1 :List(Int32);  # how many. -1: the rows are too long, ask for them with `scan`; -2: `rows` has the error as JSON
 }
 
 interface ScanCursor {

@@ -33,6 +33,7 @@ from photondb.rpc.limits import BULK_BYTES, REPLY_BYTES
 from photondb.rpc.payload import read_payload, write_payload
 from photondb.rpc.remote import Method, Remote, RemoteObject
 from photondb.rpc.servant import DEFAULT_MAX_CALLS, Call, ClosableHandlers, Handlers, Servant, servant
+from photondb.rpc.short_scans import MAX_ROWS, ShortScans, is_short, read_scans, run_scans
 from photondb.rpc.storage_messages import (
     read_isolation,
     read_outcomes,
@@ -54,6 +55,7 @@ _CHANGE_CATALOGUE = Method("changeCatalogue", effects=True)
 _GET = Method("get")
 _WRITE = Method("write", effects=True)
 _SCAN = Method("scan")
+_SHORT_SCANS = Method("shortScans")
 _SYNC = Method("sync")
 _INDEX_STATUS = Method("indexStatus")
 _READ_LOG = Method("readLog")
@@ -67,15 +69,13 @@ _ENGINE_STATS = Method("engineStats")
 _CHECKPOINT = Method("checkpoint", effects=True)
 _NEXT = Method("next")
 
-_SHORT_SCAN_ROWS = 100
-"""A scan of at most so many rows counts as a short call; longer ones are bulk transfers."""
-
 
 class StorageStub(StorageApi):
     """The storage service at `address` (`unix:/path` or `tcp:host:port`)."""
 
     def __init__(self, address: str, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
         self._client = RpcClient(SERVICE, schema.STORAGE.Storage, address, options)
+        self._short_scans = ShortScans(self._send_short_scans)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -106,13 +106,21 @@ class StorageStub(StorageApi):
         return read_outcomes(await read_payload(response.ok, context, SERVICE))
 
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
-        bulk = scan.limit is None or scan.limit > _SHORT_SCAN_ROWS
+        if is_short(scan, context):
+            short = await self._short_scans.scan(context, scan)
+            if short is not None:
+                return short
+        bulk = scan.limit is None or scan.limit > MAX_ROWS
         reply = (await self._client.call(_SCAN, context, bulk=bulk, scan=write_scan(scan))).ok
         if reply.which() == "partial":
             return ScanReply(partial=loads_stored(await read_payload(reply.partial, context, SERVICE)))
         chunk = reply.chunk
         cursor = None if chunk.last else ScanCursorStub(Remote(reply.cursor, SERVICE), context)
         return ScanReply(Chunk.of_blob(chunk.rows, chunk.count), cursor=cursor)
+
+    async def _send_short_scans(self, context: CallContext, scans: bytes) -> tuple[Sequence[bytes], Sequence[int]]:
+        found = (await self._client.call(_SHORT_SCANS, context, scans=scans)).ok
+        return list(found.rows), list(found.counts)
 
     async def sync(self, context: CallContext, table: int) -> None:
         await self._client.call(_SYNC, context, table=table)
@@ -212,6 +220,10 @@ class _StorageHandlers(Handlers):
         _write_chunk(ok.init("chunk"), reply.chunk, last=reply.cursor is None)
         if reply.cursor is not None:
             ok.cursor = servant(schema.STORAGE.ScanCursor, _CursorHandlers(self, reply.cursor))
+
+    async def short_scans(self, call: Call) -> None:
+        rows, counts = await run_scans(self._storage, call.context, read_scans(call.params.scans), self.service)
+        call.results.ok = {"rows": rows, "counts": counts}
 
     async def sync(self, call: Call) -> None:
         await self._storage.sync(call.context, call.params.table)
