@@ -14,6 +14,7 @@ from pathlib import Path
 
 from photondb.child_process import spawn_child
 from photondb.config import StartupError
+from photondb.ports import reserve_free_port
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +48,16 @@ class NatsServer:
     def __init__(self, directory: Path) -> None:
         self._program = find_nats_server()
         self._token = secrets.token_urlsafe(24)
-        self._port: int | None = None
+        # Kept while this object lives, so that nobody takes the port while the server is started again.
+        self._reserved = reserve_free_port("127.0.0.1")
+        self._port: int = self._reserved.getsockname()[1]
         self._directory = directory
         self._process: asyncio.subprocess.Process | None = None
         self._log_task: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
-        """How to connect. The port is known once the server was ready for the first time."""
-        if self._port is None:
-            raise RuntimeError("the NATS server was never started")
+        """How to connect."""
         return f"nats://{self._token}@127.0.0.1:{self._port}"
 
     @property
@@ -76,7 +77,7 @@ class NatsServer:
         configuration.write_text(
             "\n".join(
                 [
-                    f"listen: 127.0.0.1:{self._port or -1}",
+                    f"listen: 127.0.0.1:{self._port}",
                     f"max_payload: {MAX_PAYLOAD_BYTES}",
                     f'ports_file_dir: "{self._directory}"',
                     f'authorization {{ token: "{self._token}" }}',
@@ -102,8 +103,7 @@ class NatsServer:
             async with asyncio.timeout(START_TIMEOUT_S):
                 while process.returncode is None:
                     with contextlib.suppress(OSError, ValueError):  # not there yet, or half written
-                        address = json.loads(ports_file.read_text())["nats"][0]
-                        self._port = int(address.rpartition(":")[2])
+                        json.loads(ports_file.read_text())["nats"]
                         return
                     await asyncio.sleep(POLL_INTERVAL_S)
         raise StartupError("the NATS server did not start; its complaint is in the log")

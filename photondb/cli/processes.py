@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from photondb.bus.server import NatsServer
 from photondb.cli.lifetime import announce
 from photondb.cli.supervisor import Program, ServiceProgram, Supervisor
 from photondb.config import DEFAULT_ADDRESSES, Settings, StartupError
+from photondb.ports import reserve_free_port
 from photondb.telemetry import configure_logging
 
 
@@ -35,7 +38,8 @@ class ProcessSuite:
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         sockets = {service: f"unix:{directory / service}.sock" for service in DEFAULT_ADDRESSES}
-        self._settings = settings.with_addresses(sockets)
+        settings, self._reserved = _with_ports(settings.with_addresses(sockets))
+        self._settings = settings
         self._nats = NatsServer(directory) if settings.nats_url is None else None
         self._gateway = self._service("gateway")
         # Each stage needs the ones before. The gateway comes last and goes first: clients find either the whole suite
@@ -69,9 +73,19 @@ class ProcessSuite:
         settings = self._settings
         if self._nats is not None:
             settings = replace(settings, nats_url=self._nats.url)
-        if ports := self._gateway.facts:  # where a free port was found once, the gateway stays
-            settings = replace(settings, driver_port=ports["driver_port"], http_port=ports["http_port"])
         return {**os.environ, **settings.to_environment()}
 
     def _announce(self) -> None:
         announce(self._settings, self._gateway.facts["driver_port"], self._gateway.facts["http_port"])
+
+
+def _with_ports(settings: Settings) -> tuple[Settings, list[socket.socket]]:
+    """The settings with a port in the place of each that may be any free one, and what keeps these ports: the gateway
+    must find them again when it is started again. What is wrong with the address is the gateway's to say."""
+    reserved = []
+    for name in ("driver_port", "http_port"):
+        if getattr(settings, name) == 0:
+            with contextlib.suppress(OSError):
+                reserved.append(reserve_free_port(settings.bind))
+                settings = replace(settings, **{name: reserved[-1].getsockname()[1]})
+    return settings, reserved

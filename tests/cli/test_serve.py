@@ -39,13 +39,21 @@ def serve(processes: bool, *arguments: str | Path) -> subprocess.CompletedProces
 
 
 def descendants(pid: int) -> dict[int, str]:
-    """The processes below `pid`, each with its command line."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """The processes below `pid` that are running, each with its command line."""
     found = {}
-    for child in map(int, children):
-        found[child] = Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ").strip()
-        found |= descendants(child)
+    for child in map(int, _read_process(pid, f"task/{pid}/children").split()):
+        if is_running(child):
+            found[child] = _read_process(child, "cmdline").replace("\0", " ").strip()
+            found |= descendants(child)
     return found
+
+
+def _read_process(pid: int, name: str) -> str:
+    """What the kernel tells of a process; nothing when it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -56,10 +64,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def is_running(pid: int) -> bool:
     """Whether the process exists and is not merely waiting for its exit status to be fetched."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    state = _read_process(pid, "stat").rpartition(")")[2].split()
+    return bool(state) and state[0] != "Z"
 
 
 def answers(suite: RunningSuite) -> bool:
@@ -142,7 +148,8 @@ def test_a_service_that_dies_comes_back_and_the_others_find_it(tmp_path: Path) -
     with RunningSuite(tmp_path / "data", processes=True) as suite:
         for service in (*SERVICES, "nats-server"):
             before = descendants(suite.pid)
-            victim = next(pid for pid, command in before.items() if service in command)
+            program = service if service == "nats-server" else f"-m services.{service}"
+            victim = next(pid for pid, command in before.items() if program in command)
             os.kill(victim, signal.SIGKILL)
             wait_until(lambda victim=victim: not is_running(victim))
             wait_until(lambda suite=suite: answers(suite))
