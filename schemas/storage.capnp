@@ -217,6 +217,7 @@ struct IndexStatus {
   name @0 :Text;
   ready @1 :Bool;
   progress @2 :Float64;  # of the build, from 0 to 1; 1 when ready
+  problem @3 :Text;  # why the build does not get on; empty when it does
 }
 
 struct LogResult {

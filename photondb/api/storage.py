@@ -116,11 +116,12 @@ class ScanReply(msgspec.Struct):
 
 
 class IndexStatus(msgspec.Struct, frozen=True):
-    """How far an index is built: `progress` from 0 to 1, 1 when `ready`."""
+    """How far an index is built: `progress` from 0 to 1, 1 when `ready`. `problem` says why it does not get on."""
 
     name: str
     ready: bool
     progress: float
+    problem: str = ""
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):

@@ -127,7 +127,7 @@ class StorageStub(StorageApi):
 
     async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
         response = await self._client.call(_INDEX_STATUS, context, table=table)
-        return [IndexStatus(index.name, index.ready, index.progress) for index in response.ok]
+        return [IndexStatus(index.name, index.ready, index.progress, index.problem) for index in response.ok]
 
     async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
         response = await self._client.call(
@@ -231,7 +231,9 @@ class _StorageHandlers(Handlers):
 
     async def index_status(self, call: Call) -> None:
         statuses = await self._storage.index_status(call.context, call.params.table)
-        call.results.ok = [{"name": s.name, "ready": s.ready, "progress": s.progress} for s in statuses]
+        call.results.ok = [
+            {"name": s.name, "ready": s.ready, "progress": s.progress, "problem": s.problem} for s in statuses
+        ]
 
     async def read_log(self, call: Call) -> None:
         params = call.params

@@ -16,10 +16,11 @@ from struct import Struct
 from time import perf_counter
 
 from photondb.api.storage import IndexStatus
+from photondb.datum.errors import DatumError
 from photondb.datum.json import loads_stored
 from photondb.reql.pipeline import field_decoder
 from services.storage import layout
-from services.storage.indexes import Index
+from services.storage.indexes import MAX_INDEX_KEY_BYTES, Index
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.tables import Table
 from services.storage.views import View
@@ -31,7 +32,8 @@ SLICE_S = 0.001
 """How long a build works before it lets others go on."""
 
 RETRY_S = 1.0
-"""How long a build waits when the disk does not take its entries."""
+"""How long a build waits when the disk does not take its entries, or a document cannot be indexed: it goes on by itself
+when there is room, or when that document is another one."""
 
 _DONE = Struct(">Q")
 """How many documents are done; the key of the last one follows."""
@@ -48,6 +50,8 @@ class IndexBuilder:
         self._finish = finish
         self._tasks: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._progress: dict[tuple[int, int], float] = {}
+        self._problems: dict[tuple[int, int], str] = {}
+        """Why builds do not get on, where they do not."""
 
     def start(self, table: Table, index: Index) -> None:
         """Begin, or after a restart go on, to build `index`, if that is not being done already."""
@@ -69,21 +73,28 @@ class IndexBuilder:
         """How far the build of `index` is."""
         if index.info.ready:
             return IndexStatus(index.info.name, True, 1.0)
-        return IndexStatus(index.info.name, False, self._progress.get((table.id, index.id), 0.0))
+        key = (table.id, index.id)
+        return IndexStatus(index.info.name, False, self._progress.get(key, 0.0), self._problems.get(key, ""))
 
     async def _build(self, table: Table, index: Index) -> None:
         done = False
+        key = (table.id, index.id)
         while not done and _wanted(table, index):
             try:
                 start = perf_counter()
                 while not done and perf_counter() < start + SLICE_S:
                     done = self._step(table, index)
+                self._problems.pop(key, None)
                 # At most half of the time is for builds, because those who wait for an answer come first.
                 await asyncio.sleep(perf_counter() - start)
-            except StoreError as error:
-                log.warning("an index cannot be built", extra={"index": index.info.name, "reason": str(error)})
+            except (StoreError, DatumError) as error:
+                reason = str(error)
+                if self._problems.get(key) != reason:
+                    log.warning("an index cannot be built", extra={"index": index.info.name, "reason": reason})
+                self._problems[key] = reason
                 await asyncio.sleep(RETRY_S)
-        self._progress.pop((table.id, index.id), None)
+        self._progress.pop(key, None)
+        self._problems.pop(key, None)
 
     def _step(self, table: Table, index: Index) -> bool:
         """Index some more documents. Returns whether these were the last."""
@@ -101,8 +112,11 @@ class IndexBuilder:
         batch = Batch()
         for key, document in rows:
             primary = key[start:]
-            for entry in index.entries(primary, decode(document)):
-                batch.put(entry, primary)
+            value = decode(document)
+            for entry, entry_value in index.entries(primary, value).items():
+                if len(entry) > MAX_INDEX_KEY_BYTES:
+                    index.check_length(primary, value)
+                batch.put(entry, entry_value)
         if last:
             batch.delete(progress_key)
             self._finish(table, index, batch)

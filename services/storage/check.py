@@ -15,7 +15,7 @@ from photondb.config import StartupError
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from services.storage import catalog, layout
-from services.storage.indexes import Index
+from services.storage.indexes import Entries, Index
 from services.storage.log import HEADER, Position, decode_record, last_position
 from services.storage.rocks import Store, StoreError
 from services.storage.tables import Table
@@ -87,10 +87,10 @@ def check_table(view: View, table: Table) -> Iterator[str]:
         for index in table.indexes:
             if not index.info.ready:
                 continue
-            for entry in index.entries(primary, document):
+            for entry, wanted in index.entries(primary, document).items():
                 expected[index.id] += 1
                 (found,) = view.get_many([entry])
-                if found != primary:
+                if found != wanted:
                     yield f"{name}: index {index.info.name} lacks an entry of the document {primary!r}."
     for index in table.indexes:
         yield from _check_index(view, table, index, expected[index.id])
@@ -112,11 +112,11 @@ def _check_index(view: View, table: Table, index: Index, expected: int) -> Itera
         yield f"{name} has {count} entries where {expected} are right."
 
 
-def _entries(index: Index, primary: bytes, raw: bytes) -> set[bytes]:
+def _entries(index: Index, primary: bytes, raw: bytes) -> Entries:
     try:
         return index.entries(primary, loads_stored(raw))
     except ValueError:  # that it is not JSON was said before
-        return set()
+        return {}
 
 
 def _check_log(view: View, table: Table, documents: int, size: int) -> Iterator[str]:

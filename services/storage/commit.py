@@ -12,10 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from photondb.api.storage import LogRecord
 from services.storage import layout
+from services.storage.indexes import EntryChanges
 from services.storage.log import HEADER, read
 from services.storage.rocks import Batch, Store
 from services.storage.tables import Table
@@ -121,24 +122,13 @@ class Commit:
         put(table.log_prefix + position.sequence.to_bytes(8, "big"), header + payload)
         changes.records.append((key, old, new))
 
-    def change_entries(
-        self, table: Table, key: bytes, old: Any, new: Any, touched: frozenset[str] | None = None
-    ) -> None:
-        """Bring the document's index entries up to date. `old` and `new` are the documents as values, None where there
-        is none; `touched` are the only top-level fields that differ, None when any may."""
-        batch = self.batch
-        for index in table.indexes:
-            if touched is not None and index.fields is not None and index.fields.isdisjoint(touched):
-                continue
-            before = index.entries(key, old) if old is not None else _NO_ENTRIES
-            after = index.entries(key, new) if new is not None else _NO_ENTRIES
-            for entry in before - after:
-                batch.delete(entry)
-            for entry in after - before:
-                batch.put(entry, key)
-
-
-_NO_ENTRIES: frozenset[bytes] = frozenset()
+    def change_entries(self, changes: EntryChanges) -> None:
+        """Make the changes of index entries that go with a change of a document."""
+        delete, put = self.batch.delete, self.batch.put
+        for entry in changes.gone:
+            delete(entry)
+        for entry, value in changes.put:
+            put(entry, value)
 
 
 class PositionConflict(Exception):

@@ -12,9 +12,12 @@ from time import perf_counter
 
 from photondb.api.storage import LogGap
 from photondb.api.transactions import TransactionConflict
+from photondb.datum.errors import DatumError
 from photondb.datum.json import loads_stored
+from photondb.reql.errors import op_failed
 from services.storage import layout
 from services.storage.commit import Commit, CommitPath
+from services.storage.indexes import EntryChanges, entry_changes
 from services.storage.rocks import Store
 from services.storage.tables import Table
 from services.storage.transaction import Transaction
@@ -73,7 +76,7 @@ class Validation:
 class Change:
     """A document that is to be changed, and the index entries that go and come with that."""
 
-    __slots__ = ("added", "gone", "indexes", "key", "new", "old", "table")
+    __slots__ = ("entries", "indexes", "key", "new", "old", "table")
 
     def __init__(self, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
         self.table = table
@@ -83,29 +86,25 @@ class Change:
         self.prepare()
 
     def prepare(self) -> None:
-        """Work out the entries for the indexes that the table has now."""
+        """Work out the entries for the indexes that the table has now. Raises ReqlError for a key that is too long."""
         self.indexes = self.table.indexes
-        self.gone: list[bytes] = []
-        self.added: list[bytes] = []
+        self.entries: EntryChanges | None = None
         if not self.indexes:
             return
         old_value = None if self.old is None else loads_stored(self.old)
         new_value = None if self.new is None else loads_stored(self.new)
-        for index in self.indexes:
-            before = set() if self.old is None else index.entries(self.key, old_value)
-            after = set() if self.new is None else index.entries(self.key, new_value)
-            self.gone += before - after
-            self.added += after - before
+        try:
+            self.entries = entry_changes(self.indexes, self.key, old_value, new_value)
+        except DatumError as error:  # of an index that is younger than the write
+            raise op_failed(f"{error.message} Nothing of the transaction was saved.") from None
 
     def add_to(self, commit: Commit) -> None:
         """Put it into a commit."""
         if self.indexes is not self.table.indexes:
             self.prepare()
         commit.change(self.table, self.key, self.old, self.new)
-        for entry in self.gone:
-            commit.batch.delete(entry)
-        for entry in self.added:
-            commit.batch.put(entry, self.key)
+        if self.entries is not None:
+            commit.change_entries(self.entries)
 
 
 async def changes_of(transaction: Transaction) -> list[Change]:

@@ -160,12 +160,13 @@ async def _change_entries(
     for store_key, old in documents:
         primary = store_key[start:]
         (present,) = view.get_many([store_key])
-        now = set() if present is None else index.entries(primary, loads_stored(present))
-        then = set() if old is None else index.entries(primary, loads_stored(old))
-        for entry in now - then:
+        now = {} if present is None else index.entries(primary, loads_stored(present))
+        then = {} if old is None else index.entries(primary, loads_stored(old))
+        for entry in now.keys() - then.keys():
             overlay.put(entry, None)
-        for entry in then - now:
-            overlay.put(entry, primary)
+        for entry, value in then.items():
+            if now.get(entry) != value:
+                overlay.put(entry, value)
         if perf_counter() > slice_end:
             await asyncio.sleep(0)
             slice_end = perf_counter() + SLICE_S

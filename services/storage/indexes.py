@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo
+from photondb.datum.errors import DatumError
+from photondb.datum.keys import decode_key
+from photondb.datum.text import print_datum
 from photondb.geo.cells import entry_keys
 from photondb.reql.geo_steps import indexed_shapes
 from photondb.reql.index_values import IndexValues
 from services.storage import layout
+
+MAX_INDEX_KEY_BYTES = 32 << 10
+"""How long what a document is indexed by may be, encoded. RocksDB has its keys in memory tables, in the indexes of its
+files and in each block that is read: they are for what people search for, not for texts."""
+
+Entries = dict[bytes, bytes]
+"""Entries of an index: store keys with their values."""
 
 
 class Index:
@@ -24,10 +35,19 @@ class Index:
         self.fields = self._values.func.fields
         """The top-level fields of a document that its entries depend on; None when they may depend on all."""
 
-    def entries(self, primary: bytes, document: Any) -> set[bytes]:
-        """The store keys of the document's entries. `primary` is its encoded primary key."""
+    def entries(self, primary: bytes, document: Any) -> Entries:
+        """The document's entries. `primary` is its encoded primary key."""
         prefix = self.prefix
-        return {prefix + key for key in self.entry_keys(primary, document)}
+        return {prefix + key: primary for key in self.entry_keys(primary, document)}
+
+    def check_length(self, primary: bytes, document: Any) -> None:
+        """Raise DatumError when something that the document is indexed by is too long."""
+        longest = max(map(len, self.index_keys(document)), default=0)
+        if longest > MAX_INDEX_KEY_BYTES:
+            raise DatumError(
+                f"Index key too long: the document with the primary key {print_datum(decode_key(primary))} has a key "
+                f"of {longest:,} bytes in the index `{self.info.name}`, and the limit is {MAX_INDEX_KEY_BYTES:,} bytes."
+            )
 
     def entry_keys(self, primary: bytes, document: Any) -> list[bytes]:
         """The entries' keys within the index."""
@@ -47,3 +67,41 @@ class Index:
         if self.info.geo:
             return entry_keys(indexed_shapes(self._values, document))
         return [key for key, _ in self._values.entries(document)]
+
+
+class EntryChanges:
+    """What a change of a document changes in indexes: the entries that go, and those that come with their values."""
+
+    __slots__ = ("gone", "put")
+
+    def __init__(self) -> None:
+        self.gone: list[bytes] = []
+        self.put: list[tuple[bytes, bytes]] = []
+
+
+def entry_changes(
+    indexes: Iterable[Index], primary: bytes, old: Any, new: Any, touched: frozenset[str] | None = None
+) -> EntryChanges:
+    """What putting the document `new` in the place of `old` (None is no document) changes in `indexes`.
+
+    `touched` are the only top-level fields in which the two may differ, None when any may. Raises DatumError for a key
+    that comes and is too long; one that there is already stays, as in an index that is still to be built.
+    """
+    changes = EntryChanges()
+    for index in indexes:
+        if touched is not None and index.fields is not None and index.fields.isdisjoint(touched):
+            continue
+        before = index.entries(primary, old) if old is not None else _NONE
+        after = index.entries(primary, new) if new is not None else _NONE
+        for entry in before:
+            if entry not in after:
+                changes.gone.append(entry)
+        for entry, value in after.items():
+            if entry not in before:
+                if len(entry) > MAX_INDEX_KEY_BYTES:
+                    index.check_length(primary, new)
+                changes.put.append((entry, value))
+    return changes
+
+
+_NONE: Entries = {}

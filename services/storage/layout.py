@@ -16,7 +16,7 @@ multi index whose array holds a value more than once; the first has none. The in
 `photondb.geo.cells`, and what they find is compared exactly by a step of the query (`photondb.reql.geo_steps`).
 
 All other index keys are stored whole, unlike RethinkDB's, which are cut to fit a page: so an entry's place is exact and
-what is read from an index needs no second look.
+what is read from an index needs no second look. A document with one that is too long is refused (`indexes`).
 
 All tables have one shard, 0, for now. The byte is there so that more of them will not change the layout.
 """

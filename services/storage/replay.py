@@ -21,9 +21,10 @@ def replay(batch: Batch, table: Table, key: bytes, old: bytes | None, new: bytes
     before = None if old is None else loads_stored(old)
     after = None if new is None else loads_stored(new)
     for index in table.indexes:
-        stale = set() if before is None else index.entries(key, before)
-        wanted = set() if after is None else index.entries(key, after)
-        for entry in stale - wanted:
+        stale = {} if before is None else index.entries(key, before)
+        wanted = {} if after is None else index.entries(key, after)
+        for entry in stale.keys() - wanted.keys():
             batch.delete(entry)
-        for entry in wanted - stale:
-            batch.put(entry, key)
+        for entry, value in wanted.items():
+            if stale.get(entry) != value:
+                batch.put(entry, value)

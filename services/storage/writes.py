@@ -22,6 +22,7 @@ from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
 from photondb.reql.uninterrupted import WORK
 from services.storage.commit import Commit
+from services.storage.indexes import entry_changes
 from services.storage.tables import Table
 
 DEFAULT_MAX_DOCUMENT_BYTES = 16 << 20
@@ -179,25 +180,26 @@ class Statement:
                 summary.skipped += 1
                 self._report(None, None, changed=False)
                 return
-            commit.change(table, key, old_json, None)
-            summary.deleted += 1
             new_json = None
         else:
             if not valid:
                 self._check(key, old, new)
             new_json = _to_json(new, self._max_document_bytes, computed=self.write.kind != "insert" or not valid)
-            if old_json is None:
-                commit.change(table, key, None, new_json)
-                summary.inserted += 1
-            elif new_json == old_json or (len(new_json) == len(old_json) and equal(old, new)):
+            if old_json is not None and (new_json == old_json or (len(new_json) == len(old_json) and equal(old, new))):
                 summary.unchanged += 1
                 self._report(old_json, new_json, changed=False)
                 return
-            else:
-                commit.change(table, key, old_json, new_json)
-                summary.replaced += 1
-        if table.indexes:
-            commit.change_entries(table, key, old, new, touched)
+        # Before anything is changed, because it may raise.
+        entries = entry_changes(table.indexes, key, old, new, touched) if table.indexes else None
+        commit.change(table, key, old_json, new_json)
+        if entries is not None:
+            commit.change_entries(entries)
+        if new_json is None:
+            summary.deleted += 1
+        elif old_json is None:
+            summary.inserted += 1
+        else:
+            summary.replaced += 1
         self._report(old_json, new_json, changed=True)
 
     def _check(self, key: bytes, old: Any, new: Any) -> None:

@@ -11,8 +11,9 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import CATALOGUE_SUBJECT, Scan
 from photondb.datum.keys import encode_key, key_range
 from photondb.reql.errors import ErrorKind, ReqlError
+from services.storage import builder
 from services.storage.builder import IndexBuilder
-from services.storage.indexes import Index
+from services.storage.indexes import MAX_INDEX_KEY_BYTES, Index
 from tests.storage.conftest import Node, Table, key_ranges
 from tests.storage.language import constant, func, term
 
@@ -247,8 +248,8 @@ async def test_index_dropped_while_it_is_built(node: Node, table: Table) -> None
     await asyncio.sleep(0)
     await table.change(DropIndex("test", "documents", "a"))
     assert await table.storage.index_status(INTERNAL, table.info.id) == []
-    builder: IndexBuilder = table.storage._builder
-    while builder._tasks:
+    builds: IndexBuilder = table.storage._builder
+    while builds._tasks:
         await asyncio.sleep(0.001)
 
 
@@ -272,3 +273,62 @@ async def test_renamed_index_keeps_its_entries(table: Table) -> None:
     assert await find(table, index, 5) == [1]
     await table.insert({"id": 2, "a": 5})
     assert await find(table, index, 5) == [1, 2]
+
+
+# --- keys that are too long
+
+FITS = "x" * (MAX_INDEX_KEY_BYTES - 2)
+LONG = FITS + "x"
+
+
+async def test_a_key_that_is_too_long_is_an_error_of_that_document_alone(table: Table) -> None:
+    """That nothing else changed, the checker at the end of the test proves."""
+    index = await create(table, "a", lambda row: row["a"])
+    pair = await create(table, "pair", lambda row: [row["b"], row["a"]])
+    summary = await table.insert({"id": 1, "a": FITS}, {"id": 2, "a": LONG}, {"id": 3, "a": "z", "b": 1})
+    assert (summary.inserted, summary.errors) == (2, 1)
+    assert summary.first_error == (
+        "Index key too long: the document with the primary key 2 has a key of 32,769 bytes in the index `a`, and the "
+        "limit is 32,768 bytes."
+    )
+    assert await table.get(2) is None
+    assert await find(table, index, FITS) == [1]
+    summary = await table.write("update", keys=[1, 3], function=constant({"a": FITS, "b": 1}))
+    assert (summary.replaced, summary.errors) == (0, 2)
+    assert "in the index `pair`" in (summary.first_error or "")
+    assert await table.get(3) == {"id": 3, "a": "z", "b": 1}
+    assert await find(table, pair, [1, "z"]) == [3]
+    assert (await table.write("delete", keys=[1, 3])).deleted == 2
+
+
+async def test_each_element_of_a_multi_index_may_be_as_long(table: Table) -> None:
+    index = await create(table, "a", lambda row: row["a"], multi=True)
+    summary = await table.insert({"id": 1, "a": [FITS, "x", FITS]}, {"id": 2, "a": ["x", LONG]})
+    assert (summary.inserted, summary.errors) == (1, 1)
+    assert await find(table, index, FITS) == [1, 1]
+    assert await find(table, index, "x") == [1]
+
+
+async def test_a_build_says_which_document_it_cannot_index_and_goes_on_when_that_is_changed(
+    node: Node, table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder, "RETRY_S", 0.01)
+    await table.insert(*({"id": number, "a": LONG if number == 300 else number} for number in range(500)))
+    await create(table, "a", lambda row: row["a"], ready=False)
+
+    async def stuck() -> str:
+        while not (problem := (await table.storage.index_status(INTERNAL, table.info.id))[0].problem):
+            await asyncio.sleep(0.001)
+        return problem
+
+    assert "the document with the primary key 300 has a key of 32,769 bytes in the index `a`" in await stuck()
+    assert (await table.write("update", keys=[300], function=constant({"b": 1}))).replaced == 1
+    assert (await table.insert({"id": 501, "a": LONG})).errors == 1
+    await node.stop()
+    await node.start()
+    table = await node.table("documents")
+    assert "the primary key 300" in await stuck()
+    await table.write("update", keys=[300], function=constant({"a": "short"}))
+    await until_ready(table)
+    assert (await table.storage.index_status(INTERNAL, table.info.id))[0].problem == ""
+    assert await find(table, table.index("a"), "short") == [300]

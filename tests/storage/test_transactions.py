@@ -632,3 +632,15 @@ async def ready(table: Table) -> None:
         await asyncio.sleep(0.005)
     catalogue = await table.storage.catalogue(INTERNAL)
     table.info = next(info for info in catalogue.tables.values() if info.id == table.info.id)
+
+
+async def test_an_index_key_that_is_too_long_for_an_index_of_before_and_of_after_the_write(table: Table) -> None:
+    await table.change(CreateIndex("test", "documents", "a", term(lambda row: row["a"])))
+    tx = await begin(table.storage)
+    summary = await tx.of(table).insert({"id": 1, "a": "x" * 40_000}, {"id": 2, "b": "x" * 40_000})
+    assert (summary.inserted, summary.errors) == (1, 1)
+    assert "in the index `a`" in (summary.first_error or "")
+    await table.change(CreateIndex("test", "documents", "b", term(lambda row: row["b"])))
+    with pytest.raises(ReqlError, match=r"primary key 2 .* in the index `b`.*Nothing of the transaction was saved"):
+        await tx.commit()
+    assert await table.rows() == []

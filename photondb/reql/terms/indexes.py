@@ -104,7 +104,10 @@ def index_status(runtime: Runtime, table: Table, *names: str) -> list[dict[str, 
 
 @term(Term.INDEX_WAIT, effects=Effects.READS)
 def index_wait(runtime: Runtime, table: Table, *names: str) -> list[dict[str, Any]]:
-    """Wait until indexes (all of the table without names) are ready, and return their status."""
+    """Wait until indexes (all of the table without names) are ready, and return their status.
+
+    It is an error when one cannot be built, for instance because a key in it would be too long.
+    """
     poll_seconds = FIRST_POLL_SECONDS
     runtime.untimed = True
     while True:
@@ -112,6 +115,11 @@ def index_wait(runtime: Runtime, table: Table, *names: str) -> list[dict[str, An
         if all(state.ready for _, state in states):
             runtime.untimed = False
             return [_status(index, state) for index, state in states]
+        for index, state in states:
+            if state.problem:
+                raise op_failed(
+                    f"Index `{index.name}` on table `{runtime.name_of(table.info)}` cannot be built: {state.problem}"
+                )
         wait(asyncio.sleep(poll_seconds))
         poll_seconds = min(2 * poll_seconds, LONGEST_POLL_SECONDS)
         runtime.checkpoint()
@@ -139,6 +147,8 @@ def _status(index: IndexInfo, state: IndexStatus) -> dict[str, Any]:
     }
     if not state.ready:
         status["progress"] = state.progress
+    if state.problem:
+        status["problem"] = state.problem
     return status
 
 

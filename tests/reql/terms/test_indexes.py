@@ -179,3 +179,16 @@ def test_system_tables_have_no_indexes(database: RunningDatabase) -> None:
     assert database.run(table.index_status()) == []
     with pytest.raises(ReqlError, match="Index `a` was not found on table `rethinkdb"):
         database.run(table.get_all(1, index="a"))
+
+
+def test_a_document_with_a_key_that_is_too_long_is_told(database: RunningDatabase) -> None:
+    database.run(T.insert({"id": 4, "a": "x" * 40_000}))
+    database.run(T.index_create("a"))
+    with pytest.raises(ReqlError, match=r"^Index `a` on table `test.t` cannot be built: Index key too long:") as caught:
+        database.run(T.index_wait())
+    assert caught.value.kind is ErrorKind.OP_FAILED
+    (status,) = database.run(T.index_status())
+    assert (status["ready"], "primary key 4 " in status["problem"]) == (False, True)
+    written = database.run(T.insert([{"id": 5, "a": "x" * 40_000}, {"id": 6, "a": 6}]))
+    assert (written["errors"], written["inserted"]) == (1, 1)
+    assert written["first_error"].startswith("Index key too long: the document with the primary key 5 ")
