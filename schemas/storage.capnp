@@ -14,8 +14,8 @@ interface Storage extends(Common.Service) {
 
   changeCatalogue @1 (context :Common.Context, change :Data) -> CatalogueResult;
   # Carry out a change, durably, and return the catalogue after it. `change` is a JSON object whose member "type" is
-  # CreateDatabase, DropDatabase, RenameDatabase, CreateTable, DropTable, AlterTable, CreateIndex, DropIndex or
-  # RenameIndex; the others are the arguments.
+  # CreateDatabase, DropDatabase, RenameDatabase, CreateTable, DropTable, AlterTable, SplitTable, CreateIndex,
+  # DropIndex or RenameIndex; the others are the arguments.
 
   get @2 (context :Common.Context, tables :List(UInt32), keys :List(Data)) -> GetResult;
   # The documents at (tables[i], keys[i]).
@@ -77,6 +77,9 @@ interface Storage extends(Common.Service) {
   # "lows" and "highs" (the ranges' keys in base64, in ascending order), and what differs from its default of "repeats"
   # (1), "index" (the id, or null for the primary key), "descending" (false), "steps" (none) and "chunk_bytes"
   # (1000000), which mean what they mean in ScanRequest. Each read sees a point in time of its own.
+
+  shardRows @17 (context :Common.Context, table :UInt32) -> ShardRowsResult;
+  # About how many documents each shard has.
 }
 
 struct Transaction {
@@ -110,7 +113,7 @@ struct CatalogueResult {
   union {
     ok @0 :Common.Payload;
     # A JSON object: "version" grows with each change; "databases" is a list of {"uuid", "name"}; "tables" a list of
-    # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook"}, and each of "indexes" is
+    # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook", "split_points"}, and each of "indexes" is
     # {"id", "name", "function", "multi", "geo", "ready"}. Functions are terms. "node_id" is the id of the storage node.
 
     error @1 :Common.Error;
@@ -250,6 +253,13 @@ struct CheckpointResult {
 }
 
 struct PositionResult {
+  union {
+    ok @0 :List(UInt64);
+    error @1 :Common.Error;
+  }
+}
+
+struct ShardRowsResult {
   union {
     ok @0 :List(UInt64);
     error @1 :Common.Error;

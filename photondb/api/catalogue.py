@@ -35,7 +35,8 @@ class TableSettings(msgspec.Struct, frozen=True):
 
 class TableInfo(msgspec.Struct, frozen=True):
     """A table. `id` prefixes its keys in the store; `uuid` is the id that users see and that names it on the
-    bus; `database` is the name of its database."""
+    bus; `database` is the name of its database. `split_points` are the encoded primary keys at which its second and
+    each further shard begins, in order."""
 
     id: int
     uuid: str
@@ -46,6 +47,12 @@ class TableInfo(msgspec.Struct, frozen=True):
     indexes: tuple[IndexInfo, ...] = ()
     write_hook: list[Any] | None = None
     settings: TableSettings = TableSettings()
+    split_points: tuple[bytes, ...] = ()
+
+    @property
+    def shards(self) -> int:
+        """How many shards it has."""
+        return len(self.split_points) + 1
 
     def index(self, name: str) -> IndexInfo | None:
         """The index of that name, or None."""
@@ -96,6 +103,7 @@ class CreateTable(msgspec.Struct, frozen=True, tag=True):
     name: str
     primary_key: str = "id"
     durability: Durability = "hard"
+    shards: int = 1
 
 
 class DropTable(msgspec.Struct, frozen=True, tag=True):
@@ -112,6 +120,17 @@ class AlterTable(msgspec.Struct, frozen=True, tag=True):
     durability: Durability | None = None
     write_hook: list[Any] | None = None
     settings: TableSettings | None = None
+
+
+class SplitTable(msgspec.Struct, frozen=True, tag=True):
+    """Divide a table into `shards` with equally many documents each.
+
+    A table that has so many already is left as it is: None divides it anew into as many as it has. With fewer
+    documents than shards it is divided as is right for uuids, or left as it is where the number stays."""
+
+    database: str
+    name: str
+    shards: int | None = None
 
 
 class CreateIndex(msgspec.Struct, frozen=True, tag=True):
@@ -144,6 +163,7 @@ CatalogueChange = (
     | CreateTable
     | DropTable
     | AlterTable
+    | SplitTable
     | CreateIndex
     | DropIndex
     | RenameIndex

@@ -216,6 +216,10 @@ class StorageApi(Protocol):
         """Estimated row count and size."""
         ...
 
+    async def shard_rows(self, context: CallContext, table: int) -> list[int]:
+        """About how many documents each shard of the table has."""
+        ...
+
     async def engine_stats(self, context: CallContext) -> EngineStats:
         """The state of the store below."""
         ...

@@ -25,8 +25,11 @@ def database_config(info: DatabaseInfo) -> dict[str, Any]:
     return {"id": info.uuid, "name": info.name}
 
 
-def table_config(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat = "name") -> dict[str, Any]:
-    """A table's row in the system table `table_config`. A node keeps a table in one piece, in one copy."""
+def table_config(
+    runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat = "name", *, shards: int | None = None
+) -> dict[str, Any]:
+    """A table's row in the system table `table_config`; with `shards`, as it would be with that many. The one node
+    there is keeps all shards, in one copy."""
     server = server_identifier(runtime, identifiers)
     return {
         "db": database_identifier(runtime, info, identifiers),
@@ -35,7 +38,10 @@ def table_config(runtime: Runtime, info: TableInfo, identifiers: IdentifierForma
         "indexes": sorted(index.name for index in info.indexes),
         "name": info.name,
         "primary_key": info.primary_key,
-        "shards": [{"nonvoting_replicas": [], "primary_replica": server, "replicas": [server]}],
+        "shards": [
+            {"nonvoting_replicas": [], "primary_replica": server, "replicas": [server]}
+            for _ in range(shards or info.shards)
+        ],
         "write_acks": "majority",
         "write_hook": write_hook_datum(info.write_hook),
         **show_settings(info.settings),
@@ -50,7 +56,10 @@ def table_status(runtime: Runtime, info: TableInfo, identifiers: IdentifierForma
         "id": info.uuid,
         "name": info.name,
         "raft_leader": server,
-        "shards": [{"primary_replicas": [server], "replicas": [{"server": server, "state": "ready"}]}],
+        "shards": [
+            {"primary_replicas": [server], "replicas": [{"server": server, "state": "ready"}]}
+            for _ in range(info.shards)
+        ],
         "status": {
             "all_replicas_ready": True,
             "ready_for_outdated_reads": True,
@@ -70,7 +79,7 @@ def table_description(runtime: Runtime, info: TableInfo) -> dict[str, Any]:
     info = runtime.current(info)
     return {
         "db": database_description(info.database, runtime.database(info.database).uuid),
-        "doc_count_estimates": [runtime.table_stats(info).rows],
+        "doc_count_estimates": runtime.shard_rows(info),
         "id": info.uuid,
         "indexes": sorted(index.name for index in info.indexes),
         "name": info.name,

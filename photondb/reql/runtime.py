@@ -369,6 +369,12 @@ class Runtime:
             return TableStats(system_tables.count_rows(self, info), 0)
         return self._ask(info, self.storage.table_stats(self.context, info.id))
 
+    def shard_rows(self, info: TableInfo) -> list[int]:
+        """About how many documents each shard of a table has."""
+        if system_tables.is_system(info):
+            return [system_tables.count_rows(self, info)]
+        return self._ask(info, self.storage.shard_rows(self.context, info.id))
+
     def engine_stats(self) -> EngineStats:
         """The state of the store of the storage node."""
         return wait(self.storage.engine_stats(self.context))

@@ -61,6 +61,7 @@ _INDEX_STATUS = Method("indexStatus")
 _READ_LOG = Method("readLog")
 _LOG_POSITION = Method("logPosition")
 _TABLE_STATS = Method("tableStats")
+_SHARD_ROWS = Method("shardRows")
 _BEGIN_TRANSACTION = Method("beginTransaction")
 _COMMIT_TRANSACTION = Method("commitTransaction", effects=True)
 _ABORT_TRANSACTION = Method("abortTransaction")
@@ -142,6 +143,9 @@ class StorageStub(StorageApi):
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         stats = (await self._client.call(_TABLE_STATS, context, table=table)).ok
         return TableStats(stats.rows, stats.bytes)
+
+    async def shard_rows(self, context: CallContext, table: int) -> list[int]:
+        return list((await self._client.call(_SHARD_ROWS, context, table=table)).ok)
 
     async def engine_stats(self, context: CallContext) -> EngineStats:
         response = await self._client.call(_ENGINE_STATS, context)
@@ -251,6 +255,9 @@ class _StorageHandlers(Handlers):
     async def table_stats(self, call: Call) -> None:
         stats = await self._storage.table_stats(call.context, call.params.table)
         call.results.ok = {"rows": stats.rows, "bytes": stats.bytes}
+
+    async def shard_rows(self, call: Call) -> None:
+        call.results.ok = await self._storage.shard_rows(call.context, call.params.table)
 
     async def engine_stats(self, call: Call) -> None:
         call.results.ok = msgspec.json.encode(await self._storage.engine_stats(call.context))

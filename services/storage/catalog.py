@@ -37,6 +37,7 @@ from photondb.reql.errors import ReqlError, op_failed
 from photondb.reql.function import Func
 from services.storage import layout
 from services.storage.rocks import Batch, Store
+from services.storage.shards import uuid_split_points
 from services.storage.views import View, has_keys
 
 SYSTEM_DATABASE = "rethinkdb"
@@ -180,12 +181,7 @@ def _table_key(table: int) -> bytes:
 
 def carry_out(state: State, change: CatalogueChange) -> Outcome:
     """Work a change out. Raises ReqlError of kind OP_FAILED where the catalogue forbids it, with RethinkDB's texts."""
-    outcome = _CHANGES[type(change)](state, change)
-    counters = outcome.state.counters
-    outcome.state = _replaced(
-        outcome.state, counters=msgspec.structs.replace(counters, version=state.counters.version + 1)
-    )
-    return outcome
+    return _as_next_version(_CHANGES[type(change)](state, change))
 
 
 def mark_ready(state: State, table: int, index: int) -> Outcome:
@@ -198,14 +194,24 @@ def mark_unready(state: State, table: int, index: int) -> Outcome:
     return _mark(state, table, index, ready=False)
 
 
+def split(state: State, table: int, points: tuple[bytes, ...]) -> Outcome:
+    """The change that divides a table into shards at these points."""
+    record = state.tables[table]
+    info = msgspec.structs.replace(record.info, split_points=points)
+    return _as_next_version(_with_table(state, TableRecord(info, record.next_index)))
+
+
 def _mark(state: State, table: int, index: int, *, ready: bool) -> Outcome:
     record = state.tables[table]
     indexes = tuple(
         msgspec.structs.replace(found, ready=ready) if found.id == index else found for found in record.info.indexes
     )
-    outcome = _with_table(state, _with_indexes(record, indexes))
-    version = state.counters.version + 1
-    outcome.state = _replaced(outcome.state, counters=msgspec.structs.replace(state.counters, version=version))
+    return _as_next_version(_with_table(state, _with_indexes(record, indexes)))
+
+
+def _as_next_version(outcome: Outcome) -> Outcome:
+    counters = outcome.state.counters
+    outcome.state = _replaced(outcome.state, counters=msgspec.structs.replace(counters, version=counters.version + 1))
     return outcome
 
 
@@ -275,6 +281,7 @@ def _create_table(state: State, change: CreateTable) -> Outcome:
         database=change.database,
         primary_key=change.primary_key,
         durability=change.durability,
+        split_points=uuid_split_points(change.shards),
     )
     counters = msgspec.structs.replace(counters, next_table=counters.next_table + 1)
     return _with_table(_replaced(state, counters=counters), TableRecord(info))

@@ -18,7 +18,8 @@ multi index whose array holds a value more than once; the first has none. The in
 All other index keys are stored whole, unlike RethinkDB's, which are cut to fit a page: so an entry's place is exact and
 what is read from an index needs no second look. A document with one that is too long is refused (`indexes`).
 
-All tables have one shard, 0, for now. The byte is there so that more of them will not change the layout.
+All of a table is in shard 0. The byte is there so that spreading tables over machines will not change the layout. What
+users know as shards are ranges of primary keys within it (`services.storage.shards`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from struct import Struct
 from typing import Final
 
 SHARD: Final = 0
-"""The only shard that a table has."""
+"""The only one, for now."""
 
 _DOCUMENTS = Struct(">cIB")
 _ENTRIES = Struct(">cIIB")

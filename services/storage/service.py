@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from photondb.api.catalogue import Catalogue, CatalogueChange
+from photondb.api.catalogue import Catalogue, CatalogueChange, SplitTable
 from photondb.api.context import CallContext
 from photondb.api.storage import (
     EngineStats,
@@ -44,6 +44,7 @@ from services.storage.publisher import Publisher
 from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
+from services.storage.shards import ShardCounts, even_split_points, uuid_split_points
 from services.storage.tables import Table
 from services.storage.transactions import DEFAULT_LIMITS, NotDurable, TransactionLimits, Transactions
 from services.storage.trimmer import LogTrimmer
@@ -88,6 +89,7 @@ class Storage(StorageApi):
         self._publisher: Publisher
         self._builder: IndexBuilder
         self._reclaimer: Reclaimer
+        self._shard_counts: ShardCounts
         self._trimming: asyncio.Task[None]
         self._expiring: asyncio.Task[None]
 
@@ -111,6 +113,7 @@ class Storage(StorageApi):
         self._transactions = Transactions(store, self._path, self._tables, self._now_us, self._limits)
         self._builder = IndexBuilder(store, self._finish_index)
         self._reclaimer = Reclaimer(store)
+        self._shard_counts = ShardCounts(store)
         state = catalog.load(store)
         if state is None or not state.counters.node_id:
             first = catalog.first_state() if state is None else catalog.with_node_id(state)
@@ -150,7 +153,10 @@ class Storage(StorageApi):
 
     async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
         with _reql_errors():
-            self._carry_out(catalog.carry_out(self._state, change), Batch())
+            if isinstance(change, SplitTable):
+                await self._split(change)
+            else:
+                self._carry_out(catalog.carry_out(self._state, change), Batch())
             after = self._catalogue
             await self._path.sync()
         self._publisher.catalogue(after.version)
@@ -171,6 +177,7 @@ class Storage(StorageApi):
         tables = self._tables
         for table_id in [table_id for table_id in tables if table_id not in state.tables]:
             tables.pop(table_id).dropped = True
+            self._shard_counts.forget(table_id)
         view = View(self._store)
         for table_id, record in state.tables.items():
             table = tables.get(table_id)
@@ -178,6 +185,20 @@ class Storage(StorageApi):
                 tables[table_id] = Table.load(view, record.info)
             elif table.info is not record.info:
                 table.update(record.info)
+
+    async def _split(self, change: SplitTable) -> None:
+        """Divide a table into shards anew, where that changes anything."""
+        table = self._tables[self._state.find(change.database, change.name).info.id]
+        shards = change.shards or table.info.shards
+        if shards == change.shards == table.info.shards:
+            return
+        points = await even_split_points(self._store, table, shards)
+        if points is None and shards != table.info.shards:
+            points = uuid_split_points(shards)
+        if table.dropped:
+            raise op_failed(f"Table `{change.database}.{change.name}` does not exist.")
+        if points is not None and points != table.info.split_points:
+            self._carry_out(catalog.split(self._state, table.id, points), Batch())
 
     def _start_builds(self) -> None:
         for table in self._tables.values():
@@ -318,6 +339,10 @@ class Storage(StorageApi):
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         position = self._table(table).position
         return TableStats(position.rows, position.document_bytes)
+
+    async def shard_rows(self, context: CallContext, table: int) -> list[int]:
+        with _reql_errors():
+            return await self._shard_counts.of(self._table(table))
 
     async def engine_stats(self, context: CallContext) -> EngineStats:
         with _reql_errors():

@@ -376,6 +376,15 @@ def test_feeds_on_the_catalogue_and_on_accounts(suite: RunningSuite, conn: Any) 
         r.table_drop("watched").run(other)
 
 
+def test_feeds_tell_of_shards(conn: Any, table: Any) -> None:
+    uuid = table.info()["id"].run(conn)
+    status, config = (SYSTEM.table(name).get(uuid).changes().run(conn) for name in ("table_status", "table_config"))
+    table.reconfigure(shards=3, replicas=1).run(conn)
+    for feed in (status, config):
+        change = feed.next(wait=WAIT_S)
+        assert (len(change["old_val"]["shards"]), len(change["new_val"]["shards"])) == (1, 3)
+
+
 def test_what_changes_by_itself_is_noticed(conn: Any, table: Any) -> None:
     feed = SYSTEM.table("stats").get(["cluster"]).changes(include_initial=True).run(conn)
     before = feed.next(wait=WAIT_S)["new_val"]

@@ -130,6 +130,9 @@ class Storage:
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         return self._answer(context, table)  # type: ignore[no-any-return]
 
+    async def shard_rows(self, context: CallContext, table: int) -> list[int]:
+        return self._answer(context, table)  # type: ignore[no-any-return]
+
     async def engine_stats(self, context: CallContext) -> EngineStats:
         return self._answer(context)  # type: ignore[no-any-return]
 
@@ -455,6 +458,8 @@ async def test_the_rest(address: str) -> None:
         assert await stub.index_status(INTERNAL, 5) == storage.result
         storage.result = [0, 2**40]
         assert await stub.log_position(INTERNAL, 5) == storage.result
+        storage.result = [2**40, 0]
+        assert await stub.shard_rows(INTERNAL, 5) == storage.result
         storage.result = TableStats(2**40, 2**50)
         assert await stub.table_stats(INTERNAL, 5) == storage.result
         storage.result = TableGone()

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
-from photondb.api.catalogue import CreateIndex, CreateTable, DropIndex, DropTable
+from photondb.api.catalogue import CreateIndex, CreateTable, DropIndex, DropTable, SplitTable
 from photondb.api.context import INTERNAL
 from photondb.config import StartupError
 from services.storage import catalog, layout
@@ -177,6 +177,7 @@ async def test_changes_of_the_catalogue_between_backups(node: Node, writers: lis
     await node.storage.change_catalogue(INTERNAL, DropTable("test", "b"))
     await first.table.change(DropIndex("test", "a", "n"))
     await first.table.change(CreateIndex("test", "a", "m", term(lambda row: row["n"])))
+    await first.table.change(SplitTable("test", "a", 3))
     third = Writer(await node.table("c"), 3)
     await third.write(30)
     await first.write(30)
@@ -190,6 +191,7 @@ async def test_changes_of_the_catalogue_between_backups(node: Node, writers: lis
     await other.start()
     assert ("test", "b") not in (await other.storage.catalogue(INTERNAL)).tables
     table = await other.table("a")
+    assert table.info.split_points == first.table.info.split_points != ()
     while not (await other.storage.index_status(INTERNAL, table.info.id))[0].ready:
         await asyncio.sleep(0.001)
     assert len(await table.rows(index=table.index("m"))) == len(first.states[-1])

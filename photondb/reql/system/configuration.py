@@ -13,6 +13,7 @@ from photondb.api.catalogue import (
     DropDatabase,
     DropTable,
     RenameDatabase,
+    SplitTable,
     TableInfo,
 )
 from photondb.datum.order import equal
@@ -20,6 +21,7 @@ from photondb.datum.text import print_datum
 from photondb.reql.configuration import IdentifierFormat, database_config, table_config
 from photondb.reql.errors import op_failed
 from photondb.reql.names import SYSTEM_DATABASE
+from photondb.reql.placement import MAX_SHARDS
 from photondb.reql.retention import take_settings
 from photondb.reql.runtime import Runtime
 from photondb.reql.system.objects import Fields, is_uuid
@@ -115,12 +117,13 @@ def _create_table(runtime: Runtime, new: Row, change: Change) -> Row:
         raise fields.fail(f"In `primary_key`: Expected a string; got {print_datum(primary_key)}")
     durability = fields.take_word("durability", "soft", "hard") if "durability" in fields else "hard"
     runtime.require("config", database)
-    if "shards" in fields:
-        _check_shards(runtime, fields, change.identifiers)
+    shards = _take_shards(runtime, fields, change.identifiers) if "shards" in fields else 1
     if "write_acks" in fields:
         _check_write_acks(fields)
     fields.finish()
-    created: CatalogueChange = CreateTable(database, name, primary_key, "soft" if durability == "soft" else "hard")
+    created: CatalogueChange = CreateTable(
+        database, name, primary_key, "soft" if durability == "soft" else "hard", shards
+    )
     return table_config(runtime, runtime.change_catalogue(created).tables[database, name], change.identifiers)
 
 
@@ -134,7 +137,7 @@ def _alter_table(runtime: Runtime, info: TableInfo, old: Row, new: Row, change: 
         raise op_failed("The `indexes` field is read-only and can't be used to create or drop indexes.")
     if fields.take("primary_key") != old["primary_key"]:
         raise op_failed("It's illegal to change a table's primary key")
-    _check_shards(runtime, fields, change.identifiers)
+    shards = _take_shards(runtime, fields, change.identifiers)
     _check_write_acks(fields)
     durability = fields.take_word("durability", "soft", "hard")
     settings = take_settings(fields)
@@ -148,6 +151,7 @@ def _alter_table(runtime: Runtime, info: TableInfo, old: Row, new: Row, change: 
     runtime.change_catalogue(
         AlterTable(info.database, info.name, name, "soft" if durability == "soft" else "hard", settings=settings)
     )
+    runtime.change_catalogue(SplitTable(info.database, name, shards))
     return new
 
 
@@ -168,8 +172,8 @@ def _database(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat) -
     raise fields.fail(f"There is no database with UUID `{uuid}`.")
 
 
-def _check_shards(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat) -> None:
-    """A table is kept in one piece by the one server there is: no other placement can be asked for."""
+def _take_shards(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat) -> int:
+    """How many shards are asked for. The one server there is keeps them all: no other placement can be asked for."""
     server = runtime.service.server_name if identifiers == "name" else runtime.service.server_id
     shards = fields.take("shards")
     if type(shards) is not list:
@@ -189,8 +193,9 @@ def _check_shards(runtime: Runtime, fields: Fields, identifiers: IdentifierForma
         if "nonvoting_replicas" in parts and parts.take("nonvoting_replicas"):
             raise parts.fail(f"The primary replica (`{server}`) must not be a nonvoting replica.")
         parts.finish()
-    if len(shards) > 1:
-        raise fields.fail("In `shards`: A server keeps a table in one piece, so there can be only one shard.")
+    if len(shards) > MAX_SHARDS:
+        raise fields.fail(f"In `shards`: Maximum number of shards is {MAX_SHARDS}.")
+    return len(shards)
 
 
 def _check_write_acks(fields: Fields) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import photondb.reql.system  # noqa: F401  # registers the system tables
 from photondb.api.auth import Scope
-from photondb.api.catalogue import TableInfo
+from photondb.api.catalogue import SplitTable, TableInfo
 from photondb.reql import system_tables
 from photondb.reql.configuration import change_of, table_config, table_status
 from photondb.reql.effects import Effects
@@ -73,7 +73,8 @@ def reconfigure(
     dry_run: bool = False,
     emergency_repair: Datum = None,
 ) -> dict[str, Any]:
-    """Spread tables anew over servers. One server keeps each table in one piece, whatever is asked for."""
+    """Divide tables into so many shards, ranges of primary keys with equally many documents. The one server there is
+    keeps them all."""
     tables = _tables_of(runtime, "reconfigure", target)
     given = (shards, replicas, nonvoting_replica_tags, ... if primary_replica_tag is None else primary_replica_tag)
     if emergency_repair is not None:
@@ -88,29 +89,41 @@ def reconfigure(
     placement.check()
     if not tables:
         return {}
-    configs = [table_config(runtime, info) for info in tables]
-    result: dict[str, Any] = {"config_changes": [change_of(config, config) for config in configs]}
     if dry_run:
-        return {"reconfigured": 0, **result}
-    states = [table_status(runtime, info) for info in tables]
+        changes = [
+            change_of(table_config(runtime, info), table_config(runtime, info, shards=shards)) for info in tables
+        ]
+        return {"reconfigured": 0, "config_changes": changes}
+    splits = [_split(runtime, info, shards) for info in tables]
     return {
         "reconfigured": len(tables),
-        **result,
-        "status_changes": [change_of(state, state) for state in states],
+        "config_changes": [change_of(table_config(runtime, old), table_config(runtime, new)) for old, new in splits],
+        "status_changes": [change_of(table_status(runtime, old), table_status(runtime, new)) for old, new in splits],
     }
 
 
 @term(Term.REBALANCE, effects=Effects.WRITES)
 def rebalance(runtime: Runtime, target: Value = ...) -> dict[str, Any]:
-    """Spread the documents of tables evenly over their shards. A table in one piece is in balance."""
+    """Divide tables anew into as many shards as they have, with equally many documents. One with fewer documents than
+    shards is left as it is, and not counted."""
     tables = _tables_of(runtime, "rebalance", target)
     system_tables.refuse(_database_name(target), "you can't rebalance the tables in it.")
     for info in tables:
         runtime.require("config", info.database, info)
     if not tables:
         return {}
-    states = [table_status(runtime, info) for info in tables]
-    return {"rebalanced": len(tables), "status_changes": [change_of(state, state) for state in states]}
+    enough = sum(runtime.table_stats(info).rows >= info.shards for info in tables)
+    splits = [_split(runtime, info, None) for info in tables]
+    return {
+        "rebalanced": enough,
+        "status_changes": [change_of(table_status(runtime, old), table_status(runtime, new)) for old, new in splits],
+    }
+
+
+def _split(runtime: Runtime, info: TableInfo, shards: int | None) -> tuple[TableInfo, TableInfo]:
+    """Divide a table into shards, and give it as it was and as it is then."""
+    runtime.change_catalogue(SplitTable(info.database, info.name, shards))
+    return info, runtime.current(info)
 
 
 @term(Term.GRANT, effects=Effects.WRITES)
@@ -149,7 +162,7 @@ def _tables_of(runtime: Runtime, name: str, target: Any) -> list[TableInfo]:
         raise logic_error(f"`{name}` can only be called on a table or database.")
     if type(target) is Database:
         return [] if target.name == SYSTEM_DATABASE else runtime.service.catalogue.tables_of(target.name)
-    return [expect_table(target).info]
+    return [runtime.current(expect_table(target).info)]
 
 
 def _refuse_repair(target: Any, mode: Any, with_options: bool) -> None:

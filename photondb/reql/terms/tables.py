@@ -61,7 +61,7 @@ def table_create(
     system_tables.refuse(database.name, "you can't create new tables in it.")
     runtime.require("config", database.name)
     placement.check()
-    change = CreateTable(database.name, name, primary_key, durability or "hard")
+    change = CreateTable(database.name, name, primary_key, durability or "hard", placement.shards)
     created = runtime.change_catalogue(change).tables[database.name, name]
     return {"config_changes": [change_of(None, table_config(runtime, created))], "tables_created": 1}
 

@@ -77,26 +77,69 @@ def test_tables_are_always_ready(database: RunningDatabase) -> None:
     assert database.run(r.db("test").wait()) == {"ready": 2}
 
 
-def test_reconfigure_and_rebalance_leave_one_server_with_everything(database: RunningDatabase) -> None:
-    config = database.run(T.config())
-    status = database.run(T.status())
-    unchanged = [{"new_val": config, "old_val": config}]
-    assert database.run(T.reconfigure(shards=2, replicas=1)) == {
-        "config_changes": unchanged,
+def counts(database: RunningDatabase, table: Any = T) -> Any:
+    """The documents of each shard."""
+    return database.run(table.info()["doc_count_estimates"])
+
+
+def test_reconfigure_divides_a_table_into_shards_of_one_size(database: RunningDatabase) -> None:
+    database.run(T.insert(r.range(10).map(lambda number: {"id": number})))
+    config, status = database.run(T.config()), database.run(T.status())
+    (shard,), (state,) = config["shards"], status["shards"]
+    divided = {
+        "config_changes": [{"old_val": config, "new_val": {**config, "shards": [shard] * 3}}],
         "reconfigured": 1,
-        "status_changes": [{"new_val": status, "old_val": status}],
+        "status_changes": [{"old_val": status, "new_val": {**status, "shards": [state] * 3}}],
     }
-    dry = T.reconfigure(shards=1, replicas={"default": 1}, primary_replica_tag="default", dry_run=True)
-    assert database.run(dry) == {"config_changes": unchanged, "reconfigured": 0}
-    assert database.run(T.rebalance()) == {
-        "rebalanced": 1,
-        "status_changes": [{"new_val": status, "old_val": status}],
-    }
-    database.run(r.table_create("u"))
-    assert database.run(r.db("test").reconfigure(shards=1, replicas=1))["reconfigured"] == 2
-    assert database.run(r.db("test").rebalance())["rebalanced"] == 2
+    dry = T.reconfigure(shards=3, replicas={"default": 1}, primary_replica_tag="default", dry_run=True)
+    assert database.run(dry) == {"config_changes": divided["config_changes"], "reconfigured": 0}
+    assert counts(database) == [10]
+    assert database.run(T.reconfigure(shards=3, replicas=1)) == divided
+    assert database.run(T.config()["shards"]) == [shard] * 3
+    assert database.run(T.status()["shards"]) == [state] * 3
+    assert sorted(counts(database)) == [3, 3, 4]
+    assert database.run(T.order_by(index="id")["id"].coerce_to("array")) == list(range(10))
+    assert database.run(T.reconfigure(shards=1, replicas=1))["reconfigured"] == 1
+    assert counts(database) == [10]
+
+
+def test_rebalance_divides_anew_and_reconfigure_does_not(database: RunningDatabase) -> None:
+    database.run(T.reconfigure(shards=2, replicas=1))
+    database.run(T.insert(r.range(10).map(lambda number: {"id": number})))
+    assert counts(database) == [10, 0]  # divided for uuids, which numbers come before
+    database.run(T.reconfigure(shards=2, replicas=1))
+    assert counts(database) == [10, 0]
+    status = database.run(T.status())
+    changes = [{"new_val": status, "old_val": status}]
+    assert database.run(T.rebalance()) == {"rebalanced": 1, "status_changes": changes}
+    assert counts(database) == [5, 5]
+
+
+def test_a_table_with_fewer_documents_than_shards_is_not_rebalanced(database: RunningDatabase) -> None:
+    status = database.run(T.status())
+    changes = [{"new_val": status, "old_val": status}]
+    assert database.run(T.rebalance()) == {"rebalanced": 0, "status_changes": changes}
+
+
+def test_all_tables_of_a_database_are_divided(database: RunningDatabase) -> None:
+    database.run(r.table_create("u", shards=2))
+    database.run(T.insert([{"id": 1}, {"id": 2}, {"id": 3}]))
+    assert counts(database, r.table("u")) == [0, 0]
+    result = database.run(r.db("test").reconfigure(shards=3, replicas=1))
+    assert (result["reconfigured"], len(result["config_changes"]), len(result["status_changes"])) == (2, 2, 2)
+    assert (counts(database), counts(database, r.table("u"))) == ([1, 1, 1], [0, 0, 0])
+    assert database.run(r.db("test").rebalance())["rebalanced"] == 1
     database.run(r.db_create("bare"))
     assert database.run(r.db("bare").rebalance()) == {}
+
+
+def test_the_shards_of_a_configuration_can_be_written(database: RunningDatabase) -> None:
+    database.run(T.insert([{"id": 1}, {"id": 2}]))
+    (shard,) = database.run(T.config()["shards"])
+    assert database.run(T.config().update({"shards": [shard, shard], "name": "u"}))["replaced"] == 1
+    assert counts(database, r.table("u")) == [1, 1]
+    written = database.run(r.table("u").config().update({"shards": [shard] * 65}))
+    assert written["first_error"].endswith("In `shards`: Maximum number of shards is 64.")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_table_is_made_listed_and_dropped(database: RunningDatabase) -> None:
 def test_a_table_is_made_as_asked(database: RunningDatabase) -> None:
     made = database.run(r.table_create("books", primary_key="isbn", durability="soft", shards=2, replicas=1))
     config = made["config_changes"][0]["new_val"]
-    assert (config["primary_key"], config["durability"]) == ("isbn", "soft")
+    assert (config["primary_key"], config["durability"], len(config["shards"])) == ("isbn", "soft", 2)
     database.run(r.table("books").insert({"isbn": 1}))
     assert database.run(r.table("books").get(1)) == {"isbn": 1}
 
