@@ -33,6 +33,8 @@ class Settings:
     bind: str = "127.0.0.1"
     driver_port: int = 28015
     http_port: int = 8080
+    telemetry_bind: str = "127.0.0.1"
+    telemetry_port: int = 0
     nats_url: str | None = None
     processes: bool = False
     query_address: str | None = None
@@ -102,6 +104,9 @@ class Settings:
         missing: dict[str, Any] = {f"{service}_address": address for service, address in addresses.items()}
         return replace(self, **{field: value for field, value in missing.items() if getattr(self, field) is None})
 
+
+SERVICES = ("gateway", "query", "storage", "auth", "changefeed")
+"""In the order of their telemetry ports."""
 
 DEFAULT_ADDRESSES: Mapping[str, str] = {
     "query": "tcp:127.0.0.1:28101",
@@ -223,6 +228,25 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("driver_port", "PHOTONDB_DRIVER_PORT", _port, _PORT, "port for drivers", "--driver-port", "PORT"),
     Option("http_port", "PHOTONDB_HTTP_PORT", _port, _PORT, "port for HTTP", "--http-port", "PORT"),
+    Option(
+        "telemetry_bind",
+        "PHOTONDB_TELEMETRY_BIND",
+        _text,
+        "a host name or IP address",
+        "address to listen on for who asks for metrics",
+        "--telemetry-bind",
+        "ADDRESS",
+    ),
+    Option(
+        "telemetry_port",
+        "PHOTONDB_TELEMETRY_PORT",
+        _port,
+        _PORT,
+        "port for metrics, health and diagnostics of a service; with --processes that of the gateway, and the next ones "
+        "are those of query, storage, auth and changefeed",
+        "--telemetry-port",
+        "PORT",
+    ),
     Option(
         "nats_url",
         "PHOTONDB_NATS_URL",

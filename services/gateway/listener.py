@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import itertools
-import os
 import socket
 
 from photondb.api.auth import AuthApi
-from photondb.config import StartupError
+from photondb.http_server import BACKLOG
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.handshake import Established
 from services.gateway.limits import Limits
@@ -20,9 +18,6 @@ from services.gateway.session import Session
 
 TURNED_AWAY = 100
 """How many connections beyond the limit may be open at a time to be told so. Those beyond even that are dropped."""
-
-BACKLOG = 1024
-"""Connections that wait to be accepted."""
 
 
 class DriverListener:
@@ -88,15 +83,3 @@ class DriverListener:
     def _session(self, client: Established) -> Session:
         max_outstanding = 1 if client.one_at_a_time else self._limits.max_outstanding
         return Session(next(self._numbers), client.user, max_outstanding, self._limits, self._dispatcher, self)
-
-
-def bind(host: str, port: int, purpose: str, setting: str) -> socket.socket:
-    """A listening socket. Raises StartupError, which names the `purpose` and the `setting` to change."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
-    except OSError as error:
-        remedy = f"choose another port with {setting}" if error.errno == errno.EADDRINUSE else "check --bind"
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise StartupError(f"cannot listen on {host}:{port} for {purpose}: {reason}; {remedy}") from None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from starlette.routing import BaseRoute
 
 from photondb.api.auth import ADMIN, AuthApi
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.gateway import GatewayStatus
 from photondb.api.query import QueryApi
 from photondb.config import Settings
+from photondb.http_server import HttpServer, bind
+from photondb.telemetry.health import Probe
 from services.gateway.dispatcher import Dispatcher
-from services.gateway.http import HttpServer, Probe, make_app
+from services.gateway.http import make_app
 from services.gateway.limits import Limits
-from services.gateway.listener import DriverListener, bind
+from services.gateway.listener import DriverListener
 
 CLOSE_TIMEOUT_MS = 250
 """How long `stop` waits for clients to take what was sent last."""
@@ -23,6 +27,7 @@ class Gateway:
     """Serves drivers and HTTP; implements GatewayApi.
 
     `probes` are what readiness asks besides `query` and `auth`, by the name of the service: `storage` above all.
+    `routes` are what the HTTP port serves besides: metrics and diagnostics.
     """
 
     def __init__(
@@ -32,6 +37,7 @@ class Gateway:
         settings: Settings,
         limits: Limits | None = None,
         probes: Mapping[str, Probe] | None = None,
+        routes: Sequence[BaseRoute] = (),
     ) -> None:
         self._auth = auth
         self._settings = settings
@@ -39,6 +45,7 @@ class Gateway:
         self._dispatcher = Dispatcher(query, self._limits)
         self._listener = DriverListener(auth, self._dispatcher, self._limits)
         self._probes: dict[str, Probe] = {"query": self._dispatcher.check, "auth": self._check_auth, **(probes or {})}
+        self._routes = routes
         self._http: HttpServer
         self._driver_port = 0
         self._http_port = 0
@@ -55,7 +62,7 @@ class Gateway:
         self._driver_port, self._http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
         await self._dispatcher.start()
         await self._listener.start(for_drivers)
-        self._http = HttpServer(make_app(self._probes), for_http)
+        self._http = HttpServer(make_app(self._probes, self._routes), for_http)
         await self._http.start()
 
     async def stop(self) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from photondb.api.context import INTERNAL
-from services.gateway import http
+from photondb.telemetry import health
 from services.gateway.service import Gateway
 from tests.gateway.echo_query import EchoQuery
 from tests.gateway.open_auth import OpenAuth
@@ -50,7 +50,7 @@ async def test_ready(start_gateway: Start) -> None:
 async def test_not_ready_names_what_is_missing(
     start_gateway: Start, query: EchoQuery, auth: OpenAuth, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "PROBE_TIMEOUT_MS", 50)
+    monkeypatch.setattr(health, "PROBE_TIMEOUT_MS", 50)
 
     async def storage() -> None:
         await asyncio.sleep(60)

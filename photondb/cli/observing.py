@@ -1,0 +1,76 @@
+"""Watching a process of the suite: its port for metrics, and where Prometheus finds it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import orjson
+
+from photondb.config import SERVICES, Settings
+from photondb.http_server import HttpServer, bind
+from photondb.telemetry.observation import METRICS_PATH, Observation
+
+TARGETS_FILE = "telemetry.json"
+"""The file in the data directory that names the ports for metrics, as Prometheus' `file_sd_configs` read it."""
+
+
+@contextlib.asynccontextmanager
+async def observing(settings: Settings, process: str) -> AsyncIterator[Observation]:
+    """Watch this process while the block runs, and export its metrics where the environment says so."""
+    observation = Observation(process)
+    observation.metrics.start()
+    try:
+        yield observation
+    finally:
+        observation.metrics.stop()
+
+
+@contextlib.asynccontextmanager
+async def serving_telemetry(settings: Settings, observation: Observation) -> AsyncIterator[int]:
+    """Serve metrics, health and diagnostics on the telemetry port while the block runs; gives the port.
+
+    Raises StartupError when it is not to be had.
+    """
+    listening = bind(
+        settings.telemetry_bind, settings.telemetry_port, "metrics", "--telemetry-port", "--telemetry-bind"
+    )
+    server = HttpServer(observation.app(), listening)
+    await server.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        await server.stop()
+
+
+def telemetry_port_of(settings: Settings, service: str) -> int:
+    """The port of one service of several on this machine: 0, or the one that comes to it from the setting on."""
+    return settings.telemetry_port and settings.telemetry_port + SERVICES.index(service)
+
+
+@contextlib.contextmanager
+def published_targets(data_dir: Path, host: str, ports: Mapping[str, int]) -> Iterator[None]:
+    """Say in the data directory where the processes' metrics are, while the block runs."""
+    write_targets(data_dir, host, ports)
+    try:
+        yield
+    finally:
+        remove_targets(data_dir)
+
+
+def write_targets(data_dir: Path, host: str, ports: Mapping[str, int]) -> None:
+    """Say in the data directory where the metrics of processes are, by the name of the process."""
+    shown = f"[{host}]" if ":" in host else host
+    targets = [
+        {"targets": [f"{shown}:{port}"], "labels": {"__metrics_path__": METRICS_PATH, "process": process}}
+        for process, port in ports.items()
+    ]
+    new = data_dir / f"{TARGETS_FILE}.new"
+    new.write_bytes(orjson.dumps(targets, option=orjson.OPT_INDENT_2))
+    new.replace(data_dir / TARGETS_FILE)
+
+
+def remove_targets(data_dir: Path) -> None:
+    """Take it back."""
+    (data_dir / TARGETS_FILE).unlink(missing_ok=True)

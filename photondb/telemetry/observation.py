@@ -1,0 +1,79 @@
+"""What a process tells of itself over HTTP: metrics, health and diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from photondb.api.auth import AuthApi
+from photondb.telemetry.access import for_users_and_loopback
+from photondb.telemetry.health import Probe, health_routes, refuse
+from photondb.telemetry.process import ProcessMetrics
+from photondb.telemetry.registry import Registry, prometheus_page
+from photondb.telemetry.scrape import Scrape
+
+METRICS_PATH = "/_metrics"
+
+Report = Callable[[], Any]
+"""Says how something is at the moment, as JSON."""
+
+
+class Observed(Protocol):
+    """A part of the process that has numbers, and something to say."""
+
+    def collect(self, scrape: Scrape) -> None:
+        """Write the numbers into a reading."""
+        ...
+
+    def reports(self) -> Mapping[str, Report]:
+        """What it can say about itself, by the name under `/_debug/`."""
+        ...
+
+
+class Observation:
+    """The process called `process`: `photondb`, or the name of the only service in it.
+
+    `auth` checks who may see what, as soon as there is such a service.
+    """
+
+    def __init__(self, process: str) -> None:
+        self.process = process
+        self.auth: AuthApi | None = None
+        self.registry = Registry()
+        self.metrics = ProcessMetrics(process)
+        self.registry.add(self.metrics.collect)
+        self._reports: dict[str, Report] = {}
+        self._probes: dict[str, Probe] = {process: _still_starting}
+
+    def watch(self, observed: Observed) -> None:
+        """Tell of a part of the process, too."""
+        self.registry.add(observed.collect)
+        self._reports.update(observed.reports())
+
+    def started(self, probes: Mapping[str, Probe]) -> None:
+        """The process does its work; it can do it well while the probes succeed."""
+        self._probes.clear()
+        self._probes.update(probes)
+
+    def app(self) -> Starlette:
+        """What is served on a port of its own, which is nobody's but the operators'."""
+        metrics = Route(METRICS_PATH, self._metrics)
+        return Starlette(routes=[*health_routes(self._probes), metrics], exception_handlers={HTTPException: refuse})
+
+    def public_routes(self) -> list[BaseRoute]:
+        """What is served on the port for HTTP clients, which everybody may reach."""
+        return [Route(METRICS_PATH, for_users_and_loopback(lambda: self.auth, self._metrics))]
+
+    async def _metrics(self, request: Request) -> Response:
+        page, media_type = prometheus_page(self.registry.scrape(), request.headers.get("accept", ""))
+        return Response(page, media_type=None, headers={"Content-Type": media_type})
+
+
+async def _still_starting() -> None:
+    raise RuntimeError("it is starting")
