@@ -52,6 +52,7 @@ isolation: $(VENV)/.installed-dev ## Check 10,000 generated histories of transac
 
 docs: $(VENV)/.installed-dev ## Write the pages that are made from the code
 	$(BIN)/python -m photondb.reql.reference > docs/reql.md.new && mv docs/reql.md.new docs/reql.md
+	$(BIN)/python -m photondb.telemetry.reference > docs/observability.md.new && mv docs/observability.md.new docs/observability.md
 
 lock: $(VENV)/.installed-dev ## Bring the pinned dependencies up to date with pyproject.toml
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml

@@ -83,6 +83,8 @@ class Settings:
             raise StartupError(
                 f"--driver-port and --http-port are both {self.http_port}: choose another for one of them"
             )
+        if self.processes and self.telemetry_port > 65536 - len(SERVICES):
+            raise StartupError(f"--telemetry-port {self.telemetry_port} leaves no room for the ports of all services")
         if (self.rpc_tls_cert is None) != (self.rpc_tls_key is None):
             raise StartupError("PHOTONDB_RPC_TLS_CERT and PHOTONDB_RPC_TLS_KEY go together: set both or neither")
 
@@ -242,8 +244,8 @@ OPTIONS: tuple[Option, ...] = (
         "PHOTONDB_TELEMETRY_PORT",
         _port,
         _PORT,
-        "port for metrics, health and diagnostics of a service; with --processes that of the gateway, and the next ones "
-        "are those of query, storage, auth and changefeed",
+        "port for metrics, health and diagnostics of a service; with --processes that of the gateway, which those of "
+        "query, storage, auth and changefeed follow",
         "--telemetry-port",
         "PORT",
     ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import orjson
 
-from photondb.config import SERVICES, Settings
+from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
 from photondb.telemetry.observation import METRICS_PATH, Observation
 
@@ -44,23 +44,10 @@ async def serving_telemetry(settings: Settings, observation: Observation) -> Asy
         await server.stop()
 
 
-def telemetry_port_of(settings: Settings, service: str) -> int:
-    """The port of one service of several on this machine: 0, or the one that comes to it from the setting on."""
-    return settings.telemetry_port and settings.telemetry_port + SERVICES.index(service)
-
-
-@contextlib.contextmanager
-def published_targets(data_dir: Path, host: str, ports: Mapping[str, int]) -> Iterator[None]:
-    """Say in the data directory where the processes' metrics are, while the block runs."""
-    write_targets(data_dir, host, ports)
-    try:
-        yield
-    finally:
-        remove_targets(data_dir)
-
-
-def write_targets(data_dir: Path, host: str, ports: Mapping[str, int]) -> None:
-    """Say in the data directory where the metrics of processes are, by the name of the process."""
+def write_targets(data_dir: Path, bound_to: str, ports: Mapping[str, int]) -> None:
+    """Say in the data directory where the metrics of processes are: at which ports of the address that they are bound
+    to, by the name of the process."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound_to, bound_to)
     shown = f"[{host}]" if ":" in host else host
     targets = [
         {"targets": [f"{shown}:{port}"], "labels": {"__metrics_path__": METRICS_PATH, "process": process}}
@@ -73,4 +60,5 @@ def write_targets(data_dir: Path, host: str, ports: Mapping[str, int]) -> None:
 
 def remove_targets(data_dir: Path) -> None:
     """Take it back."""
-    (data_dir / TARGETS_FILE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (data_dir / TARGETS_FILE).unlink()

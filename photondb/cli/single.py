@@ -9,6 +9,8 @@ from photondb.api.context import INTERNAL
 from photondb.bus import Bus, LocalBus, NatsBus
 from photondb.cli.hosting import serving_in_directory
 from photondb.cli.lifetime import announce
+from photondb.cli.observing import observing, remove_targets, serving_telemetry, write_targets
+from photondb.cli.probing import storage_probe
 from photondb.config import Settings
 from photondb.rpc.storage import storage_servant
 from services.auth.service import Auth
@@ -27,6 +29,9 @@ async def run_single(settings: Settings) -> None:
     Raises StartupError.
     """
     async with contextlib.AsyncExitStack() as stack:
+        observation = await stack.enter_async_context(observing(settings, "photondb"))
+        if settings.telemetry_port:
+            await stack.enter_async_context(serving_telemetry(settings, observation))
         bus: Bus = await NatsBus.connect(settings.nats_url) if settings.nats_url else LocalBus()
         stack.push_async_callback(bus.close)
         storage = Storage(
@@ -41,19 +46,21 @@ async def run_single(settings: Settings) -> None:
         auth = Auth(storage)
         await auth.start()
         stack.push_async_callback(auth.stop)
+        observation.auth = auth
         changefeed = Changefeed(storage, bus)
         await changefeed.start()
         stack.push_async_callback(changefeed.stop)
         query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings))
         await query.start()
         stack.push_async_callback(query.stop)
-
-        async def ask_storage() -> None:
-            await storage.catalogue(INTERNAL)
-
-        gateway = Gateway(query, auth, settings, probes={"storage": ask_storage})
+        gateway = Gateway(
+            query, auth, settings, probes={"storage": storage_probe(storage)}, routes=observation.public_routes()
+        )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
+        observation.started(gateway.probes)
         status = await gateway.status(INTERNAL)
+        stack.callback(remove_targets, settings.data_dir)
+        write_targets(settings.data_dir, settings.bind, {"photondb": status.http_port})
         announce(settings, status.driver_port, status.http_port)
         await asyncio.Event().wait()

@@ -309,7 +309,7 @@ BUS_RECEIVED = area.counter("photondb_bus_received_total", "Messages that subscr
 BUS_RECEIVED_BYTES = area.counter("photondb_bus_received_bytes_total", "Bytes of them.", "service", unit="By")
 BUS_DROPPED = area.counter(
     "photondb_bus_dropped_total",
-    "Messages that were lost, by reason: `unsent` (there was no connection, or they were too large) or `slow_consumer`.",
+    "Messages that were lost, by reason: `unsent` (no connection, or too large) or `slow_consumer`.",
     "service",
     "reason",
 )

@@ -7,6 +7,8 @@ import contextlib
 import sys
 
 from photondb.cli.hosting import connect_options, serving
+from photondb.cli.observing import observing, serving_telemetry
+from photondb.cli.probing import storage_probe
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import auth_servant
@@ -17,13 +19,17 @@ from services.auth.service import Auth
 async def serve(settings: Settings, report_ready: ReportReady) -> None:
     """Serve until cancelled."""
     async with contextlib.AsyncExitStack() as stack:
+        observation = await stack.enter_async_context(observing(settings, "auth"))
+        telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
         storage = StorageStub(settings.address_of("storage"), connect_options(settings))
         stack.push_async_callback(storage.close)
         auth = Auth(storage)
         await auth.start()
         stack.push_async_callback(auth.stop)
+        observation.auth = auth
         await stack.enter_async_context(serving(settings, "auth", auth_servant(auth)))
-        report_ready({})
+        observation.started({"storage": storage_probe(storage)})
+        report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()
 
 

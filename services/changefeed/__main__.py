@@ -7,8 +7,11 @@ import contextlib
 import sys
 
 from photondb.cli.hosting import connect_options, join_bus, serving
+from photondb.cli.observing import observing, serving_telemetry
+from photondb.cli.probing import storage_probe
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
+from photondb.rpc.auth import AuthStub
 from photondb.rpc.changefeed import changefeed_servant
 from photondb.rpc.storage import StorageStub
 from services.changefeed.service import Changefeed
@@ -17,6 +20,10 @@ from services.changefeed.service import Changefeed
 async def serve(settings: Settings, report_ready: ReportReady) -> None:
     """Serve until cancelled."""
     async with contextlib.AsyncExitStack() as stack:
+        observation = await stack.enter_async_context(observing(settings, "changefeed"))
+        telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
+        observation.auth = auth = AuthStub(settings.address_of("auth"), connect_options(settings))
+        stack.push_async_callback(auth.close)
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
         storage = StorageStub(settings.address_of("storage"), connect_options(settings))
@@ -25,7 +32,8 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         await changefeed.start()
         stack.push_async_callback(changefeed.stop)
         await stack.enter_async_context(serving(settings, "changefeed", changefeed_servant(changefeed)))
-        report_ready({})
+        observation.started({"storage": storage_probe(storage)})
+        report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()
 
 

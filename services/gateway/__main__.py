@@ -8,6 +8,8 @@ import sys
 
 from photondb.api.context import INTERNAL
 from photondb.cli.hosting import connect_options
+from photondb.cli.observing import observing, serving_telemetry
+from photondb.cli.probing import storage_probe
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
@@ -20,21 +22,29 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
     """Serve until cancelled."""
     options = connect_options(settings)
     async with contextlib.AsyncExitStack() as stack:
+        observation = await stack.enter_async_context(observing(settings, "gateway"))
+        telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
         query = QueryStub(settings.address_of("query"), options)
         stack.push_async_callback(query.close)
         auth = AuthStub(settings.address_of("auth"), options)
         stack.push_async_callback(auth.close)
+        observation.auth = auth
         storage = StorageStub(settings.address_of("storage"), options)
         stack.push_async_callback(storage.close)
-
-        async def ask_storage() -> None:
-            await storage.catalogue(INTERNAL)
-
-        gateway = Gateway(query, auth, settings, probes={"storage": ask_storage})
+        gateway = Gateway(
+            query, auth, settings, probes={"storage": storage_probe(storage)}, routes=observation.public_routes()
+        )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
+        observation.started(gateway.probes)
         status = await gateway.status(INTERNAL)
-        report_ready({"driver_port": status.driver_port, "http_port": status.http_port})
+        report_ready(
+            {
+                "driver_port": status.driver_port,
+                "http_port": status.http_port,
+                "telemetry_port": telemetry_port,
+            }
+        )
         await asyncio.Event().wait()
 
 

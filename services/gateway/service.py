@@ -44,7 +44,7 @@ class Gateway:
         self._limits = limits or Limits()
         self._dispatcher = Dispatcher(query, self._limits)
         self._listener = DriverListener(auth, self._dispatcher, self._limits)
-        self._probes: dict[str, Probe] = {"query": self._dispatcher.check, "auth": self._check_auth, **(probes or {})}
+        self.probes: dict[str, Probe] = {"query": self._dispatcher.check, "auth": self._check_auth, **(probes or {})}
         self._routes = routes
         self._http: HttpServer
         self._driver_port = 0
@@ -62,7 +62,7 @@ class Gateway:
         self._driver_port, self._http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
         await self._dispatcher.start()
         await self._listener.start(for_drivers)
-        self._http = HttpServer(make_app(self._probes, self._routes), for_http)
+        self._http = HttpServer(make_app(self.probes, self._routes), for_http)
         await self._http.start()
 
     async def stop(self) -> None:

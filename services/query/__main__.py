@@ -7,6 +7,8 @@ import contextlib
 import sys
 
 from photondb.cli.hosting import connect_options, join_bus, serving
+from photondb.cli.observing import observing, serving_telemetry
+from photondb.cli.probing import auth_probe, storage_probe
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
@@ -21,19 +23,23 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
     """Serve until cancelled."""
     options = connect_options(settings)
     async with contextlib.AsyncExitStack() as stack:
+        observation = await stack.enter_async_context(observing(settings, "query"))
+        telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
         storage = StorageStub(settings.address_of("storage"), options)
         stack.push_async_callback(storage.close)
         auth = AuthStub(settings.address_of("auth"), options)
         stack.push_async_callback(auth.close)
+        observation.auth = auth
         changefeed = ChangefeedStub(settings.address_of("changefeed"), options)
         stack.push_async_callback(changefeed.close)
         query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings))
         await query.start()
         stack.push_async_callback(query.stop)
         await stack.enter_async_context(serving(settings, "query", query_servant(query)))
-        report_ready({})
+        observation.started({"storage": storage_probe(storage), "auth": auth_probe(auth)})
+        report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()
 
 

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import sys
 
-from photondb.cli.hosting import join_bus, serving, serving_in_directory
+from photondb.cli.hosting import connect_options, join_bus, serving, serving_in_directory
+from photondb.cli.observing import observing, serving_telemetry
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
+from photondb.rpc.auth import AuthStub
 from photondb.rpc.storage import storage_servant
 from services.storage.options import storage_options
 from services.storage.service import Storage
@@ -18,6 +20,10 @@ from services.storage.transactions import transaction_limits
 async def serve(settings: Settings, report_ready: ReportReady) -> None:
     """Serve until cancelled."""
     async with contextlib.AsyncExitStack() as stack:
+        observation = await stack.enter_async_context(observing(settings, "storage"))
+        telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
+        observation.auth = auth = AuthStub(settings.address_of("auth"), connect_options(settings))
+        stack.push_async_callback(auth.close)
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
         storage = Storage(
@@ -31,7 +37,8 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         servant = storage_servant(storage)
         await stack.enter_async_context(serving_in_directory(settings.data_dir, servant))
         await stack.enter_async_context(serving(settings, "storage", servant))
-        report_ready({})
+        observation.started({})
+        report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()
 
 
