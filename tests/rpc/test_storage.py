@@ -340,7 +340,7 @@ async def test_scans_arrive_as_they_are(address: str) -> None:
             index=0,
             ranges=[KeyRange(b"a", b"b\xff"), KeyRange(repeat=3)],
             descending=True,
-            limit=0,
+            limit=200,
             chunk_rows=7,
             chunk_bytes=123_456,
             first_chunk_rows=3,
