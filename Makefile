@@ -14,7 +14,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --u
 	--allow-unsafe --all-build-deps --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help serve docs test lint format types unit crash polyglot isolation feeds-model lock clean
+.PHONY: help serve docs test lint format types unit bench crash polyglot isolation feeds-model lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
@@ -37,6 +37,9 @@ types: $(VENV)/.installed-dev ## Check types
 
 unit: $(VENV)/.installed-dev ## Run the tests; PYTEST_ARGS="tests/bus -k wildcard" chooses some
 	$(BIN)/pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-dev ## Measure, and write the tables and plots of docs/performance.md (ten minutes)
+	$(BIN)/python -m benchmarks.suite $(ARGS)
 
 crash: $(VENV)/.installed-dev ## Kill storage 240 times under load, at random moments and at every point of its commits
 	PHOTONDB_CRASH_ROUNDS=240 $(BIN)/pytest tests/chaos/test_crash.py

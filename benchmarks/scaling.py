@@ -1,0 +1,117 @@
+"""Measures how the cost of a query changes with the size of the table, of its documents, and the number of connections.
+
+    python -m benchmarks.scaling [--rows 10000 100000 1000000] [--seconds 1]
+
+It starts a server of its own, on a directory that it removes. Costs are the server's CPU time, which other work on the
+machine disturbs least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import uvloop
+
+from benchmarks.closed_loop import Figures, measure
+from benchmarks.workloads import BY_NAME, Workload, fill
+from tests.running_suite import RunningSuite
+
+POINTS = tuple(BY_NAME[name] for name in ("get by primary key", "between, limit 50", "get_all by index, 50 rows"))
+SCAN = BY_NAME["filter and count"]
+ROWS = (10_000, 100_000, 1_000_000)
+SMALL_BYTES = 100
+SIZES = (100, 1_000, 10_000)
+SIZE_ROWS = 20_000
+CONNECTIONS = (1, 8, 64, 512)
+QUERIES_OUTSTANDING = 1
+
+
+class Series(NamedTuple):
+    """What was measured while one thing changed: for each of its values, the figures by workload."""
+
+    what: str
+    figures: dict[int, dict[str, Figures]]
+
+    def table(self) -> str:
+        """The CPU time per query in microseconds, in Markdown."""
+        names = list(next(iter(self.figures.values())))
+        lines = [f"| {self.what} | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
+        for value, by_name in self.figures.items():
+            cells = [f"{figures.cpu_us:,.0f}" for figures in by_name.values()]
+            lines.append(f"| {value:,} | " + " | ".join(cells) + " |")
+        return "\n".join(lines)
+
+    def throughput_table(self) -> str:
+        """Queries per second and latencies, in Markdown."""
+        lines = [f"| {self.what} | queries/s | p50 ms | p99 ms | CPU us per query |", "| --- " * 5 + "|"]
+        for value, by_name in self.figures.items():
+            for found in by_name.values():
+                lines.append(
+                    f"| {value:,} | {found.queries_per_s:,.0f} | {found.p50_ms:.2f} | {found.p99_ms:.2f} "
+                    f"| {found.cpu_us:.1f} |"
+                )
+        return "\n".join(lines)
+
+
+def _measure(suite: RunningSuite, workloads: Sequence[Workload], rows: int, seconds: float) -> dict[str, Figures]:
+    async def measure_all() -> dict[str, Figures]:
+        return {
+            workload.name: await measure(
+                suite.driver_port, suite.pid, workload.maker(rows), seconds, workload.connections, workload.window
+            )
+            for workload in workloads
+        }
+
+    return uvloop.run(measure_all())
+
+
+def by_rows(suite: RunningSuite, counts: Sequence[int], seconds: float) -> Series:
+    """Tables of small documents, from small to large."""
+    found = {}
+    for rows in counts:
+        fill(suite.driver_port, rows, SMALL_BYTES)
+        found[rows] = _measure(suite, (*POINTS, SCAN), rows, seconds)
+    return Series("documents of 100 B", found)
+
+
+def by_size(suite: RunningSuite, sizes: Sequence[int], rows: int, seconds: float) -> Series:
+    """Tables of as many documents, from short to long ones."""
+    found = {}
+    for size in sizes:
+        fill(suite.driver_port, rows, size)
+        found[size] = _measure(suite, (*POINTS, SCAN), rows, seconds)
+    return Series(f"bytes of a document ({rows:,} of them)", found)
+
+
+def by_connections(suite: RunningSuite, counts: Sequence[int], rows: int, seconds: float) -> Series:
+    """Reads by key over so many connections, with one query outstanding on each. The table is there already."""
+    get = POINTS[0]
+
+    async def measure_one(count: int) -> Figures:
+        return await measure(suite.driver_port, suite.pid, get.maker(rows), seconds, count, QUERIES_OUTSTANDING)
+
+    return Series("connections", {count: {get.name: uvloop.run(measure_one(count))} for count in counts})
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--processes", action="store_true", help="a process for each service")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each kind of query is measured")
+    parser.add_argument("--rows", type=int, nargs="*", default=ROWS)
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        RunningSuite(Path(directory), processes=options.processes) as suite,
+    ):
+        print(by_size(suite, SIZES, SIZE_ROWS, options.seconds).table(), "\n")
+        print(by_connections(suite, CONNECTIONS, SIZE_ROWS, options.seconds).throughput_table(), "\n")
+        print(by_rows(suite, options.rows, options.seconds).table())
+
+
+if __name__ == "__main__":
+    main()

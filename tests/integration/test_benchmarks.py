@@ -1,0 +1,58 @@
+"""The benchmarks run, and their figures get into the page. What the figures are is nothing that a test could know."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from benchmarks.suite import DOCS, PAGE, PARTS, Page
+from benchmarks.workloads import WORKLOADS
+
+PLACES = {
+    "queries": ("queries", "one-by-one"),
+    "scaling": ("rows", "sizes", "connections"),
+    "storage": ("storage",),
+    "feeds": ("feeds",),
+}
+PLOTS = {"queries": {"queries.svg"}, "scaling": {"rows.svg", "connections.svg"}}
+
+
+def tables(page: str, name: str) -> list[list[str]]:
+    """The rows of the tables at a place of the page, as cells."""
+    found = re.search(rf"<!-- begin {name} -->\n(.*?)<!-- end {name} -->", page, re.DOTALL)
+    assert found is not None
+    rows = [line for line in found[1].splitlines() if line.startswith("|") and "---" not in line]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_the_benchmarks_writes_its_tables_and_plots(part: str, tmp_path: Path) -> None:
+    emptied = re.sub(r"(<!-- begin [\w-]+ -->\n).*?(?=<!-- end)", r"\1", (DOCS / PAGE).read_text(), flags=re.DOTALL)
+    (tmp_path / PAGE).write_text(emptied)
+    command = [sys.executable, "-m", "benchmarks.suite", "--quick", "--only", part, "--docs", str(tmp_path)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    page = (tmp_path / PAGE).read_text()
+    for name in PLACES[part]:
+        rows = tables(page, name)
+        assert len(rows) > 2
+        assert all(re.search(r"\d", "".join(row[1:])) for row in rows[1:] if len(row) == len(rows[0])), rows
+    if part == "queries":
+        measured = tables(page, "queries")[1:]
+        assert [row[0] for row in measured[:-1]] == [workload.name for workload in WORKLOADS]
+        assert "errors" not in page.partition("<!-- begin queries -->")[2].partition("<!-- end queries -->")[0]
+    found = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert found == PLOTS.get(part, set())
+    for name in found:
+        assert ElementTree.parse(tmp_path / "plots" / name).getroot().tag.endswith("svg")
+
+
+def test_a_table_without_a_place_is_an_error(tmp_path: Path) -> None:
+    shutil.copy(DOCS / PAGE, tmp_path)
+    with pytest.raises(ValueError, match="no place for `weather`"):
+        Page(tmp_path).write("weather", "sunny")
