@@ -6,13 +6,22 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from photondb.rpc.address import Address
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
+OtlpProtocol = Literal["grpc", "http/protobuf"]
+SamplerName = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 
 
 class StartupError(Exception):
@@ -46,6 +55,11 @@ class Settings:
     rpc_tls_ca: Path | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+    service_name: str = "photondb"
+    otlp_endpoint: str | None = None
+    otlp_protocol: OtlpProtocol = "http/protobuf"
+    traces_sampler: SamplerName = "parentbased_always_on"
+    traces_sampler_arg: float = 1.0
     http_allow_private: bool = False
     max_transaction_seconds: int = 600
     cache_bytes: int | None = None
@@ -154,6 +168,20 @@ def _seconds(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 86_400:
         raise ValueError
     return int(text)
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError
+    return text
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError
+    return share
 
 
 def _cache_bytes(text: str) -> int:
@@ -284,6 +312,49 @@ OPTIONS: tuple[Option, ...] = (
         "text for people, json (one object per line) for machines",
         "--log-format",
         "FORMAT",
+    ),
+    Option(
+        "service_name",
+        "OTEL_SERVICE_NAME",
+        _text,
+        "a name without white space",
+        "what the suite is called in telemetry; services in processes of their own add -gateway and so on",
+    ),
+    Option(
+        "otlp_endpoint",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        _http_url,
+        "a URL such as http://127.0.0.1:4318",
+        "collector that traces are sent to; without it nothing is traced",
+        "--otlp-endpoint",
+        "URL",
+    ),
+    Option(
+        "otlp_protocol",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        _one_of("grpc", "http/protobuf"),
+        "grpc or http/protobuf",
+        "how the collector is spoken to",
+        "--otlp-protocol",
+        "PROTOCOL",
+    ),
+    Option(
+        "traces_sampler",
+        "OTEL_TRACES_SAMPLER",
+        _one_of(*get_args(SamplerName)),
+        f"one of {', '.join(get_args(SamplerName))}",
+        "which queries are traced",
+        "--traces-sampler",
+        "SAMPLER",
+    ),
+    Option(
+        "traces_sampler_arg",
+        "OTEL_TRACES_SAMPLER_ARG",
+        _share,
+        "a number from 0 to 1",
+        "share of the queries that samplers by ratio trace",
+        "--traces-sampler-arg",
+        "RATIO",
     ),
     Option(
         "http_allow_private",

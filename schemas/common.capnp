@@ -28,6 +28,10 @@ struct Context {
   asOfUs @5 :Int64 = -1;  # the point in the past that reads are to see; negative for the present
   atomic @6 :Bool;        # whether the query is to be a transaction of its own
   optimizations @7 :Bool = true;  # whether shortcuts may be taken: the answer is the same without
+
+  traceparents @8 :List(Text);
+  # The other traces that the call is part of, when it is made for several traced queries at once: `traceparent` is the
+  # first one.
 }
 
 enum ErrorCategory {

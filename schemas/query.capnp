@@ -41,6 +41,9 @@ struct Requests {
   users @7 :List(Text);
 
   clients @8 :List(Text);        # the client's address, host:port; empty once a query of the session has had it
+
+  traced @9 :List(UInt32);
+  # The queries that are traced, by their position. The k-th of them goes on with the k-th trace of the call's context.
 }
 
 struct SubmitResult {

@@ -10,6 +10,8 @@ import msgspec
 class CallContext(msgspec.Struct, frozen=True, gc=False):
     """Who asks, until when, and under which trace.
 
+    `traceparent` names the span that the call is a part of (W3C Trace Context); empty when it is not traced. A call
+    that is made for several traced queries at once has one for each, joined by commas.
     `deadline` is a reading of `time.monotonic()` in seconds; it crosses the wire as the milliseconds that remain,
     because clocks of two machines differ. `user` is the identity that `auth` vouched for. `transaction` is the id of
     the transaction that reads and writes of documents belong to; `as_of_us` the point in the past (microseconds since

@@ -23,7 +23,8 @@ class Request(msgspec.Struct, gc=False):
     `session` is the gateway's number for the connection, `token` the client's for the query, `payload` the frame's
     JSON ([type, term, options]) as it arrived. `end_session` tells that the connection is gone: its cursors are freed
     and its running queries cancelled; it has no answer. `client` is the address of the client (host:port); who has been
-    told it with one query of a session need not be told again.
+    told it with one query of a session need not be told again. `traceparent` names the span of the query that the
+    gateway has begun, where the query is traced.
     """
 
     session: int
@@ -32,6 +33,7 @@ class Request(msgspec.Struct, gc=False):
     context: CallContext
     kind: RequestKind = "query"
     client: str = ""
+    traceparent: str = ""
 
 
 class Answer(msgspec.Struct, gc=False):

@@ -16,6 +16,7 @@ from photondb.cli.restore import add_restore
 from photondb.config import OPTIONS, Settings, StartupError, default_of
 from photondb.rpc.loop import run
 from photondb.telemetry import configure_logging
+from photondb.telemetry.tracing import tracing
 
 _VARIABLES_ONLY = [option for option in OPTIONS if option.flag is None]
 
@@ -45,7 +46,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     from photondb.cli.single import run_single
 
     configure_logging("photondb", settings.log_level, settings.log_format)
-    run(until_asked_to_stop(run_single(settings)))
+    with tracing("photondb", settings):
+        run(until_asked_to_stop(run_single(settings)))
     return 0
 
 

@@ -21,7 +21,9 @@ _MAX_DEADLINE_MS = 2**32 - 1
 def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -> None:
     """Fill in a `Context` of common.capnp. `deadline_ms` is what remains; it is not 0."""
     if context.traceparent:
-        builder.traceparent = context.traceparent
+        builder.traceparent, *others = context.traceparent.split(",")
+        if others:
+            builder.traceparents = others
     if deadline_ms is not None:
         builder.deadlineMs = min(deadline_ms, _MAX_DEADLINE_MS)
     if context.request_id:
@@ -40,8 +42,11 @@ def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -
 def read_context(reader: Any) -> CallContext:
     """What a `Context` of common.capnp holds, with the deadline by this machine's clock."""
     deadline_ms = reader.deadlineMs
+    traceparent = reader.traceparent
+    if traceparent:
+        traceparent = ",".join([traceparent, *reader.traceparents])
     return CallContext(
-        traceparent=reader.traceparent,
+        traceparent=traceparent,
         deadline=time.monotonic() + deadline_ms / 1000 if deadline_ms else None,
         request_id=reader.requestId,
         user=reader.user,

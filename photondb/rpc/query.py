@@ -18,11 +18,13 @@ from photondb.rpc.query_messages import (
     batches,
     packets,
     read_requests,
+    traced_positions,
     write_answers,
     write_requests,
 )
 from photondb.rpc.remote import Method, Remote, RemoteObject
 from photondb.rpc.servant import DEFAULT_MAX_CALLS, Call, ClosableHandlers, Handlers, Servant, servant
+from photondb.telemetry import tracing
 
 SERVICE = "query"
 
@@ -64,7 +66,9 @@ class QueryChannelStub(RemoteObject, QueryChannel):
         for number, batch in enumerate(batches(requests)):
             if self._sink.gone.is_set() and self._remote is not None:
                 raise ServiceUnavailable(_LOST, indeterminate=number > 0)
-            response = await self.remote.call(_SUBMIT, INTERNAL, requests=write_requests(batch))
+            traced = [] if tracing.TRACER is None else traced_positions(batch)
+            context = tracing.joined(INTERNAL, [batch[position].traceparent for position in traced])
+            response = await self.remote.call(_SUBMIT, context, requests=write_requests(batch, traced))
             answers += self._sink.assembly.add(response.ok)
         return answers
 
@@ -120,7 +124,7 @@ class _ChannelHandlers(ClosableHandlers):
         self._sink = sink
 
     async def submit(self, call: Call) -> None:
-        answers = await self._channel.submit(read_requests(call.params.requests))
+        answers = await self._channel.submit(read_requests(call.params.requests, call.context))
         waiting = packets(answers)
         # The result may be overtaken by deliveries, so an answer in pieces must not begin in it.
         ready = AnswerPacket() if not waiting or waiting[0].unfinished else waiting.pop(0)

@@ -32,8 +32,8 @@ def batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
     yield requests[start:]
 
 
-def write_requests(requests: Sequence[Request]) -> dict[str, Any]:
-    """`Requests` of query.capnp."""
+def write_requests(requests: Sequence[Request], traced: Sequence[int] = ()) -> dict[str, Any]:
+    """`Requests` of query.capnp, of which those at the positions `traced` are."""
     contexts = _narrowed([request.context for request in requests])
     return {
         "sessions": [request.session for request in requests],
@@ -45,11 +45,17 @@ def write_requests(requests: Sequence[Request]) -> dict[str, Any]:
         "requestIds": _narrowed([context.request_id for context in contexts]),
         "users": _narrowed([context.user for context in contexts]),
         "clients": _narrowed([request.client for request in requests]),
+        "traced": list(traced),
     }
 
 
-def read_requests(reader: Any) -> list[Request]:
-    """What a `Requests` holds."""
+def traced_positions(requests: Sequence[Request]) -> list[int]:
+    """Where in a batch those are that are traced."""
+    return [position for position, request in enumerate(requests) if request.traceparent]
+
+
+def read_requests(reader: Any, context: CallContext) -> list[Request]:
+    """What a `Requests` holds that came in a call with this context."""
     sessions, tokens, payloads = list(reader.sessions), list(reader.tokens), list(reader.payloads)
     count = len(sessions)
     kinds = _widened(list(reader.kinds) or [0], count)
@@ -64,12 +70,16 @@ def read_requests(reader: Any) -> list[Request]:
     else:
         contexts = list(map(_context, *(_widened(column, count) for column in columns)))
     clients = _widened(list(reader.clients) or [""], count)
-    return [
-        Request(session, token, payload, context, _KINDS[kind], client)
-        for session, token, payload, context, kind, client in zip(
+    requests = [
+        Request(session, token, payload, asker, _KINDS[kind], client)
+        for session, token, payload, asker, kind, client in zip(
             sessions, tokens, payloads, contexts, kinds, clients, strict=True
         )
     ]
+    if context.traceparent:
+        for position, traceparent in zip(reader.traced, context.traceparent.split(","), strict=True):
+            requests[position].traceparent = traceparent
+    return requests
 
 
 def _context(traceparent: str, deadline_ms: int, request_id: str, user: str) -> CallContext:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -18,6 +19,9 @@ from photondb.rpc.context import write_context
 from photondb.rpc.deadline import within
 from photondb.rpc.errors import ConnectionLost, DeadlineExceeded, InternalError, WireError
 from photondb.rpc.limits import MESSAGE_WORDS
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import rpc_operation
+from photondb.telemetry.spans import SpanKind
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +48,21 @@ class Remote:
         self._capability = capability
         self.service = service
 
-    async def call(self, method: Method, context: CallContext, /, **parameters: Any) -> Any:
+    def call(self, method: Method, context: CallContext, /, **parameters: Any) -> Coroutine[Any, Any, Any]:
         """Call a method and return its result's reader, whose `ok` is set.
 
         Raises what the peer's method raised; ConnectionLost; and DeadlineExceeded when the context's deadline passes,
         also where the peer hangs. Cancelling the call cancels it in the peer, too.
         """
+        if context.traceparent:
+            return self._call_traced(method, context, parameters)
+        return self._call(method, context, parameters)
+
+    async def _call_traced(self, method: Method, context: CallContext, parameters: dict[str, Any]) -> Any:
+        with tracing.span(rpc_operation(SpanKind.CLIENT, self.service, method.name), context) as span:
+            return await self._call(method, span.within(context), parameters)
+
+    async def _call(self, method: Method, context: CallContext, parameters: dict[str, Any]) -> Any:
         remaining_ms = context.remaining_ms()
         if remaining_ms == 0:
             raise DeadlineExceeded("The deadline passed before the call was made.")

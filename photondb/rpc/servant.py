@@ -22,6 +22,9 @@ from photondb.rpc.admission import Admission
 from photondb.rpc.context import CURRENT, read_context
 from photondb.rpc.deadline import is_cancelled
 from photondb.rpc.errors import DeadlineExceeded, Overloaded, WireError
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import rpc_operation
+from photondb.telemetry.spans import SpanKind
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +132,7 @@ def _servant_class(interface: Any) -> Any:
     """The subclass of pycapnp's server class for an interface, with a method for each of the interface's."""
     members: dict[str, Any] = {"__init__": _init, "__del__": _drop}
     for name in interface.schema.method_names_inherited:
-        members[f"{name}_context"] = _ping if name == "ping" else _carry_out(_snake_case(name))
+        members[f"{name}_context"] = _ping if name == "ping" else _carry_out(name, _snake_case(name))
     return type("Servant", (interface.Server,), members)
 
 
@@ -150,8 +153,8 @@ async def _ping(self: Any, call: Any) -> None:
     call.results.version = schema.VERSION
 
 
-def _carry_out(name: str) -> Callable[[Any, Any], Awaitable[None]]:
-    """The method that pycapnp calls for the handler called `name`."""
+def _carry_out(method: str, name: str) -> Callable[[Any, Any], Awaitable[None]]:
+    """The implementation of `method`, which pycapnp calls, by the handler called `name`."""
 
     async def carry_out(self: Any, raw_call: Any) -> None:
         handlers: Handlers = self.handlers
@@ -164,8 +167,11 @@ def _carry_out(name: str) -> Callable[[Any, Any], Awaitable[None]]:
         try:
             call = Call(raw_call)
             request_id = call.context.request_id
+            handler = getattr(handlers, name)
+            if call.context.traceparent:
+                handler = _traced(handler, handlers.service, method)
             CURRENT.set(call.context)
-            await _before_deadline(getattr(handlers, name), call, handlers.service)
+            await _before_deadline(handler, call, handlers.service)
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
@@ -178,6 +184,18 @@ def _carry_out(name: str) -> Callable[[Any, Any], Awaitable[None]]:
                 admission.leave()
 
     return carry_out
+
+
+def _traced(handler: Callable[[Call], Awaitable[None]], service: str, method: str) -> Callable[[Call], Awaitable[None]]:
+    """The handler within a span of its own."""
+
+    async def traced(call: Call) -> None:
+        with tracing.span(rpc_operation(SpanKind.SERVER, service, method), call.context) as span:
+            call.context = span.within(call.context)
+            CURRENT.set(call.context)
+            await handler(call)
+
+    return traced
 
 
 async def _before_deadline(handler: Callable[[Call], Awaitable[None]], call: Call, service: str) -> None:

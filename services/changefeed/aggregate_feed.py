@@ -55,6 +55,7 @@ class AggregateFeed(RangeFeed):
         except ReqlError as error:
             self._failed = True
             asyncio.get_running_loop().call_soon(self.fail, error)  # not now: the router is going through its feeds
+        self.caused_by(row)
         self.wake()
 
     def _count(self, changes: list[Change]) -> None:

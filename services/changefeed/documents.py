@@ -47,11 +47,13 @@ class Index:
 
 
 class Row:
-    """One committed change: the document's key, and the document before and after."""
+    """One committed change: the document's key, and the document before and after. `traceparent` names the span that
+    received it, where its commit is traced."""
 
-    __slots__ = ("key", "new", "old", "sequence", "shard")
+    __slots__ = ("key", "new", "old", "sequence", "shard", "traceparent")
 
-    def __init__(self, shard: int, record: LogRecord) -> None:
+    def __init__(self, shard: int, record: LogRecord, traceparent: str = "") -> None:
+        self.traceparent = traceparent
         self.shard = shard
         self.sequence = record.sequence
         self.key = record.key

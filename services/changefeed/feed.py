@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.feed_notices import state_notice
 from photondb.rpc.errors import ServiceUnavailable
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import DELIVER
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import RETRY_S, TableFollower, aborted
 from services.changefeed.selection import Selection
@@ -25,6 +28,9 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES = 1_000_000
 """About how much a reader is given at a time, in bytes of JSON."""
+
+MAX_CAUSES = 128
+"""How many traced commits are remembered for the span of their delivery."""
 
 CATCH_UP_RECORDS = 1000
 """Records that a feed reads from the log at a time while it catches up."""
@@ -58,6 +64,10 @@ class OpenFeed(ABC):
         """How long a reader may wait before `idle` is called."""
         self._waiter: asyncio.Future[bool] | None = None
         self._advancing: asyncio.Task[None] | None = None
+        self.traceparent = ""
+        """The span of the query that opened the feed, where it is traced."""
+        self._causes: list[str] = []
+        self._caused_ns = 0
         follower.feeds.add(self)
 
     @property
@@ -112,6 +122,8 @@ class OpenFeed(ABC):
         while True:
             notices = self._take(max_changes)
             if notices:
+                if self._causes and not self.has_changes():
+                    self._trace_delivery()
                 self._mid_batch = bool(self.notices) or self.has_changes()
                 return Chunk.of_raw(notices)
             if self._error is not None:
@@ -121,6 +133,20 @@ class OpenFeed(ABC):
                     self.idle()
             else:
                 await self._advance()
+
+    def caused_by(self, row: Row) -> None:
+        """The change is one of those that wait for the reader."""
+        if row.traceparent and len(self._causes) < MAX_CAUSES:
+            if not self._causes:
+                self._caused_ns = time.time_ns()
+            self._causes.append(row.traceparent)
+
+    def _trace_delivery(self) -> None:
+        """All changes that waited go to the reader: a part of the traces of their commits, and of the feed's own."""
+        causes, self._causes = self._causes, []
+        traces = [*dict.fromkeys(causes), self.traceparent] if self.traceparent else dict.fromkeys(causes)
+        with tracing.span_of(DELIVER, ",".join(traces), self._caused_ns):
+            pass
 
     def _take(self, count: int) -> list[bytes]:
         taken = self.take_notices(count, MAX_BATCH_BYTES)

@@ -17,7 +17,10 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import CHANGES_SUBJECT, LogGap, LogRecord, Scan, ScanReply, StorageApi, TableGone
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql.errors import ReqlError, op_failed
-from photondb.rpc.events import decode_change_batch
+from photondb.rpc.events import ChangeBatch, decode_change_batch
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import RECEIVE
+from photondb.telemetry.trace_context import TRACEPARENT
 from services.changefeed.documents import Index, Row
 from services.changefeed.router import Router
 from services.changefeed.sequencer import (
@@ -78,6 +81,8 @@ class TableFollower:
         self._sequencers: dict[int, ShardSequencer] = {}
         self._backlog: deque[Row] = deque()
         self._told: list[int] = []  # for each shard the last record that feeds were told of
+        self._traced: dict[tuple[int, int], str] = {}
+        """The traces of changes that have been received and not told of, by shard and sequence."""
         self._telling = False
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -192,7 +197,16 @@ class TableFollower:
             log.warning("not a message about changes", extra={"subject": message.subject, "reason": str(error)})
             return
         sequencer = self._sequencer(batch.shard)
-        self._carry_out(batch.shard, sequencer.batch(batch.first_sequence, batch.time_us, batch.records))
+        with tracing.span_of(RECEIVE, message.headers.get(TRACEPARENT, "")) as span:
+            self._note_trace(batch, span.context())
+            self._carry_out(batch.shard, sequencer.batch(batch.first_sequence, batch.time_us, batch.records))
+
+    def _note_trace(self, batch: ChangeBatch, traceparent: str) -> None:
+        """Remember of which trace the changes of a batch are until feeds are told of them."""
+        if traceparent:
+            if len(self._traced) > MAX_BACKLOG_RECORDS:
+                self._traced.clear()
+            self._traced.update(((batch.shard, record.sequence), traceparent) for record in batch.records)
 
     def _sequencer(self, shard: int) -> ShardSequencer:
         sequencer = self._sequencers.get(shard)
@@ -206,7 +220,11 @@ class TableFollower:
         for instruction in instructions:
             match instruction:
                 case Deliver(records):
-                    self._backlog.extend(Row(shard, record) for record in records)
+                    traced = self._traced
+                    self._backlog.extend(
+                        Row(shard, record, traced.pop((shard, record.sequence), "") if traced else "")
+                        for record in records
+                    )
                     if len(self._backlog) > MAX_BACKLOG_RECORDS:
                         self._has_room.clear()
                     if not self._telling:

@@ -104,6 +104,7 @@ class LimitFeed(OpenFeed):
         if not self._window.concerns(row.key, entries):
             return
         self._window.apply(row.key, entries)
+        self.caused_by(row)
         if self.live:
             if self._window.wants:
                 self.fall_behind()

@@ -142,6 +142,7 @@ class RangeFeed(OpenFeed):
             self._queue.push(change)
             if self._place is None:
                 self._queue.drop_if_too_many()
+        self.caused_by(row)
         self.wake()
 
     def _unseen(self, row: Row, changes: list[Change]) -> list[Change]:

@@ -99,6 +99,7 @@ class Changefeed(ChangefeedApi):
                 consumer = await self._groups.join(follower, request, self._selection_of(follower, request))
                 return FeedHandle(consumer, lambda: self._leave(follower))
             feed = self._feed(follower, request)
+            feed.traceparent = context.traceparent
             await feed.begin()
         except BaseException:
             if feed is not None:

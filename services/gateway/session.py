@@ -9,11 +9,13 @@ from typing import cast
 
 from photondb.api.context import CallContext
 from photondb.api.query import Request
+from photondb.telemetry import tracing
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.farewell import Farewell
 from services.gateway.limits import Limits
 from services.gateway.login import ConnectionLog
 from services.gateway.protocol import FrameReader, frame, too_long_response
+from services.gateway.traces import ClientTraces
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class Session(asyncio.Protocol):
         self._limits = limits
         self._dispatcher = dispatcher
         self._log = log
+        self._traces: ClientTraces | None = None
         self._reader = FrameReader(limits.max_frame_bytes)
         self._transport: asyncio.Transport
         self._has_large = False
@@ -64,6 +67,8 @@ class Session(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if peer:
             self._new_client = f"{peer[0]}:{peer[1]}"
+        if tracing.TRACER is not None:
+            self._traces = ClientTraces(tracing.TRACER, self._new_client)
         self._dispatcher.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -83,6 +88,8 @@ class Session(asyncio.Protocol):
                 else:
                     outstanding[token] = request
                 requests.append(request)
+            if self._traces is not None:
+                self._traces.begin(data, requests)
             if len(frames[0][1]) > LARGE_BYTES:  # no other can be: it would not fit into one read
                 self._has_large = True
             self._dispatcher.enqueue(requests)
@@ -116,6 +123,8 @@ class Session(asyncio.Protocol):
 
     def flush(self) -> None:
         """Send what `out` has, in one write, and read on if there is room again."""
+        if self._traces is not None:
+            self._traces.end_answered(self.out, self.outstanding, self.repeated)
         data = b"".join(self.out)
         self.out.clear()
         if data:
@@ -178,6 +187,8 @@ class Session(asyncio.Protocol):
         for timer in (self._stall_timer, self._peer_timer):
             if timer is not None:
                 timer.cancel()
+        if self._traces is not None:
+            self._traces.abandon()
         self._dispatcher.remove(self)
 
 

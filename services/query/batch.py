@@ -27,6 +27,8 @@ from photondb.reql.shape import LongQueryShaper, Shaper
 from photondb.reql.wire import QueryType
 from photondb.reql.write_summary import summary_json
 from photondb.rpc.eager import start_eagerly
+from photondb.telemetry import tracing
+from photondb.telemetry.spans import NoSpan, Span
 from services.query import responses
 from services.query.execution import Outcome, compile_and_execute, execute
 from services.query.failures import as_reql_error, internal_error
@@ -34,6 +36,7 @@ from services.query.options import NO_OPTIONS, RunOptions, read_options
 from services.query.plans import Plan
 from services.query.responses import NO_ANSWER
 from services.query.running import Execute, continue_query, noreply_wait, start_query, stop_query
+from services.query.traces import end_answered
 
 if TYPE_CHECKING:
     from services.query.channel import Channel
@@ -60,6 +63,9 @@ class Batch:
         self.now = channel.service.now()
         self.plain = channel.service.runtime(INTERNAL)
         """The runtime of the queries that read or write one document without any option: it has no state of theirs."""
+        self.traced_reads: list[tuple[int, Span]] = []
+        self.traced_writes: list[tuple[int, Span]] = []
+        """Which of the reads and of the writes are traced, and their spans."""
 
     def take(self, request: Request) -> None:
         """Sort a request in. An error becomes its answer."""
@@ -72,6 +78,21 @@ class Batch:
             self._take_query(request, _envelope(request.payload))
         except Exception as error:
             self.answers.append(Answer(request.session, request.token, responses.failure(as_reql_error(error))))
+
+    def take_traced(self, request: Request) -> None:
+        """The same for a request that is traced."""
+        traces = self.channel.traces
+        span = traces.begin(request)
+        reads, writes = len(self.reads), len(self.writes)
+        self.take(request)
+        if isinstance(span, NoSpan):
+            return
+        if len(self.reads) > reads:
+            self.traced_reads.append((reads, span))
+        elif len(self.writes) > writes:
+            self.traced_writes.append((writes, span))
+        else:
+            traces.expect_answer(request, span)
 
     def _take_query(self, request: Request, envelope: list[Any]) -> None:
         kind = envelope[0]
@@ -176,9 +197,10 @@ class Batch:
                     started.task.add_done_callback(session.noreply.discard)
 
     async def _write(self) -> None:
+        context = tracing.joined(INTERNAL, [span.context() for _, span in self.traced_writes])
         try:
             outcomes: Sequence[WriteSummary | Exception] = await self.service.storage.write(
-                INTERNAL, self.write_statements
+                context, self.write_statements
             )
         except ReqlError as error:
             outcomes = [error] * len(self.writes)
@@ -197,6 +219,8 @@ class Batch:
             else:
                 payload = responses.failure(outcome if isinstance(outcome, ReqlError) else internal_error(outcome))
             answers.append(Answer(request.session, request.token, payload))
+        for position, span in self.traced_writes:
+            end_answered(span, answers[position].payload)
         self.channel.send_later(answers)
 
     # --- reads
@@ -205,10 +229,14 @@ class Batch:
         """One multi-get for all point reads, and their answers."""
         if not self.reads:
             return
+        context = tracing.joined(INTERNAL, [span.context() for _, span in self.traced_reads])
+        first = len(self.answers)
         try:
-            found = await self.service.storage.get(INTERNAL, self.read_keys)
+            found = await self.service.storage.get(context, self.read_keys)
         except TableGone:
             await self.service.refresh_catalogue()
+            for position, span in self.traced_reads:
+                self.channel.traces.expect_answer(self.reads[position][0], span)
             for request, plan, frame, options in self.reads:
                 runtime: Runtime = frame[0]
                 self._start(request, runtime, options, functools.partial(execute, plan, frame, options))
@@ -216,6 +244,8 @@ class Batch:
         except ReqlError as error:
             payload = responses.failure(error)
             self.answers.extend(Answer(entry[0].session, entry[0].token, payload) for entry in self.reads)
+            for _, span in self.traced_reads:
+                end_answered(span, payload)
             return
         append = self.answers.append
         for (request, plan, frame, options), raw in zip(self.reads, found, strict=True):
@@ -226,6 +256,8 @@ class Batch:
             else:
                 payload = _read_result(plan, frame, raw)
             append(Answer(request.session, request.token, payload))
+        for position, span in self.traced_reads:
+            end_answered(span, self.answers[first + position].payload)
 
 
 def _read_result(plan: Plan, frame: Frame, raw: bytes | None) -> bytes:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from photondb.api.query import Answer, AnswerSink, Request
 from photondb.rpc.eager import start_eagerly
+from photondb.telemetry import tracing
 from services.query.batch import Batch
 from services.query.sessions import Session
+from services.query.traces import ChannelTraces
 
 if TYPE_CHECKING:
     from services.query.service import Query
@@ -29,12 +31,17 @@ class Channel:
         self.closed = False
         self._ready: list[Answer] = []
         self._delivering = False
+        self.traces = ChannelTraces()
 
     async def submit(self, requests: Sequence[Request]) -> list[Answer]:
         """Take the queries and return the answers that are ready at once."""
         batch = Batch(self)
-        for request in requests:
-            batch.take(request)
+        if tracing.TRACER is None:
+            for request in requests:
+                batch.take(request)
+        else:
+            for request in requests:
+                (batch.take_traced if request.traceparent else batch.take)(request)
         batch.start_writes()
         await batch.read()
         if batch.answers and batch.others:
@@ -45,6 +52,8 @@ class Channel:
                 answer = start()
                 if answer is not None:
                     batch.answers.append(answer)
+        if self.traces:
+            self.traces.end(batch.answers)
         return batch.answers
 
     def _run_later(self, others: list[Callable[[], Answer | None]]) -> None:
@@ -78,11 +87,15 @@ class Channel:
         session = self.sessions.pop(number, None)
         if session is not None:
             session.end()
+        if self.traces:
+            self.traces.abandon(number)
 
     # --- answers that were not ready at once
 
     def send_later(self, answers: Sequence[Answer]) -> None:
         """Give answers to the sink, together with whatever else becomes ready in this turn of the loop."""
+        if self.traces:
+            self.traces.end(answers)
         self._ready.extend(answers)
         if not self._delivering and not self.closed:
             self._delivering = True

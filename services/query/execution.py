@@ -11,6 +11,8 @@ from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
 from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import TableSlice, check_array_size
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import COMPILE
 from services.query import responses
 from services.query.cursors import Cursor
 from services.query.feeds import FeedCursor
@@ -26,7 +28,8 @@ def compile_and_execute(
     shaper: Shaper, shape: Shape, runtime: Runtime, plans: PlanCache, options: RunOptions
 ) -> Outcome:
     """Run a query of which there is no plan yet (inside an evaluation, because that may take long to compile)."""
-    plan = plans.plan(shaper, shape, options.plan_names, runtime.checkpoint)
+    with tracing.span(COMPILE, runtime.context):
+        plan = plans.plan(shaper, shape, options.plan_names, runtime.checkpoint)
     return execute(plan, plan.frame(runtime, shaper.constants), options)
 
 

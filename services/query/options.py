@@ -81,7 +81,8 @@ def read_options(given: dict[str, Any]) -> RunOptions:
     options = _known_options.get(key)
     if options is None:
         options = _read(given)
-        if len(key) <= MAX_CACHED_BYTES and not options.transaction:  # those are other ones each time
+        # Those of transactions and traces are other ones each time.
+        if len(key) <= MAX_CACHED_BYTES and not options.transaction and "traceparent" not in given:
             if len(_known_options) >= CACHE_SIZE:
                 _known_options.clear()
             _known_options[key] = options
@@ -104,6 +105,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
             options.as_of_us = _time_us(value)
         elif name == "optimizations":
             options.optimizations = _boolean(name, value)
+        elif name == "traceparent":
+            _text(name, value)  # the gateway has begun the trace, or gone on with it
         elif name == "array_limit":
             options.language[name] = _array_limit(value)
         elif name in _LANGUAGE:
@@ -151,6 +154,12 @@ def _time_us(value: Any) -> int:
     if type(value) is not dict or value.get("$reql_type$") != "TIME":
         raise logic_error(f"The run option `as_of` must be a time, not {print_datum(value)}.")
     return round(float(value["epoch_time"]) * 1_000_000)
+
+
+def _text(name: str, value: Any) -> str:
+    if type(value) is not str:
+        raise logic_error(f"The run option `{name}` must be a string, not {print_datum(value)}.")
+    return value
 
 
 def _boolean(name: str, value: Any) -> bool:

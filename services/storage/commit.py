@@ -52,12 +52,14 @@ class ShardChanges:
 class Commit:
     """Changes to be made together. Nothing outside of it changes until a `CommitPath` takes it."""
 
-    __slots__ = ("_deadline", "_store", "batch", "changes", "documents", "size", "time_us")
+    __slots__ = ("_deadline", "_store", "batch", "changes", "documents", "size", "time_us", "traceparent")
 
-    def __init__(self, store: Store, time_us: int) -> None:
+    def __init__(self, store: Store, time_us: int, traceparent: str = "") -> None:
         self._store = store
         self._deadline = perf_counter() + MAX_COMMIT_S
         self.time_us = time_us
+        self.traceparent = traceparent
+        """The span that makes the commit, if it is traced."""
         self.batch = Batch()
         self.documents: dict[bytes, bytes | None] = {}
         """The documents that were read, by store key, as this commit leaves them."""

@@ -143,6 +143,7 @@ def commit_now(
     changes: Sequence[Change],
     validation: Validation,
     time_us: int,
+    traceparent: str = "",
 ) -> asyncio.Future[None] | None:
     """Look at the last changes of others and make all `changes` of the transaction, with nothing in between.
 
@@ -151,7 +152,7 @@ def commit_now(
     validation.check_block()
     while validation.left:
         validation.check_block()
-    commit = Commit(store, time_us)
+    commit = Commit(store, time_us, traceparent)
     for change in changes:
         change.add_to(commit)
     return path.append(commit, transaction.hard) if commit.changes else None

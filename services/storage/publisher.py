@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from photondb.api.storage import CATALOGUE_SUBJECT, CHANGES_SUBJECT, LogRecord
 from photondb.bus import Bus
 from photondb.rpc.events import ChangeBatch, encode_change_batch
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import PUBLISH
+from photondb.telemetry.trace_context import TRACEPARENT
 from services.storage import layout
 from services.storage.commit import Commit
 from services.storage.tables import Table
@@ -32,7 +35,8 @@ class Publisher:
                 LogRecord(first + number, time_us, key, old, new)
                 for number, (key, old, new) in enumerate(changes.records)
             ]
-            self._publish(ChangeBatch(uuid, layout.SHARD, first, time_us, records))
+            with tracing.span_of(PUBLISH, commit.traceparent) as span:
+                self._publish(ChangeBatch(uuid, layout.SHARD, first, time_us, records), span.context())
 
     def catalogue(self, version: int) -> None:
         """Publish that the catalogue has changed."""
@@ -46,8 +50,9 @@ class Publisher:
             self._publish(ChangeBatch(table.info.uuid, layout.SHARD, position.sequence + 1, position.time_us, ()))
         self.catalogue(self._version)
 
-    def _publish(self, batch: ChangeBatch) -> None:
-        self._bus.publish_nowait(_subject(batch.table_uuid), encode_change_batch(batch))
+    def _publish(self, batch: ChangeBatch, traceparent: str = "") -> None:
+        headers = {TRACEPARENT: traceparent} if traceparent else None
+        self._bus.publish_nowait(_subject(batch.table_uuid), encode_change_batch(batch), headers)
 
 
 def _subject(table_uuid: str) -> str:

@@ -32,6 +32,8 @@ from photondb.bus import Bus
 from photondb.config import StartupError
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import COMMIT, COMMIT_TRANSACTION, READ, SCAN, SYNC, WRITE
 from services.storage import catalog, layout
 from services.storage.builder import IndexBuilder
 from services.storage.commit import Commit, LocalCommitPath
@@ -218,6 +220,10 @@ class Storage(StorageApi):
     # --- documents
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        with tracing.span(READ, context):
+            return await self._get(context, keys)
+
+    async def _get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         if context.transaction:
             with _reql_errors():
                 return self._transactions.get(context, keys)
@@ -254,6 +260,10 @@ class Storage(StorageApi):
             self._last_time_us = max(self._last_time_us, as_of_us + 1)
 
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
+        with tracing.span(WRITE, context) as span:
+            return await self._write(span.within(context), writes)
+
+    async def _write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
         if context.transaction:
             with _reql_errors():
                 return await self._transactions.write(context, writes)
@@ -278,7 +288,7 @@ class Storage(StorageApi):
             if begun or done:
                 await asyncio.sleep(0)
             try:
-                position, waiting = self._commit_some(statements, begun, results)
+                position, waiting = self._commit_some(context, statements, begun, results)
             except StoreError as error:
                 for place, statement in statements[begun:]:
                     if results[place] is statement.summary:
@@ -288,7 +298,8 @@ class Storage(StorageApi):
             durable = waiting or durable
         if durable is not None:
             try:
-                await asyncio.shield(durable)
+                with tracing.span(SYNC, context):
+                    await asyncio.shield(durable)
             except StoreError as error:
                 for place, statement in statements:
                     if statement.hard and results[place] is statement.summary:
@@ -296,14 +307,28 @@ class Storage(StorageApi):
         return results
 
     def _commit_some(
-        self, statements: list[tuple[int, Statement]], start: int, results: list[WriteSummary | Exception]
+        self,
+        context: CallContext,
+        statements: list[tuple[int, Statement]],
+        start: int,
+        results: list[WriteSummary | Exception],
     ) -> tuple[int, asyncio.Future[None] | None]:
         """Carry out statements from `start` on, as many as fit into one commit.
 
         Returns which statement is the next, and what a hard write must wait for. Raises StoreError: then none of them
         has changed anything in this commit.
         """
-        commit = Commit(self._store, self._now_us())
+        with tracing.span(COMMIT, context) as span:
+            return self._commit(span.within(context), statements, start, results)
+
+    def _commit(
+        self,
+        context: CallContext,
+        statements: list[tuple[int, Statement]],
+        start: int,
+        results: list[WriteSummary | Exception],
+    ) -> tuple[int, asyncio.Future[None] | None]:
+        commit = Commit(self._store, self._now_us(), context.traceparent)
         keys: list[bytes] = []
         end = start
         while end < len(statements) and len(keys) < MAX_COMMIT_DOCUMENTS:
@@ -365,7 +390,8 @@ class Storage(StorageApi):
 
     async def commit_transaction(self, context: CallContext, id: str) -> TransactionInfo:
         try:
-            return await self._transactions.commit(context, id)
+            with tracing.span(COMMIT_TRANSACTION, context) as span:
+                return await self._transactions.commit(span.within(context), id)
         except NotDurable as error:
             raise _indeterminate(error) from None
         except StoreError as error:
@@ -380,6 +406,10 @@ class Storage(StorageApi):
     # --- scans
 
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
+        with tracing.span(SCAN, context):
+            return await self._scan(context, scan)
+
+    async def _scan(self, context: CallContext, scan: Scan) -> ScanReply:
         table = self._table(scan.table)
         index = self._ready_index(table, scan.index)
         if context.transaction:

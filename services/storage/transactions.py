@@ -19,6 +19,8 @@ from photondb.api.storage import Scan, TableGone, Write, WriteSummary
 from photondb.api.transactions import Isolation, TransactionConflict, TransactionInfo
 from photondb.config import Settings
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed, resource_limit
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import SYNC
 from services.storage import catalog
 from services.storage.commit import CommitPath
 from services.storage.committing import changes_of, commit_now, validate
@@ -129,7 +131,9 @@ class Transactions:
             if transaction.writes:
                 changes = await changes_of(transaction)
                 validation = await validate(self._path, transaction)
-                durable = commit_now(self._store, self._path, transaction, changes, validation, self._now_us())
+                durable = commit_now(
+                    self._store, self._path, transaction, changes, validation, self._now_us(), context.traceparent
+                )
             else:
                 durable = None
         except BaseException as error:
@@ -139,7 +143,8 @@ class Transactions:
         info = self._end(id, "committed")
         if durable is not None:
             try:
-                await asyncio.shield(durable)
+                with tracing.span(SYNC, context):
+                    await asyncio.shield(durable)
             except StoreError as error:
                 raise NotDurable(error.kind, str(error)) from None
         return info

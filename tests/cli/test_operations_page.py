@@ -15,7 +15,7 @@ def rows() -> dict[str, list[str]]:
     """The cells of the table of settings, by variable."""
     tables = [line.strip("|").split("|") for line in PAGE.read_text().splitlines() if line.startswith("|")]
     cells = [[cell.strip().strip("`") for cell in line] for line in tables]
-    return {line[1]: line for line in cells if line[1].startswith("PHOTONDB_")}
+    return {line[1]: line for line in cells if line[1].startswith(("PHOTONDB_", "OTEL_"))}
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.variable)

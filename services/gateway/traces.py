@@ -1,0 +1,101 @@
+"""The traces of one client's queries: begun when they arrive, ended when their answers leave.
+
+Which queries are traced is chosen for all that arrived in one read. A query that says where it comes from (the run
+option `traceparent`) goes on with its client's trace; what fetches the batches of a cursor, or ends it, belongs to the
+trace of its query.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from photondb.api.query import Request
+from photondb.telemetry.operations import QUERY
+from photondb.telemetry.responses import error_of
+from photondb.telemetry.spans import Span
+from photondb.telemetry.trace_context import RemoteParent, SpanName, read_context, read_traceparent
+from photondb.telemetry.tracing import Tracer
+
+_MARK = b'"traceparent"'
+_GIVEN = re.compile(rb'"traceparent"\s*:\s*"([0-9a-f-]{55,256})"')
+
+_NAMES = {b"[2": "continue", b"[3": "stop", b"[4": "noreply wait", b"[5": "server info"}
+
+_PARTIAL = b'{"t":3'
+
+
+class ClientTraces:
+    """The traced queries of the client at `address` (host:port) that wait for their answers."""
+
+    def __init__(self, tracer: Tracer, address: str) -> None:
+        self._tracer = tracer
+        self._address = address
+        self._waiting: list[tuple[Request, Span]] = []
+        self._cursors: dict[int, SpanName] = {}
+        """For tokens with an open cursor, the span of the query."""
+
+    def begin(self, data: bytes, requests: Sequence[Request]) -> None:
+        """Begin the traces of the queries that are to have one. `data` is what was read last; the first query may have
+        begun before, and without any data all have."""
+        sampler = self._tracer.sampler
+        parents: dict[int, RemoteParent | None] = dict.fromkeys(sampler.choose(len(requests)))
+        if not data or _MARK in data or _MARK in requests[0].payload:
+            for position, request in enumerate(requests):
+                given = _GIVEN.search(request.payload)
+                parent = read_traceparent(given[1].decode()) if given is not None else None
+                if parent is None:
+                    continue
+                if sampler.follows(parent):
+                    parents[position] = parent
+                else:
+                    parents.pop(position, None)
+        if self._cursors:
+            for position, request in enumerate(requests):
+                name = self._cursors.get(request.token)
+                if name is not None:
+                    parents[position] = RemoteParent(name, True)
+        for position, parent in parents.items():
+            self._begin(requests[position], parent)
+
+    def _begin(self, request: Request, parent: RemoteParent | None) -> None:
+        span = self._tracer.begin(QUERY, parent)
+        span.name = _NAMES.get(request.payload[:2], QUERY.name)
+        span.attributes["client.address"] = self._address
+        request.traceparent = span.context()
+        self._waiting.append((request, span))
+
+    def end_answered(
+        self, out: Sequence[bytes], outstanding: Mapping[int, Request], repeated: Sequence[Request]
+    ) -> None:
+        """End the traces of those that are answered: they are not among the others any more. `out` is what is about to
+        be sent: headers and payloads in turn."""
+        if not self._waiting:
+            return
+        waiting = []
+        payloads: dict[bytes, bytes] = {}
+        for request, span in self._waiting:
+            if outstanding.get(request.token) is request or any(other is request for other in repeated):
+                waiting.append((request, span))
+                continue
+            payloads = payloads or {header[:8]: payload for header, payload in zip(out[::2], out[1::2], strict=True)}
+            # That of a noreply query is empty, and so is its header.
+            self._end(request.token, span, payloads.get(request.token.to_bytes(8, "little"), b""))
+        self._waiting = waiting
+
+    def _end(self, token: int, span: Span, payload: bytes) -> None:
+        span.error = error_of(payload)
+        if payload.startswith(_PARTIAL):
+            if token not in self._cursors:
+                (self._cursors[token],) = read_context(span.context())
+        else:
+            self._cursors.pop(token, None)
+        span.end()
+
+    def abandon(self) -> None:
+        """The client has gone; nobody hears the answers."""
+        for _, span in self._waiting:
+            span.error = "CLIENT_GONE"
+            span.end()
+        self._waiting.clear()
+        self._cursors.clear()
