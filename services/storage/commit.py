@@ -76,10 +76,7 @@ class Commit:
 
     def read(self, keys: list[bytes]) -> None:
         """Read the documents that the statements are about, with one call. Raises StoreError."""
-        if len(keys) == 1:
-            self.documents[keys[0]] = self._store.get(keys[0])
-        else:
-            self.documents.update(zip(keys, self._store.get_many(keys), strict=True))
+        self.documents.update(zip(keys, self._store.documents.read(keys), strict=True))
         self._deadline = perf_counter() + MAX_COMMIT_S
 
     def change(self, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
@@ -187,6 +184,7 @@ class LocalCommitPath:
             if table.dropped or changes.start != table.position.sequence:
                 raise PositionConflict(f"shard {layout.SHARD} of table {table.id}")
         self._store.write(commit.batch)
+        self._store.documents.note(commit.documents)
         for changes in commit.changes.values():
             changes.table.position = changes.position
         self._appended += 1

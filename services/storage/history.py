@@ -66,10 +66,10 @@ class PastView:
         base = self._view.read(low, high, descending=descending, bulk=bulk)
         return MergedReader(base, self._overlay, low, high, descending)
 
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+    def documents(self, keys: list[bytes]) -> list[bytes | None]:
         values = self._overlay.values
         missing = [key for key in keys if key not in values]
-        found = dict(zip(missing, self._view.get_many(missing), strict=True)) if missing else {}
+        found = dict(zip(missing, self._view.documents(missing), strict=True)) if missing else {}
         return [values[key] if key in values else found[key] for key in keys]
 
     def rows_of(self, table: Table) -> int:
@@ -83,7 +83,7 @@ async def documents_then(store: Store, table: Table, keys: list[bytes], as_of_us
     try:
         first = _first_change(store, table, as_of_us)
         changed = (await _changed_since(view, table, first, frozenset(keys))).values
-        present = dict(zip(keys, view.get_many(keys), strict=True))
+        present = dict(zip(keys, view.documents(keys), strict=True))
         return [changed[key] if key in changed else present[key] for key in keys]
     finally:
         view.close()
@@ -159,7 +159,7 @@ async def _change_entries(
     slice_end = perf_counter() + SLICE_S
     for store_key, old in documents:
         primary = store_key[start:]
-        (present,) = view.get_many([store_key])
+        (present,) = view.documents([store_key])
         now = {} if present is None else index.entries(primary, loads_stored(present))
         then = {} if old is None else index.entries(primary, loads_stored(old))
         for entry in now.keys() - then.keys():

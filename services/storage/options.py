@@ -16,16 +16,26 @@ MAX_CACHE_BYTES = 8 << 30
 """... within these bounds."""
 
 
+DOCUMENT_SHARE = 4
+MAX_DOCUMENT_CACHE_BYTES = 512 << 20
+"""One part in so many of the cache, and at most so many bytes, are for single documents."""
+
+
 class StorageOptions(msgspec.Struct, frozen=True):
-    """`cache_bytes` is for blocks of table files, uncompressed. `mmap_reads` lets the kernel map table files into
-    memory. Cursors are given up when they are older than `max_cursor_age_s`, and the oldest ones when there are more
-    than `max_cursors`, because each keeps files and memory from being freed."""
+    """`cache_bytes` is for blocks of table files, uncompressed, and for single documents. `mmap_reads` lets the kernel
+    map table files into memory. Cursors are given up when they are older than `max_cursor_age_s`, and the oldest ones
+    when there are more than `max_cursors`, because each keeps files and memory from being freed."""
 
     cache_bytes: int = 256 << 20
     mmap_reads: bool = False
     max_document_bytes: int = 16 << 20
     max_cursor_age_s: float = 3600.0
     max_cursors: int = 4096
+
+    @property
+    def document_cache_bytes(self) -> int:
+        """The part of the cache that is for single documents."""
+        return min(self.cache_bytes // DOCUMENT_SHARE, MAX_DOCUMENT_CACHE_BYTES)
 
 
 DEFAULT_OPTIONS = StorageOptions()

@@ -30,6 +30,7 @@ from rocksdict import (
 )
 
 from photondb.config import StartupError
+from services.storage.document_cache import DocumentCache
 
 DEFAULT_CACHE_BYTES = 256 << 20
 WRITE_BUFFER_BYTES = 64 << 20
@@ -86,13 +87,17 @@ class Batch:
 class Store:
     """One RocksDB database. Only one process can have it open."""
 
-    def __init__(self, database: Rdict, path: Path, cache_bytes: int, settings: Options) -> None:
+    def __init__(
+        self, database: Rdict, path: Path, cache_bytes: int, settings: Options, document_cache_bytes: int = 0
+    ) -> None:
         self.database = database
         self._settings = settings
         self.path = path
         self.cache_bytes = cache_bytes
         self.writes = 0
         """How many batches were written: two equal readings mean that nothing changed in between."""
+        self.documents = DocumentCache(self.get_many, document_cache_bytes)
+        """Documents by store key. Whoever writes some must note them here."""
 
     @classmethod
     def open(
@@ -100,11 +105,13 @@ class Store:
         path: Path,
         *,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        document_cache_bytes: int = 0,
         mmap_reads: bool = False,
         recovery: Recovery = "strict",
     ) -> Store:
         """Open the database in the directory `path`, or make a new one there.
 
+        `cache_bytes` are for blocks of table files, `document_cache_bytes` for documents besides.
         Anything but a strict `recovery` is only for a person who has decided so. Raises StartupError when the directory
         is in use, cannot be used, or is damaged.
         """
@@ -118,7 +125,7 @@ class Store:
         options.set_allow_mmap_reads(mmap_reads)
         try:
             families = dict.fromkeys(Rdict.list_cf(str(path), options), options) if exists else None
-            store = cls(Rdict(str(path), options, families), path, cache_bytes, options)
+            store = cls(Rdict(str(path), options, families), path, cache_bytes, options, document_cache_bytes)
         except Exception as error:
             raise _startup_error(path, error) from None
         store._check_format(new=not exists)

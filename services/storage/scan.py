@@ -247,7 +247,7 @@ class ScanRun:
     def _documents(self, primaries: list[bytes]) -> list[bytes]:
         prefix = self._table.document_prefix
         documents = []
-        for document in self._view.get_many([prefix + primary for primary in primaries]):
+        for document in self._view.documents([prefix + primary for primary in primaries]):
             if document is None:
                 assert self._index is not None
                 raise StoreError("corrupt", f"The index `{self._index.info.name}` has an entry without a document.")

@@ -98,7 +98,10 @@ class Storage(StorageApi):
     async def start(self) -> None:
         """Open the store and take up unfinished index builds. Raises StartupError."""
         store = self._store = Store.open(
-            self._data_dir, cache_bytes=self._options.cache_bytes, mmap_reads=self._options.mmap_reads
+            self._data_dir,
+            cache_bytes=self._options.cache_bytes - self._options.document_cache_bytes,
+            document_cache_bytes=self._options.document_cache_bytes,
+            mmap_reads=self._options.mmap_reads,
         )
         try:
             await self._open(store)
@@ -235,7 +238,7 @@ class Storage(StorageApi):
         except KeyError:
             raise TableGone from None
         try:
-            return self._store.get_many(store_keys)
+            return self._store.documents.read(store_keys)
         except StoreError as error:
             raise _reql_error(error) from None
 

@@ -158,9 +158,9 @@ class Transaction:
         self.check_open()
         values = overlay.values if overlay is not None else self.overlay.values
         if not values:
-            return self.view.get_many(keys)
+            return self.view.documents(keys)
         missing = [key for key in keys if key not in values]
-        found = dict(zip(missing, self.view.get_many(missing), strict=True)) if missing else {}
+        found = dict(zip(missing, self.view.documents(missing), strict=True)) if missing else {}
         return [values[key] if key in values else found[key] for key in keys]
 
     def scan_view(self, touched: TouchedTable, index: Index | None) -> TransactionView:
@@ -213,7 +213,7 @@ class TransactionView:
             reader = TrackedReader(reader, self._ranges, low, high, descending)
         return reader
 
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
+    def documents(self, keys: list[bytes]) -> list[bytes | None]:
         # That the documents were read needs no mention: the entries that led to them were.
         return self._transaction.look_up(keys, self._frozen)
 

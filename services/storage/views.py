@@ -36,8 +36,8 @@ class ReadView(Protocol):
         """Read the keys from `low` (inclusive) to `high` (exclusive) in order."""
         ...
 
-    def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        """The values of `keys`, in their order, None where there is none."""
+    def documents(self, keys: list[bytes]) -> list[bytes | None]:
+        """The documents under the store keys, in their order, None where there is none."""
         ...
 
     def rows_of(self, table: Table) -> int:
@@ -96,8 +96,13 @@ class View:
         assert self._writes == self._store.writes, "the view was used after a write"
         return DirectReader(self._store.database, low, high, descending, keys_only, bulk)
 
+    def documents(self, keys: list[bytes]) -> list[bytes | None]:
+        if self._writes == self._store.writes:
+            return self._store.documents.read(keys)
+        return self.get_many(keys)
+
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
-        """The values of `keys`, in their order, None where there is none."""
+        """The values of keys of any kind, in their order, None where there is none."""
         if self._writes == self._store.writes:
             return self._store.get_many(keys)
         assert self._points is not None, "the view was used after a write"

@@ -14,6 +14,7 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import KeyRange, Scan, Write, WriteSummary
 from photondb.bus import LocalBus
 from photondb.datum.keys import primary_key
+from services.storage import layout
 from services.storage.check import check_store
 from services.storage.rocks import Store
 from services.storage.service import Storage
@@ -85,12 +86,21 @@ class Node:
         return self.storage
 
     async def stop(self, *, check: bool = True) -> None:
+        if check:
+            self.check_cache()
         await self.storage.stop()
         if check:
             store = Store.open(self.path)
             problems = list(check_store(store))
             store.close()
             assert problems == []
+
+    def check_cache(self) -> None:
+        """See that the documents in memory are those in the store."""
+        store = self.storage._store
+        kept = store.documents.kept()
+        live = [key for key in kept if layout.table_of(key) in self.storage._tables]
+        assert [kept[key] for key in live] == store.get_many(live)
 
     async def table(self, name: str, **fields: Any) -> Table:
         """Make a table in the database `test`, or find it there."""

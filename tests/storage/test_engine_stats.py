@@ -29,4 +29,4 @@ async def test_numbers_follow_what_is_done(table: Table) -> None:
     storage._store.compact(b"", b"\xff")
     compacted = await storage.engine_stats(INTERNAL)
     assert compacted.compaction_written_bytes > 0
-    assert (compacted.cache_bytes, compacted.writes_stopped) == (256 << 20, False)
+    assert (compacted.cache_bytes, compacted.writes_stopped) == (192 << 20, False)
