@@ -129,8 +129,8 @@ class Surroundings(Protocol):
     @property
     def channels(self) -> Collection[ConnectionHolder]: ...
 
-    def queries(self) -> Sequence[RunningQuery]:
-        """The queries that are being worked on, or have cursors."""
+    async def queries(self) -> Sequence[RunningQuery]:
+        """The queries that are being worked on, or have cursors, also those of other query services."""
         ...
 
     @property

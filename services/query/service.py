@@ -31,6 +31,7 @@ from services.query.channel import Channel
 from services.query.jobs import Job
 from services.query.limits import QueryLimits
 from services.query.options import NO_OPTIONS, RunOptions
+from services.query.peers import PeerQuery, Peers
 from services.query.plans import PlanCache
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Query:
         self.catalogue = Catalogue(version=-1, databases={}, tables={})
         self._subscription: Subscription | None = None
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        self._peers = Peers(bus, self.own_queries)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._now: dict[str, Any] = {}
         self._now_ms = -1
@@ -76,6 +78,7 @@ class Query:
         self._subscription = await self.bus.subscribe(CATALOGUE_SUBJECT, self._catalogue_changed)
         self.bus.on_gap(lambda: self._in_background(self.refresh_catalogue()))
         await self.refresh_catalogue()
+        await self._peers.start()
         self._watch = asyncio.create_task(self._end_overdue(self.limits.time_s))
 
     async def stop(self) -> None:
@@ -84,6 +87,7 @@ class Query:
             self._watch.cancel()
         if self._subscription is not None:
             await self._subscription.close()
+            await self._peers.stop()
         for channel in list(self.channels):
             await channel.close()
         if self._tasks:  # what is being closed may get there
@@ -114,8 +118,12 @@ class Query:
             runtime.profile = Profile()
         return runtime
 
-    def queries(self) -> list[Job]:
-        """The queries that are being worked on, or have cursors."""
+    async def queries(self) -> list[Job | PeerQuery]:
+        """The queries that are being worked on, or have cursors, here and in other query services."""
+        return [*self.own_queries(), *await self._peers.queries()]
+
+    def own_queries(self) -> list[Job]:
+        """Those of this service."""
         sessions = [session for channel in self.channels for session in channel.sessions.values()]
         return [job for session in sessions for job in session.jobs.values() if job.ended_by is None]
 

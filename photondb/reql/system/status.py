@@ -19,6 +19,7 @@ from photondb.reql.configuration import IdentifierFormat, database_identifier, s
 from photondb.reql.errors import op_failed
 from photondb.reql.placement import DEFAULT_TAG
 from photondb.reql.runtime import RunningQuery, Runtime
+from photondb.reql.suspend import wait
 from photondb.reql.system.configuration import user_tables
 from photondb.reql.system_tables import Change, Row, system_table
 
@@ -84,7 +85,7 @@ def jobs(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     being built. Who is not `admin` sees his own queries only."""
     servers = [server_identifier(runtime, identifiers)]
     user = runtime.context.user
-    rows = [_query_job(servers, query) for query in runtime.service.queries() if user in (ADMIN, query.user)]
+    rows = [_query_job(servers, query) for query in wait(runtime.service.queries()) if user in (ADMIN, query.user)]
     if user != ADMIN:
         return rows
     for info in user_tables(runtime):
@@ -101,7 +102,7 @@ def end_job(runtime: Runtime, change: Change) -> Row | None:
     assert change.old is not None
     if change.old["type"] != "query":
         raise op_failed(f"Jobs of type `{change.old['type']}` cannot be interrupted.")
-    for query in runtime.service.queries():
+    for query in wait(runtime.service.queries()):
         if query.id == change.old["id"][1] and runtime.context.user in (ADMIN, query.user):
             query.interrupt()
     return None
