@@ -21,6 +21,7 @@ from photondb.datum.json import loads_stored
 from photondb.reql.pipeline import field_decoder
 from services.storage import layout
 from services.storage.indexes import MAX_INDEX_KEY_BYTES, Index
+from services.storage.pressure import wait_for_relief
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.tables import Table
 from services.storage.views import View
@@ -81,6 +82,7 @@ class IndexBuilder:
         key = (table.id, index.id)
         while not done and _wanted(table, index):
             try:
+                await wait_for_relief(self._store)
                 start = perf_counter()
                 while not done and perf_counter() < start + SLICE_S:
                     done = self._step(table, index)

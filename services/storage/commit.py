@@ -28,6 +28,9 @@ MAX_COMMIT_BYTES = 8 << 20
 MAX_COMMIT_S = 0.005
 """... or has taken this long, so that others get their turn ..."""
 
+MAX_UNSYNCED_BYTES = 8 << 20
+"""After so much has been written softly the disk is asked to take it, so that no hard write has to wait for more."""
+
 MIN_COMMIT_DOCUMENTS = 32
 """... unless there are no more than this many documents in it."""
 
@@ -54,13 +57,13 @@ class Commit:
 
     __slots__ = ("_deadline", "_store", "batch", "changes", "documents", "size", "time_us", "traceparent")
 
-    def __init__(self, store: Store, time_us: int, traceparent: str = "") -> None:
+    def __init__(self, store: Store, time_us: int, traceparent: str = "", batch: Batch | None = None) -> None:
         self._store = store
         self._deadline = perf_counter() + MAX_COMMIT_S
         self.time_us = time_us
         self.traceparent = traceparent
         """The span that makes the commit, if it is traced."""
-        self.batch = Batch()
+        self.batch = Batch() if batch is None else batch
         self.documents: dict[bytes, bytes | None] = {}
         """The documents that were read, by store key, as this commit leaves them."""
         self.changes: dict[int, ShardChanges] = {}
@@ -83,26 +86,30 @@ class Commit:
         """Put, replace or delete the document `key`. `old` is what `documents` has for it; None is no document."""
         store_key = table.document_prefix + key
         self.documents[store_key] = new
+        if new is None:
+            self.batch.delete(store_key)
+        else:
+            self.batch.put(store_key, new)
+        self.record(table, key, old, new)
+
+    def record(self, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
+        """Put the record of a change into the change log."""
         changes = self.changes.get(table.id)
         if changes is None:
             changes = self.changes[table.id] = ShardChanges(table)
         position = changes.position
         position.sequence += 1
         position.time_us = self.time_us
-        put = self.batch.put
         if new is None:
             assert old is not None, "a document that is not there cannot be deleted"
-            self.batch.delete(store_key)
             old_length, new_length = len(old), 0
             position.rows -= 1
             payload = key + old
         elif old is None:
-            put(store_key, new)
             old_length, new_length = 0, len(new)
             position.rows += 1
             payload = key + new
         else:
-            put(store_key, new)
             old_length, new_length = len(old), len(new)
             payload = key + old + new
         position.document_bytes += new_length - old_length
@@ -118,7 +125,7 @@ class Commit:
             old_length,
             new_length,
         )
-        put(table.log_prefix + position.sequence.to_bytes(8, "big"), header + payload)
+        self.batch.put(table.log_prefix + position.sequence.to_bytes(8, "big"), header + payload)
         changes.records.append((key, old, new))
 
     def change_entries(self, changes: EntryChanges) -> None:
@@ -174,6 +181,7 @@ class LocalCommitPath:
         self._store = store
         self._followers: list[Follower] = []
         self._appended = 0
+        self._unsynced_bytes = 0
         # Commits that followers have not seen, in order: (number of the commit, whether it must be durable first, it).
         self._unseen: deque[tuple[int, bool, Commit]] = deque()
         self._group = SyncGroup(store.sync, lambda: self._appended, self._synced)
@@ -192,7 +200,12 @@ class LocalCommitPath:
             self._unseen.append((self._appended, durable, commit))
         else:
             self._show(commit)
-        return self._group.wait() if durable else None
+        self._unsynced_bytes += commit.size
+        if durable or self._unsynced_bytes > MAX_UNSYNCED_BYTES:
+            self._unsynced_bytes = 0
+            synced = self._group.wait()
+            return synced if durable else None
+        return None
 
     def read(self, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
         return read(View(self._store), table, after, limit, MAX_READ_BYTES, shard)

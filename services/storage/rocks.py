@@ -22,6 +22,7 @@ from rocksdict import (
     BlockBasedOptions,
     Cache,
     Checkpoint,
+    CompactOptions,
     DBCompressionType,
     DBRecoveryMode,
     Options,
@@ -33,7 +34,26 @@ from photondb.config import StartupError
 from services.storage.document_cache import DocumentCache
 
 DEFAULT_CACHE_BYTES = 256 << 20
-WRITE_BUFFER_BYTES = 64 << 20
+MIN_WRITE_BUFFER_BYTES = 16 << 20
+MAX_WRITE_BUFFER_BYTES = 64 << 20
+WRITE_BUFFERS = 6
+"""How many memory tables there may be: the one that is written to, and full ones that wait to be written to a file.
+When all are full RocksDB stops every writer ..."""
+
+PRESSED_WRITE_BUFFERS = 2
+"""... so those who write much wait from so many full ones on (`services.storage.pressure`)."""
+
+SLOWDOWN_FILES = 48
+STOP_FILES = 64
+"""With so many files that are still to be compacted RocksDB slows down and stops every writer ..."""
+
+PRESSED_FILES = 20
+"""... and those who write much wait from so many on."""
+
+BACKGROUND_JOBS = 4
+"""One thread for flushes, which writers may come to wait for, and three for compactions, so that a long one does not
+keep short ones waiting."""
+
 MAX_WAL_BYTES = 512 << 20
 MAX_OPEN_FILES = 500
 
@@ -92,6 +112,8 @@ class Store:
     ) -> None:
         self.database = database
         self._settings = settings
+        self._beside_others = CompactOptions()
+        self._beside_others.set_exclusive_manual_compaction(False)
         self.path = path
         self.cache_bytes = cache_bytes
         self.writes = 0
@@ -122,6 +144,7 @@ class Store:
         except OSError as error:
             raise StartupError(f"the data directory {path} cannot be used: {error.strerror}") from None
         options = _options(cache_bytes, recovery)
+        _never_stall(options, cache_bytes)
         options.set_allow_mmap_reads(mmap_reads)
         try:
             families = dict.fromkeys(Rdict.list_cf(str(path), options), options) if exists else None
@@ -208,10 +231,19 @@ class Store:
                 counts[name.removeprefix("rocksdb.")] = int(count)
         return counts
 
+    def is_pressed(self) -> bool:
+        """Whether flushes or compactions fall behind what is written, so that RocksDB might stop all writers soon."""
+        number = self.database.property_int_value("rocksdb.num-immutable-mem-table") or 0
+        files = self.database.property_value("rocksdb.num-files-at-level0") or 0
+        return number >= PRESSED_WRITE_BUFFERS or int(files) >= PRESSED_FILES
+
     def compact(self, low: bytes, high: bytes) -> None:
-        """Free what was deleted from `low` to `high`. Takes up to minutes: call it in a thread."""
+        """Free what was deleted from `low` to `high`. Takes up to minutes: call it in a thread.
+
+        What RocksDB has to compact of its own accord goes on meanwhile.
+        """
         try:
-            self.database.compact_range(low, high)
+            self.database.compact_range(low, high, self._beside_others)
         except Exception as error:
             raise store_error(error) from None
 
@@ -242,16 +274,25 @@ def _options(cache_bytes: int, recovery: Recovery) -> Options:
     # Where most of the data is, and is seldom written.
     options.set_bottommost_compression_type(DBCompressionType.zstd())
     options.set_level_compaction_dynamic_level_bytes(True)
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES)
-    options.set_max_write_buffer_number(3)
     options.set_max_total_wal_size(MAX_WAL_BYTES)
-    options.set_max_background_jobs(2)
     options.set_max_open_files(MAX_OPEN_FILES)
     options.set_bytes_per_sync(1 << 20)
     options.set_keep_log_file_num(5)
     options.set_max_log_file_size(16 << 20)
     options.set_wal_recovery_mode(_RECOVERY_MODES[recovery]())
     return options
+
+
+def _never_stall(options: Options, cache_bytes: int) -> None:
+    """Give writers so much room that flushes and compactions are never waited for, and leave all that takes long to the
+    threads in the background."""
+    buffer_bytes = max(MIN_WRITE_BUFFER_BYTES, min(MAX_WRITE_BUFFER_BYTES, cache_bytes // 4))
+    options.set_write_buffer_size(buffer_bytes)
+    options.set_max_write_buffer_number(WRITE_BUFFERS)
+    options.set_level_zero_slowdown_writes_trigger(SLOWDOWN_FILES)
+    options.set_level_zero_stop_writes_trigger(STOP_FILES)
+    options.set_max_background_jobs(BACKGROUND_JOBS)
+    options.set_avoid_unnecessary_blocking_io(True)  # files and memory tables are freed in the background
 
 
 _RECOVERY_MODES: dict[Recovery, Callable[[], DBRecoveryMode]] = {

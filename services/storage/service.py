@@ -36,12 +36,13 @@ from photondb.telemetry import tracing
 from photondb.telemetry.operations import COMMIT, COMMIT_TRANSACTION, READ, SCAN, SYNC, WRITE
 from services.storage import catalog, layout
 from services.storage.builder import IndexBuilder
-from services.storage.commit import Commit, LocalCommitPath
+from services.storage.commit import MIN_COMMIT_DOCUMENTS, Commit, LocalCommitPath
 from services.storage.cursors import OpenScans
 from services.storage.engine_stats import engine_stats
 from services.storage.history import PastView, documents_then
 from services.storage.indexes import Index
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
+from services.storage.pressure import wait_for_relief
 from services.storage.publisher import Publisher
 from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
@@ -284,12 +285,15 @@ class Storage(StorageApi):
                 statements.append((len(results), statement))
             results.append(statement.summary)
         durable: asyncio.Future[None] | None = None
+        large = any(statement.documents > MIN_COMMIT_DOCUMENTS for _, statement in statements)
         position = 0
         while position < len(statements):
             # Only this statement can have been begun before.
             begun, done = position, statements[position][1].done_documents
             if begun or done:
                 await asyncio.sleep(0)
+            if large:
+                await wait_for_relief(self._store)
             try:
                 position, waiting = self._commit_some(context, statements, begun, results)
             except StoreError as error:

@@ -23,8 +23,9 @@ from photondb.telemetry import tracing
 from photondb.telemetry.operations import SYNC
 from services.storage import catalog
 from services.storage.commit import CommitPath
-from services.storage.committing import changes_of, commit_now, validate
+from services.storage.committing import PreparedChanges, Validation, commit_now, prepare, validate
 from services.storage.indexes import Index
+from services.storage.pressure import wait_for_relief
 from services.storage.rocks import Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.tables import Table
@@ -129,8 +130,7 @@ class Transactions:
                     f"could not be written. The first error: {transaction.refusal}"
                 )
             if transaction.writes:
-                changes = await changes_of(transaction)
-                validation = await validate(self._path, transaction)
+                changes, validation = await self._prepare(transaction)
                 durable = commit_now(
                     self._store, self._path, transaction, changes, validation, self._now_us(), context.traceparent
                 )
@@ -148,6 +148,16 @@ class Transactions:
             except StoreError as error:
                 raise NotDurable(error.kind, str(error)) from None
         return info
+
+    async def _prepare(self, transaction: Transaction) -> tuple[PreparedChanges, Validation]:
+        """Do everything for a commit that may take long. Raises TransactionConflict and ReqlError."""
+        while True:
+            await wait_for_relief(self._store)
+            changes = await prepare(transaction)
+            validation = await validate(self._path, transaction)
+            transaction.check_open()
+            if changes.in_line:  # else an index was made or dropped meanwhile
+                return changes, validation
 
     def abort(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
         """End a transaction without any effect. Raises ReqlError when there is none."""

@@ -51,12 +51,19 @@ class LogTrimmer:
         """Trim every minute, for ever."""
         while True:
             await asyncio.sleep(INTERVAL_S)
-            for table in list(self._tables.values()):
-                self.trim(table)
-                await asyncio.sleep(0)
+            await self.trim_all()
+
+    async def trim_all(self) -> None:
+        """Trim the logs of all tables now, and let others go on after each."""
+        for table in list(self._tables.values()):
+            self.trim(table)
+            await asyncio.sleep(0)
 
     def trim(self, table: Table) -> None:
-        """Trim the log of `table` now, if there is enough to trim."""
+        """Trim the log of `table` now, if there is enough to trim.
+
+        However much that is, it takes a few reads to find out, and one deletion of a range of keys.
+        """
         if table.dropped or not table.position.sequence:
             return
         try:

@@ -37,7 +37,18 @@ Apply = Callable[["Statement", Commit, bytes, int], None]
 class Statement:
     """One `Write` on its way. It is carried out some documents at a time: `prepare`, then `run`, until it is done."""
 
-    __slots__ = ("_apply", "_keys", "_max_document_bytes", "_start", "done", "hard", "summary", "table", "write")
+    __slots__ = (
+        "_apply",
+        "_keys",
+        "_max_document_bytes",
+        "_start",
+        "documents",
+        "done",
+        "hard",
+        "summary",
+        "table",
+        "write",
+    )
 
     def __init__(self, write: Write, table: Table, max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES) -> None:
         self.write = write
@@ -51,7 +62,9 @@ class Statement:
         """How many documents are dealt with."""
         self._keys: list[bytes | str] = []
         """Keys of the next documents; the error's text where a document has no proper key."""
-        self.done = not (write.documents if write.kind == "insert" else write.keys)
+        self.documents = len(write.documents if write.kind == "insert" else write.keys)
+        """How many documents it is about."""
+        self.done = not self.documents
 
     @property
     def done_documents(self) -> int:
@@ -87,8 +100,7 @@ class Statement:
             if commit.full:
                 break
         self._start = position
-        write = self.write
-        self.done = position == len(write.documents if write.kind == "insert" else write.keys)
+        self.done = position == self.documents
         return self.done
 
     def _key_of(self, document: Any) -> bytes | str:

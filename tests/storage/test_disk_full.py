@@ -58,7 +58,8 @@ async def until_there_is_room(table: Table) -> None:
 
 async def test_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # RocksDB goes on when there is room for a write buffer, which must be less than the disk.
-    monkeypatch.setattr(rocks, "WRITE_BUFFER_BYTES", 4 << 20)
+    monkeypatch.setattr(rocks, "MIN_WRITE_BUFFER_BYTES", 4 << 20)
+    monkeypatch.setattr(rocks, "MAX_WRITE_BUFFER_BYTES", 4 << 20)
     node = Node(small_disk / "data")
     await node.start()
     table = await node.table("documents")
