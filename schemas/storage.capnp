@@ -80,6 +80,9 @@ interface Storage extends(Common.Service) {
 
   shardRows @17 (context :Common.Context, table :UInt32) -> ShardRowsResult;
   # About how many documents each shard has.
+
+  statistics @18 (context :Common.Context, table :UInt32) -> StatisticsResult;
+  # What a planner wants to know of a table and its indexes.
 }
 
 struct Transaction {
@@ -160,6 +163,7 @@ struct ScanRequest {
   chunkRows @7 :UInt32 = 1000;     # limits of a chunk: rows, and bytes of JSON
   chunkBytes @8 :UInt32 = 1000000;
   firstChunkRows @9 :UInt32;       # the limit of the first chunk; 0 when it is chunkRows
+  primaryOrder @10 :Bool;          # the index only finds rows, which come once each, as they do from the table
 }
 
 struct Chunk {
@@ -241,6 +245,13 @@ struct LogPart {
 struct EngineStatsResult {
   union {
     ok @0 :Data;  # a JSON object, whose members `EngineStats` of photondb/api/storage.py names
+    error @1 :Common.Error;
+  }
+}
+
+struct StatisticsResult {
+  union {
+    ok @0 :Data;  # a JSON object, whose members `TableStatistics` of photondb/api/storage.py names
     error @1 :Common.Error;
   }
 }

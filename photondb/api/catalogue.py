@@ -14,6 +14,8 @@ class IndexInfo(msgspec.Struct, frozen=True):
 
     `id` is part of the index entries' keys and never used again within its table. `function` is the wire term
     (a FUNC) that maps a document to what it is indexed by; `ready` says that the background build has finished.
+    A `complete` index also lists, apart from the others, the documents whose value has no place in its order, or for
+    which the function fails (`photondb.reql.index_values.Apart`): so a filter may be answered by it.
     """
 
     id: int
@@ -22,6 +24,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     multi: bool = False
     geo: bool = False
     ready: bool = False
+    complete: bool = False
 
 
 class TableSettings(msgspec.Struct, frozen=True):

@@ -81,6 +81,9 @@ class Scan(msgspec.Struct):
     The view is one point in time for the whole scan. Rows go through `steps` in order; `limit` stops after that many
     results. With an `aggregate` the reply has one partial aggregate instead of rows. `chunk_rows` and `chunk_bytes`
     bound each chunk, `first_chunk_rows` the first one.
+
+    With `primary_order` the index is a short cut to some rows of the table, which come once each, in the order of the
+    primary key, as if the whole table were read: and so it is where the index cannot be used, or would not pay.
     """
 
     table: int
@@ -93,6 +96,11 @@ class Scan(msgspec.Struct):
     chunk_rows: int = 1000
     chunk_bytes: int = 1_000_000
     first_chunk_rows: int | None = None
+    primary_order: bool = False
+
+    def without_index(self) -> Scan:
+        """The scan of the whole table that one in primary order is a short cut for."""
+        return msgspec.structs.replace(self, index=None, ranges=(KeyRange(),), primary_order=False)
 
 
 class ScanCursor(Protocol):
@@ -147,6 +155,27 @@ class TableStats(msgspec.Struct, frozen=True):
 
     rows: int
     bytes: int
+
+
+class IndexStatistics(msgspec.Struct, frozen=True):
+    """Estimates about a secondary index, as of the table's change `sequence`: how many entries and different values it
+    has, and the encoded values (perhaps cut) at equal distances among its entries, the first one among them. `apart`
+    counts the documents that a complete index lists apart, by the names of `photondb.reql.index_values.Apart`."""
+
+    entries: int
+    distinct: int
+    bounds: tuple[bytes, ...]
+    apart: dict[str, int]
+    sequence: int
+
+
+class TableStatistics(msgspec.Struct, frozen=True):
+    """What the planner wants to know of a table: how many documents it has, their size in bytes, and what is known of
+    its indexes, by their ids. Of an index that is new nothing may be known yet."""
+
+    rows: int
+    bytes: int
+    indexes: dict[int, IndexStatistics]
 
 
 class EngineStats(msgspec.Struct, frozen=True):
@@ -218,6 +247,10 @@ class StorageApi(Protocol):
 
     async def shard_rows(self, context: CallContext, table: int) -> list[int]:
         """About how many documents each shard of the table has."""
+        ...
+
+    async def statistics(self, context: CallContext, table: int) -> TableStatistics:
+        """Statistics of a table and its indexes."""
         ...
 
     async def engine_stats(self, context: CallContext) -> EngineStats:

@@ -1,16 +1,40 @@
-"""What a document is indexed by, as values: for terms that work on an index and not only through it."""
+"""What a document is indexed by: as values, for terms that work on an index and not only through it, and as keys, with
+those of documents that a complete index lists apart.
+
+A secondary index leaves out the documents whose value cannot be a key, as in RethinkDB. A filter may match such a
+document, or fail on it, all the same. So that an index can answer filters, a complete one lists these documents, too:
+behind all values, where no range of values gets to.
+"""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo
 from photondb.datum.errors import DatumError
 from photondb.datum.keys import secondary_key
-from photondb.reql.errors import ReqlError
+from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.uninterrupted import WORK
+
+
+class Apart(bytes, enum.Enum):
+    """Why a document is listed apart in a complete index, as the beginning of its entry's key.
+
+    Documents without a value at all (the function raises a non-existence error) are not listed: filters leave them out.
+    """
+
+    ARRAY = b"\xffA"
+    """Its value is an array with something in it that cannot be a key."""
+    FAILED = b"\xffE"
+    """The function fails."""
+    NULL = b"\xffN"
+    OBJECT = b"\xffO"
+    """Its value is an object or geometry."""
+    SINGLE = b"\xffS"
+    """In a multi index: its value is no array."""
 
 
 class IndexValues:
@@ -52,9 +76,44 @@ class IndexValues:
                 continue
         return found
 
+    def complete_keys(self, document: Any) -> list[bytes]:
+        """What a complete index has for the document: the keys of its values, or why it is listed apart."""
+        try:
+            value = self.of(document)
+        except ReqlError as error:
+            return [] if error.kind == ErrorKind.NON_EXISTENCE else [Apart.FAILED.value]
+        except DatumError as error:
+            return [] if error.kind == "non_existence" else [Apart.FAILED.value]
+        if self.multi:
+            return _multi_keys(value)
+        try:
+            return [secondary_key(value)]
+        except DatumError:
+            return [_place_apart(value).value]
+
     def to_wire(self) -> dict[str, Any]:
         return {"function": self.func.to_wire(), "multi": self.multi}
 
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> IndexValues:
         return cls(Func.from_wire(wire["function"]), wire["multi"])
+
+
+def _multi_keys(value: Any) -> list[bytes]:
+    if value is None:
+        return []
+    keys = [] if type(value) is list else [Apart.SINGLE.value]
+    for element in value if type(value) is list else (value,):
+        try:
+            keys.append(secondary_key(element))
+        except DatumError:
+            continue
+    return keys
+
+
+def _place_apart(value: Any) -> Apart:
+    if value is None:
+        return Apart.NULL
+    if type(value) is list:
+        return Apart.ARRAY
+    return Apart.OBJECT if type(value) is dict else Apart.FAILED

@@ -17,6 +17,7 @@ from photondb.api.storage import (
     ScanCursor,
     ScanReply,
     StorageApi,
+    TableStatistics,
     TableStats,
     Write,
     WriteSummary,
@@ -66,6 +67,7 @@ _BEGIN_TRANSACTION = Method("beginTransaction")
 _COMMIT_TRANSACTION = Method("commitTransaction", effects=True)
 _ABORT_TRANSACTION = Method("abortTransaction")
 _TRANSACTIONS = Method("transactions")
+_STATISTICS = Method("statistics")
 _ENGINE_STATS = Method("engineStats")
 _CHECKPOINT = Method("checkpoint", effects=True)
 _NEXT = Method("next")
@@ -146,6 +148,10 @@ class StorageStub(StorageApi):
 
     async def shard_rows(self, context: CallContext, table: int) -> list[int]:
         return list((await self._client.call(_SHARD_ROWS, context, table=table)).ok)
+
+    async def statistics(self, context: CallContext, table: int) -> TableStatistics:
+        response = await self._client.call(_STATISTICS, context, table=table)
+        return msgspec.json.decode(response.ok, type=TableStatistics)
 
     async def engine_stats(self, context: CallContext) -> EngineStats:
         response = await self._client.call(_ENGINE_STATS, context)
@@ -258,6 +264,9 @@ class _StorageHandlers(Handlers):
 
     async def shard_rows(self, call: Call) -> None:
         call.results.ok = await self._storage.shard_rows(call.context, call.params.table)
+
+    async def statistics(self, call: Call) -> None:
+        call.results.ok = msgspec.json.encode(await self._storage.statistics(call.context, call.params.table))
 
     async def engine_stats(self, call: Call) -> None:
         call.results.ok = msgspec.json.encode(await self._storage.engine_stats(call.context))

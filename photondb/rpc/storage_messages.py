@@ -199,6 +199,7 @@ def write_scan(scan: Scan) -> dict[str, Any]:
         "chunkRows": scan.chunk_rows,
         "chunkBytes": scan.chunk_bytes,
         "firstChunkRows": scan.first_chunk_rows or 0,
+        "primaryOrder": scan.primary_order,
     }
 
 
@@ -216,6 +217,7 @@ def read_scan(reader: Any) -> Scan:
         chunk_rows=reader.chunkRows,
         chunk_bytes=reader.chunkBytes,
         first_chunk_rows=reader.firstChunkRows or None,
+        primary_order=reader.primaryOrder,
     )
 
 

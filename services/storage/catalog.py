@@ -319,7 +319,9 @@ def _create_index(state: State, change: CreateIndex) -> Outcome:
     if record.info.index(change.name) is not None:
         raise op_failed(f"Index `{change.name}` already exists on table `{change.database}.{change.table}`.")
     _check_function(change.function)
-    index = IndexInfo(record.next_index, change.name, change.function, change.multi, change.geo)
+    index = IndexInfo(
+        record.next_index, change.name, change.function, change.multi, change.geo, complete=not change.geo
+    )
     record = _with_indexes(record, (*record.info.indexes, index))
     return _with_table(state, TableRecord(record.info, record.next_index + 1))
 

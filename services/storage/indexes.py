@@ -63,9 +63,12 @@ class Index:
     def index_keys(self, document: Any) -> list[bytes]:
         """What the document is indexed by. An error of the function, or a value that cannot be a key, is no entry, as
         in RethinkDB; a multi index has an entry for each element of an array, as often as it is in it. A geo index has
-        one for each of the cells that cover the document's shapes."""
+        one for each of the cells that cover the document's shapes. A complete index has an entry for documents whose
+        value cannot be a key, too."""
         if self.info.geo:
             return entry_keys(indexed_shapes(self._values, document))
+        if self.info.complete:
+            return self._values.complete_keys(document)
         return [key for key, _ in self._values.entries(document)]
 
 

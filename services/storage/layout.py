@@ -15,6 +15,9 @@ of `photondb.datum.keys`, which delimit themselves and keep the order of values.
 multi index whose array holds a value more than once; the first has none. The index keys of a geo index are those of
 `photondb.geo.cells`, and what they find is compared exactly by a step of the query (`photondb.reql.geo_steps`).
 
+Documents whose value has no place in an index stand behind all values, under the letters of
+`photondb.reql.index_values.Apart`, where only the planner's scans get to.
+
 All other index keys are stored whole, unlike RethinkDB's, which are cut to fit a page: so an entry's place is exact and
 what is read from an index needs no second look. A document with one that is too long is refused (`indexes`).
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan
+from photondb.datum.keys import after_prefix, end_of_key
 from photondb.geo.cells import found_once
 from photondb.reql.aggregates import Count
 from photondb.reql.chunk import EMPTY, Chunk
@@ -37,6 +38,12 @@ MIN_STEP_ROWS = 64
 """How many documents are read for a chunk of fewer rows when steps may leave many of them out."""
 
 MAX_RANGES_PER_BLOCK = 64
+
+MAX_SHORT_CUT_SHARE = 0.3
+MIN_SHORT_CUT_DOCUMENTS = 1000
+MAX_SHORT_CUT_DOCUMENTS = 1_000_000
+"""An index is left for the table when it leads to more than this share of the table's documents, unless they are few,
+or to more than can be put in order."""
 
 MAX_SEEN_DOCUMENTS = 1_000_000
 """How many documents a scan of a geo index remembers in order not to give any of them twice."""
@@ -61,11 +68,13 @@ class ScanRun:
         "_limit",
         "_pipeline",
         "_prefix",
+        "_primaries",
         "_ranges",
         "_reader",
         "_repeat",
         "_scan",
         "_seen",
+        "_short_cut",
         "_table",
         "_view",
     )
@@ -93,6 +102,9 @@ class ScanRun:
         self._bulk = scan.limit is None and table.position.document_bytes > cached_bytes
         self._repeat = 1
         self._seen: set[bytes] | None = set() if index is not None and index.info.geo else None
+        self._short_cut = scan.primary_order and not self._comes_in_primary_order()
+        self._primaries: list[bytes] = []
+        """The primary keys, in order, that a short cut has led to; those to be read first stand at the end."""
         self._aborted: str | None = None
         self._limit = scan.limit
         self._pipeline: Pipeline | None = None
@@ -105,7 +117,7 @@ class ScanRun:
     @property
     def exhausted(self) -> bool:
         """Whether everything was read."""
-        return self._reader is None and not self._ranges
+        return self._reader is None and not self._ranges and not self._primaries
 
     def close(self) -> None:
         """Let go of the view. What is left of the scan is lost."""
@@ -113,6 +125,7 @@ class ScanRun:
             self._reader.close()
             self._reader = None
         self._ranges.clear()
+        self._primaries.clear()
         self._view.close()
 
     def abort(self, reason: str = "The scan was ended before it was done.") -> None:
@@ -131,6 +144,8 @@ class ScanRun:
         count = size = 0
         slice_end = perf_counter() + SLICE_S
         last = False
+        if self._short_cut:
+            await self._take_short_cut()
         while True:
             block = self._read(rows - count if self._pipeline is None else max(rows - count, MIN_STEP_ROWS))
             size += self._learn(block)
@@ -172,6 +187,8 @@ class ScanRun:
             pipeline.feed(cast("Sequence[bytes]", range(self._view.rows_of(self._table))))
             self.close()
             return pipeline.partial()
+        if self._short_cut:
+            await self._take_short_cut()
         slice_end = perf_counter() + SLICE_S
         while not self.exhausted:
             block = self._read(MAX_BLOCK_ROWS)
@@ -184,9 +201,54 @@ class ScanRun:
         self.close()
         return pipeline.partial()
 
+    def _comes_in_primary_order(self) -> bool:
+        """Whether the entries are in the order of the primary key already, because all have one value, and so need not
+        be gathered for a query that may not want all of them."""
+        index, scan = self._index, self._scan
+        if index is None:
+            return True
+        if index.info.multi or scan.limit is None or len(scan.ranges) != 1:
+            return False
+        (only,) = scan.ranges
+        return bool(only.low) and only.high == after_prefix(only.low) and end_of_key(only.low) == len(only.low)
+
+    async def _take_short_cut(self) -> None:
+        """Put the documents that the index leads to in the order of their primary keys. Where they are too many for
+        that to pay, read the table."""
+        self._short_cut = False
+        rows = self._table.position.rows
+        most = min(max(MIN_SHORT_CUT_DOCUMENTS, int(rows * MAX_SHORT_CUT_SHARE)), MAX_SHORT_CUT_DOCUMENTS)
+        found: set[bytes] = set()
+        slice_end = perf_counter() + SLICE_S
+        while (reader := self._reader or self._next_range()) is not None:
+            found.update([primary for _, primary in reader.take(MAX_BLOCK_ROWS)])
+            if reader.done:
+                reader.close()
+                self._reader = None
+            if len(found) > most:
+                self._leave_index()
+                return
+            if perf_counter() > slice_end:
+                await self._give_way()
+                slice_end = perf_counter() + SLICE_S
+        self._primaries = sorted(found, reverse=not self._scan.descending)
+
+    def _leave_index(self) -> None:
+        """Go on as a scan of the whole table. Nothing was given to anybody yet."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._index = None
+        self._prefix = self._table.document_prefix
+        self._ranges = [KeyRange()]
+
     def _read(self, rows: int) -> list[bytes]:
         """The next documents: about as many as make a good block, at most `rows`."""
         wanted = min(rows, self._block_rows)
+        if self._primaries:
+            next_ones = self._primaries[-wanted:]
+            del self._primaries[-wanted:]
+            return self._documents(next_ones[::-1])
         documents: list[bytes] = []
         for _ in range(MAX_RANGES_PER_BLOCK):
             reader = self._reader or self._next_range()
@@ -267,7 +329,7 @@ class ScanRun:
 
     def _keep_view(self) -> None:
         """Make the view last. A range that is being read needs nothing: its iterator is the view."""
-        if self._index is not None or self._ranges:
+        if self._index is not None or self._ranges or self._primaries:
             self._view.pin()
 
     async def _feed(self, pipeline: Pipeline, block: list[bytes]) -> Chunk | None:

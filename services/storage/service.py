@@ -23,6 +23,7 @@ from photondb.api.storage import (
     ScanReply,
     StorageApi,
     TableGone,
+    TableStatistics,
     TableStats,
     Write,
     WriteSummary,
@@ -48,6 +49,7 @@ from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.shards import ShardCounts, even_split_points, uuid_split_points
+from services.storage.statistics import StatisticsCollector
 from services.storage.tables import Table
 from services.storage.transactions import DEFAULT_LIMITS, NotDurable, TransactionLimits, Transactions
 from services.storage.trimmer import LogTrimmer
@@ -93,6 +95,8 @@ class Storage(StorageApi):
         self._builder: IndexBuilder
         self._reclaimer: Reclaimer
         self._shard_counts: ShardCounts
+        self._statistics: StatisticsCollector
+        self._collecting: asyncio.Task[None]
         self._trimming: asyncio.Task[None]
         self._expiring: asyncio.Task[None]
 
@@ -132,11 +136,14 @@ class Storage(StorageApi):
         self._start_builds()
         self._last_time_us = max((table.position.time_us for table in self._tables.values()), default=0)
         self._trimming = asyncio.create_task(LogTrimmer(store, self._tables).run())
+        self._statistics = StatisticsCollector(store, self._tables)
+        self._collecting = asyncio.create_task(self._statistics.run())
         self._expiring = asyncio.create_task(self._expire_scans())
 
     async def stop(self) -> None:
         """Make everything durable and let go of the data directory. Calls under way fail."""
         self._trimming.cancel()
+        self._collecting.cancel()
         self._expiring.cancel()
         await self._builder.stop()
         await self._reclaimer.stop()
@@ -376,6 +383,10 @@ class Storage(StorageApi):
         with _reql_errors():
             return await self._shard_counts.of(self._table(table))
 
+    async def statistics(self, context: CallContext, table: int) -> TableStatistics:
+        found = self._table(table)
+        return TableStatistics(found.position.rows, found.position.document_bytes, self._statistics.of(found))
+
     async def engine_stats(self, context: CallContext) -> EngineStats:
         with _reql_errors():
             return engine_stats(self._store)
@@ -418,6 +429,8 @@ class Storage(StorageApi):
 
     async def _scan(self, context: CallContext, scan: Scan) -> ScanReply:
         table = self._table(scan.table)
+        if scan.primary_order and not table.has_ready(scan.index):
+            scan = scan.without_index()
         index = self._ready_index(table, scan.index)
         if context.transaction:
             run = self._transactions.scan(context, table, index, scan)

@@ -71,3 +71,8 @@ class Table:
             if index.id == index_id:
                 return index
         return None
+
+    def has_ready(self, index_id: int | None) -> bool:
+        """Whether there is an index of that id, with its build finished."""
+        index = None if index_id is None else self.index(index_id)
+        return index is not None and index.info.ready

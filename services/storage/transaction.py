@@ -210,7 +210,9 @@ class TransactionView:
         if self._frozen.values:
             reader = MergedReader(reader, self._frozen, low, high, descending)
         if self._ranges is not None:
-            reader = TrackedReader(reader, self._ranges, low, high, descending)
+            of_table = low.startswith(self._touched.table.document_prefix)  # even where it began with an index
+            ranges = self._touched.reads.ranges(None) if of_table else self._ranges
+            reader = TrackedReader(reader, ranges, low, high, descending)
         return reader
 
     def documents(self, keys: list[bytes]) -> list[bytes | None]:

@@ -220,6 +220,8 @@ class Transactions:
         """Begin a scan of what the transaction of the context sees."""
         transaction = self._of_user(context, context.transaction)
         touched = transaction.touch(table)
+        if scan.primary_order and index is not None and index.id not in touched.indexes:
+            scan, index = scan.without_index(), None
         transaction.ready_index(touched, index)
         run = ScanRun(self._store, table, index, scan, context, transaction.scan_view(touched, index))
         transaction.runs.add(run)
