@@ -39,6 +39,7 @@ class FunctionCode:
         "fields",
         "literals",
         "object_body",
+        "parts",
         "path",
         "shape",
         "simple_field",
@@ -73,6 +74,8 @@ class FunctionCode:
         self.literals = literals
         self.variadic = variadic
         self.simple_field = _simple_field(shape)
+        self.parts: Any = None
+        """What the planner found out about it as a filter (`photondb.reql.planner.conditions`)."""
 
 
 def _simple_field(shape: shapes.Shape) -> str | None:

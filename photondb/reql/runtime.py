@@ -21,6 +21,7 @@ from photondb.api.storage import (
     ScanReply,
     StorageApi,
     TableGone,
+    TableStatistics,
     TableStats,
     Write,
     WriteSummary,
@@ -33,7 +34,11 @@ from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT, SLICE_SECONDS
 from photondb.reql.memory import MemoryUse
 from photondb.reql.names import SYSTEM_DATABASE, check_name
+from photondb.reql.planner.access import Decision, choose
+from photondb.reql.planner.conditions import conditions_of
+from photondb.reql.planner.expressions import is_field
 from photondb.reql.profile import Profile
+from photondb.reql.steps import FilterStep, Step
 from photondb.reql.suspend import may_wait, turns, wait
 from photondb.reql.uninterrupted import WORK
 from photondb.reql.values import Database
@@ -65,6 +70,14 @@ class RememberedPermissions(Protocol):
     """What remembers for a moment who may do what."""
 
     def forget(self) -> None: ...
+
+
+class KnownStatistics(Protocol):
+    """What remembers for some seconds what storage knows of tables."""
+
+    async def of(self, table: int) -> TableStatistics:
+        """The statistics of a table. Raises TableGone."""
+        ...
 
 
 class Connection(Protocol):
@@ -131,6 +144,11 @@ class Surroundings(Protocol):
 
     async def queries(self) -> Sequence[RunningQuery]:
         """The queries that are being worked on, or have cursors, also those of other query services."""
+        ...
+
+    @property
+    def statistics(self) -> KnownStatistics:
+        """What is known of tables."""
         ...
 
     @property
@@ -384,6 +402,24 @@ class Runtime:
         if system_tables.is_system(info):
             return []
         return self._ask(info, self.storage.index_status(self.context, info.id))
+
+    def choose_access(self, info: TableInfo, steps: Sequence[Step], limit: int | None) -> Decision | None:
+        """How to find the rows that the filters at the beginning of `steps` keep, of which the first `limit` are
+        wanted; None where no index can help."""
+        hint = next((step.hint for step in steps if type(step) is FilterStep and step.hint is not None), None)
+        current = self.current(info) if info.indexes or hint is not None else info
+        if not current.indexes and hint is None:
+            return None
+        conditions = conditions_of(steps)
+        if self.array_limit < DEFAULT_ARRAY_LIMIT:  # a filter may fail where the function of an index does not
+            conditions = [condition for condition in conditions if is_field(condition.expression)]
+        if not conditions and type(hint) is not str:
+            return None
+        return choose(current, conditions, self.statistics(info), limit, hint)
+
+    def statistics(self, info: TableInfo) -> TableStatistics:
+        """What is known of a table and its indexes: it may be some seconds old."""
+        return self._ask(info, self.service.statistics.of(info.id))
 
     def log_position(self, info: TableInfo) -> list[int]:
         """How many changes each shard of the table has had."""

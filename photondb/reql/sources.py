@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import KeyRange, Scan
+from photondb.api.storage import IndexStatistics, KeyRange, Scan
 from photondb.reql.aggregates import Accumulator, Aggregate
 from photondb.reql.chunk import Chunk
 from photondb.reql.ordering import Ordering, Top
+from photondb.reql.planner.access import Decision
+from photondb.reql.planner.estimates import documents
+from photondb.reql.planner.key_sets import KeySet, single_key
 from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.suspend import wait
 
@@ -64,6 +67,9 @@ class ComputedSource:
         return accumulator
 
 
+_WHOLE = (KeyRange(),)
+
+
 class ScanSource:
     """Rows of a table, in the order of the primary key or of an index."""
 
@@ -82,8 +88,17 @@ class ScanSource:
         self.ordered = ordered
         """Whether the query asks for the order, and does not only happen to get it."""
 
-    def _scan(self, runtime: Runtime, steps: Sequence[Step]) -> tuple[Scan, Sequence[Step]]:
-        """The scan with the longest run of steps that storage can do, and the steps that are left."""
+    @property
+    def whole(self) -> bool:
+        """Whether these are all rows of the table, in the order of the primary key."""
+        return self.index is None and self.ranges == _WHOLE
+
+    def planned(
+        self, runtime: Runtime, steps: Sequence[Step], limit: int | None = None
+    ) -> tuple[Scan, Sequence[Step], Decision | None]:
+        """The scan with the longest run of steps that storage can do, and the steps that are left. Where the planner
+        knows a short cut to the rows that the filters at the beginning keep, the scan takes it: then its decision is
+        given, too."""
         pushed = 0
         if runtime.context.optimizations:
             while pushed < len(steps) and steps[pushed].pushable:
@@ -95,10 +110,25 @@ class ScanSource:
             descending=self.descending,
             steps=steps[:pushed],
         )
-        return scan, steps[pushed:]
+        decision = None
+        if pushed and type(steps[0]) is FilterStep and self.whole:
+            decision = runtime.choose_access(self.info, steps, limit if pushed == len(steps) else None)
+            if decision is not None and decision.chosen.index is not None:
+                scan.index, scan.ranges, scan.primary_order = decision.chosen.index.id, decision.chosen.ranges, True
+        return scan, steps[pushed:], decision
+
+    def expected_rows(self, rows: int, known: IndexStatistics | None) -> float:
+        """About how many documents are in the ranges, of a table with so many `rows`."""
+        pairs = tuple((wanted.low, wanted.high) for wanted in self.ranges)
+        if self.index is None:
+            return float(sum(1 if single_key(KeySet((pair,))) else rows / 10 for pair in pairs))
+        return sum(
+            wanted.repeat * documents(KeySet((pair,)), rows, known)
+            for wanted, pair in zip(self.ranges, pairs, strict=True)
+        )
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
-        scan, rest = self._scan(runtime, steps)
+        scan, rest, _ = self.planned(runtime, steps, limit)
         scan.chunk_rows = rows
         if not rest:
             scan.limit = limit
@@ -131,7 +161,7 @@ class ScanSource:
                 runtime.release(cursor)
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        scan, rest = self._scan(runtime, steps)
+        scan, rest, _ = self.planned(runtime, steps)
         accumulator = aggregate.start()
         if rest or not aggregate.pushable or not runtime.context.optimizations:
             for chunk in self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS):

@@ -26,16 +26,18 @@ class FilterStep:
     """Keep the rows for which the function gives a true value.
 
     A row for which it raises a non-existence error is kept or not as `default` says: False (not), True, or a function
-    without arguments that may raise (`default=r.error()`).
+    without arguments that may raise (`default=r.error()`). `hint` is the index that the query wants the rows to be
+    found by, False for none.
     """
 
-    __slots__ = ("default", "func")
+    __slots__ = ("default", "func", "hint")
 
     replaces_rows = False
 
-    def __init__(self, func: Func, default: Func | bool = False) -> None:
+    def __init__(self, func: Func, default: Func | bool = False, hint: str | bool | None = None) -> None:
         self.func = func
         self.default = default
+        self.hint = hint
 
     @property
     def fields(self) -> Fields | None:

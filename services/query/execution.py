@@ -15,6 +15,7 @@ from photondb.telemetry import tracing
 from photondb.telemetry.operations import COMPILE
 from services.query import responses
 from services.query.cursors import Cursor
+from services.query.explaining import explained
 from services.query.feeds import FeedCursor
 from services.query.options import RunOptions
 from services.query.plans import Plan, PlanCache
@@ -36,6 +37,8 @@ def compile_and_execute(
 def execute(plan: Plan, frame: Frame, options: RunOptions) -> Outcome:
     """Run the plan (inside an evaluation): its response, and the cursor when there is more to come."""
     runtime: Runtime = frame[0]
+    if options.explain:
+        return explained(plan, frame, options), None
     if options.as_of_us is not None and plan.effects & Effects.WRITES:
         raise op_failed("A query with the run option `as_of` cannot write.")
     if options.atomic:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
@@ -43,6 +43,9 @@ TRANSACTION = "transaction"
 UNOPTIMIZED = "optimizations"
 """The plan name of queries that are run the plainest way that there is (run option `optimizations=False`)."""
 
+EXPLAINED = "explain"
+"""The plan name of queries that are explained."""
+
 CACHE_SIZE = 1024
 MAX_CACHED_BYTES = 1024
 """Options with more JSON than this are no driver's usual ones, and read each time."""
@@ -54,7 +57,8 @@ class RunOptions(msgspec.Struct, gc=False):
     plan is compiled for: those of `language`, and what keeps a query from being answered together with others.
     `transaction` is the id of the transaction that the query is part of, `atomic` that it is one of its own, and
     `as_of_us` the time (microseconds since 1970) that it reads as of. Without `optimizations` no shortcut is taken: the
-    answer is the same, to compare with in tests and when a shortcut is in doubt."""
+    answer is the same, to compare with in tests and when a shortcut is in doubt. With `explain` the answer tells how
+    the query would be run."""
 
     noreply: bool = False
     profile: bool = False
@@ -64,6 +68,7 @@ class RunOptions(msgspec.Struct, gc=False):
     atomic: bool = False
     as_of_us: int | None = None
     optimizations: bool = True
+    explain: Literal["", "plan"] = ""
     plan_names: frozenset[str] = frozenset()
 
 
@@ -103,6 +108,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
             options.atomic = _boolean(name, value)
         elif name == "as_of":
             options.as_of_us = _time_us(value)
+        elif name == "explain":
+            options.explain = _explain(value)
         elif name == "optimizations":
             options.optimizations = _boolean(name, value)
         elif name == "traceparent":
@@ -124,6 +131,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
         raise logic_error("The run option `as_of` excludes `transaction` and `atomic`.")
     if options.transaction or options.atomic or options.as_of_us is not None:
         options.plan_names |= {TRANSACTION}
+    if options.explain:
+        options.plan_names |= {EXPLAINED}
     if not options.optimizations:
         options.plan_names |= {UNOPTIMIZED}
     return options
@@ -139,6 +148,10 @@ def _value(name: str, term: Any) -> Any:
     if not function.pushable:
         raise logic_error(f"The run option `{name}` must be a value that depends on nothing.")
     return function.call()
+
+
+def _explain(value: Any) -> Literal["", "plan"]:
+    return "plan" if _boolean("explain", value) else ""
 
 
 def _transaction(value: Any) -> str:

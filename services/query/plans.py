@@ -24,7 +24,7 @@ class Plan:
     """A compiled query. `read` or `write` is set for a query that does nothing with tables but read or write one
     document: such queries of many clients travel to storage together."""
 
-    __slots__ = ("effects", "frame_size", "read", "run", "shape", "weight", "write")
+    __slots__ = ("constants", "effects", "frame_size", "read", "run", "shape", "weight", "write")
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Plan:
         check_nesting(shape)
         node = compiler.compile(shape, ())
         self.shape = shape
+        self.constants = constants
         self.run = node.run
         self.effects: Effects = node.effects
         self.read: PointRead | None = None

@@ -33,6 +33,7 @@ from services.query.limits import QueryLimits
 from services.query.options import NO_OPTIONS, RunOptions
 from services.query.peers import PeerQuery, Peers
 from services.query.plans import PlanCache
+from services.query.statistics import StatisticsCache
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Query:
         self.bus = bus
         self.access = Access(auth)
         self.plans = PlanCache()
+        self.statistics = StatisticsCache(storage, self._in_background)
         self.channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         self.server_id = ""
         self.server_name = socket.gethostname()

@@ -387,6 +387,11 @@ class Storage(StorageApi):
         found = self._table(table)
         return TableStatistics(found.position.rows, found.position.document_bytes, self._statistics.of(found))
 
+    async def collect_statistics(self) -> None:
+        """Take the statistics of indexes that are due, as is otherwise done in the background."""
+        with _reql_errors():
+            await self._statistics.collect()
+
     async def engine_stats(self, context: CallContext) -> EngineStats:
         with _reql_errors():
             return engine_stats(self._store)

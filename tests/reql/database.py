@@ -53,6 +53,11 @@ class RunningDatabase:
         self.run(names.for_each(lambda name: r.db_drop(name)))
         self.run(r.db_create("test"))
 
+    def collect_statistics(self) -> None:
+        """Bring what the planner knows of tables up to date."""
+        self._loop.run_until_complete(self.storage.collect_statistics())
+        self.query.statistics.forget()
+
     async def _start(self) -> None:
         bus = LocalBus()
         self.storage = Storage(self._data_dir, bus)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Any
+from typing import Annotated, Any
 
+from photondb.datum.text import print_datum
 from photondb.reql.errors import ReqlError, logic_error
-from photondb.reql.parameters import ConstantOrFunction, Delayed, Func, Function, Runtime, Sequence, Value
+from photondb.reql.parameters import ConstantOrFunction, Delayed, Func, Function, Kind, Runtime, Sequence, Value
 from photondb.reql.registry import term
+from photondb.reql.sources import ScanSource
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, ZipStep
-from photondb.reql.stream import PART_ROWS, apply_step, batches, computed, feed_notes, is_infinite, lists
-from photondb.reql.values import as_sequence, wrong_type
+from photondb.reql.stream import PART_ROWS, Stream, apply_step, batches, computed, feed_notes, is_infinite, lists
+from photondb.reql.values import as_datum, as_sequence, wrong_type
 from photondb.reql.wire import Term
+
+
+def _index_hint(value: Any) -> Any:
+    value = as_datum(value)
+    if type(value) is str or value is False:
+        return value
+    raise logic_error(f"Expected the name of an index or false, but found {print_datum(value)}.")
+
+
+IndexHint = Annotated[Any, Kind("index name or false", _index_hint)]
 
 
 @term(Term.MAP, grouped="stream")
@@ -62,11 +74,28 @@ def concat_map(runtime: Runtime, sequence: Sequence, func: Function) -> Value:
 
 @term(Term.FILTER, grouped="stream", literals=True)
 def filter_(
-    runtime: Runtime, sequence: Sequence, predicate: ConstantOrFunction, *, default: Delayed | None = None
+    runtime: Runtime,
+    sequence: Sequence,
+    predicate: ConstantOrFunction,
+    *,
+    default: Delayed | None = None,
+    index: IndexHint = None,
 ) -> Value:
     """The elements for which the predicate, a function or a pattern of fields, holds. `default` says whether an
-    element is kept that lacks what the predicate looks at; `r.error()` raises the error about it."""
-    return apply_step(sequence, FilterStep(predicate, False if default is None else default), runtime)
+    element is kept that lacks what the predicate looks at; `r.error()` raises the error about it. Documents of a table
+    may be found by an index; `index` names the one to use, or false for none, instead of what the planner chooses."""
+    if type(index) is str and not _is_filtered_table(sequence):
+        raise logic_error("The optional argument `index` of `filter` can only be used on a table.")
+    return apply_step(sequence, FilterStep(predicate, False if default is None else default, index), runtime)
+
+
+def _is_filtered_table(sequence: Any) -> bool:
+    return (
+        isinstance(sequence, Stream)
+        and isinstance(sequence.source, ScanSource)
+        and sequence.source.whole
+        and all(type(step) is FilterStep for step in sequence.steps)
+    )
 
 
 @term(Term.ZIP)

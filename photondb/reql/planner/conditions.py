@@ -1,0 +1,277 @@
+"""What filters ask of a document, one condition for each part of their conjunction.
+
+A filter that has a condition on what an index is on need not look at documents outside the condition's key set,
+provided that nothing else shows whether it looked: no part before the condition may fail on such a document. Parts that
+may fail are not `safe` (arithmetic on what may be a string, a field of what may be no object). The analysis of a
+function is kept with its code, so that it is done once for each compiled query; values are filled in when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from photondb.datum.errors import DatumError
+from photondb.datum.types import reql_type
+from photondb.reql import shape as shapes
+from photondb.reql.errors import ReqlError, logic_error
+from photondb.reql.function import Func
+from photondb.reql.planner.expressions import (
+    ROW,
+    Expression,
+    expression_of,
+    is_safe,
+    resolved,
+    text_of,
+    uses,
+    value_of,
+)
+from photondb.reql.planner.key_sets import NOTHING, KeySet, NotComparable, compared, element, equal_to, one_of
+from photondb.reql.shape import Shape
+from photondb.reql.steps import FilterStep, Step
+from photondb.reql.wire import Term
+
+Value = Callable[[Func], Any]
+"""Gives the value of what does not depend on the row, in one run of the query."""
+
+MAX_VALUES = 1000
+"""How long an array of alternatives may be for an index to be asked for each of them."""
+
+_COMPARISONS = frozenset({Term.EQ, Term.LT, Term.LE, Term.GT, Term.GE})
+_TURNED = {Term.EQ: Term.EQ, Term.LT: Term.GT, Term.LE: Term.GE, Term.GT: Term.LT, Term.GE: Term.LE}
+_SIGNS = {Term.EQ: "==", Term.LT: "<", Term.LE: "<=", Term.GT: ">", Term.GE: ">="}
+
+
+class Condition(NamedTuple):
+    """A condition in one run of a query: the values of `expression` that may fulfil it. With `elements` it is about the
+    elements of an array. On a document outside of them an unsafe one is false, unless `expression` itself fails."""
+
+    expression: Expression
+    keys: KeySet
+    elements: bool
+    safe: bool
+    text: str
+
+
+class Part(NamedTuple):
+    """A part of a filter's conjunction: on what expression it is (None: it helps no index), how to find its keys."""
+
+    expression: Expression | None
+    keys: Callable[[Func], KeySet] | None
+    elements: bool
+    safe: bool
+    text: str
+
+
+_NO_HELP = "no condition on one expression"
+
+
+def conditions_of(steps: Sequence[Step]) -> list[Condition]:
+    """The conditions of the filters that steps begin with, as far as an index may be used for them."""
+    found: list[Condition] = []
+    for step in steps:
+        if type(step) is not FilterStep or not step.func.pushable or not drops_missing(step):
+            break
+        for part in parts_of(step.func):
+            if part.expression is not None and part.keys is not None:
+                expression = resolved(part.expression, step.func)
+                try:
+                    keys = part.keys(step.func)
+                except NotComparable:
+                    expression = None
+                except (ReqlError, DatumError):  # the filter fails, too, if it gets there
+                    return found
+                if expression is not None:
+                    found.append(Condition(expression, keys, part.elements, part.safe, part.text))
+            if not part.safe:
+                return found
+    return found
+
+
+def drops_missing(step: FilterStep) -> bool:
+    """Whether the filter leaves out documents that lack what it looks at."""
+    if isinstance(step.default, bool):
+        return not step.default
+    return step.default.code.shape[1:] == ((), (shapes.LITERAL_SCALAR, "bool", False))
+
+
+def parts_of(func: Func) -> Sequence[Part]:
+    """The parts of a filter's conjunction, in the order in which they are evaluated."""
+    code = func.code
+    if code.object_body:
+        return _of_pattern(func)
+    if code.parts is None:
+        code.parts = tuple(_analysed(func)) if len(code.slots) == 1 else (Part(None, None, False, False, _NO_HELP),)
+    return code.parts  # type: ignore[no-any-return]
+
+
+# --- patterns
+
+
+def _of_pattern(func: Func) -> list[Part]:
+    body = func.code.shape[2]
+    if body[0] != shapes.CONSTANT:
+        return [Part(None, None, False, False, _NO_HELP)]
+    pattern = value_of(body, func)
+    if type(pattern) is not dict:
+        return []
+    return list(_of_fields(pattern, ROW))
+
+
+def _of_fields(pattern: dict[str, Any], subject: Expression) -> Iterator[Part]:
+    if "$reql_type$" in pattern:
+        return
+    for name, wanted in pattern.items():
+        expression = ("field", subject, name)
+        if type(wanted) is dict and reql_type(wanted) is None:
+            yield from _of_fields(wanted, expression)
+        elif not (type(wanted) is dict and wanted.get("$reql_type$") == "LITERAL"):
+            keys = equal_to(wanted)
+            yield Part(expression, lambda _, keys=keys: keys, False, True, f"{text_of(expression)} == value")  # type: ignore[misc]
+
+
+# --- functions
+
+
+def _analysed(func: Func) -> Iterator[Part]:
+    _, (row,), body = func.code.shape
+    for shape in _conjuncts(body):
+        yield _Analysis(func, row).part(shape)
+
+
+def _conjuncts(shape: Shape) -> Iterator[Shape]:
+    """The parts of `and`, however it is nested."""
+    if shape[0] == Term.AND and shape[1] and not shape[2]:
+        for arg in shape[1]:
+            yield from _conjuncts(arg)
+    else:
+        yield shape
+
+
+class _Analysis:
+    """Finds what a boolean expression of the variable `row` says about another expression."""
+
+    def __init__(self, func: Func, row: int) -> None:
+        self.func = func
+        self.row = row
+
+    def part(self, shape: Shape) -> Part:
+        safe = is_safe(shape, self.row)
+        found = self._of_contains(shape) if shape[0] == Term.CONTAINS else self._alternatives(shape)
+        if found is None:
+            return Part(None, None, False, safe, _NO_HELP)
+        return found
+
+    def _alternatives(self, shape: Shape) -> Part | None:
+        """A comparison of one expression with values, or `or` and `and` of such."""
+        if shape[0] in (Term.OR, Term.AND) and shape[1] and not shape[2]:
+            parts = [self.part(arg) for arg in shape[1]]
+            first = parts[0]
+            if any(part.keys is None or part.elements or part.expression != first.expression for part in parts):
+                return None
+            word = " or " if shape[0] == Term.OR else " and "
+            text = word.join(part.text for part in parts)
+            safe = all(part.safe for part in parts)
+            makers = [part.keys for part in parts if part.keys is not None]
+            combine = KeySet.__or__ if shape[0] == Term.OR else KeySet.__and__
+            return Part(first.expression, _combined(makers, combine), False, safe, text)
+        if shape[0] in _COMPARISONS and len(shape[1]) >= 2 and not shape[2]:
+            return self._comparison(shape)
+        return None
+
+    def _comparison(self, shape: Shape) -> Part | None:
+        """A comparison of two values, or of more, each with the next one."""
+        sides = [uses(arg, self.row) for arg in shape[1]]
+        if sum(sides) != 1:
+            return None
+        place = sides.index(True)
+        subject = shape[1][place]
+        expression = expression_of(subject, self.row)
+        if expression is None:
+            return None
+        tests: list[tuple[int, Value]] = []
+        if place > 0:
+            tests.append((_TURNED[shape[0]], self._value(shape[1][place - 1])))
+        if place + 1 < len(shape[1]):
+            tests.append((shape[0], self._value(shape[1][place + 1])))
+        text = " and ".join(f"{text_of(expression)} {_SIGNS[Term(operator)]} value" for operator, _ in tests)
+        makers = [_comparing(operator, value) for operator, value in tests]
+        return Part(expression, _combined(makers, KeySet.__and__), False, is_safe(subject, self.row), text)
+
+    def _of_contains(self, shape: Shape) -> Part | None:
+        """`values.contains(expression)` or `expression.contains(value, ...)`."""
+        if len(shape[1]) < 2 or shape[2] or any(arg[0] == Term.FUNC for arg in shape[1]):
+            return None
+        sequence, *required = shape[1]
+        if not uses(sequence, self.row):
+            expression = expression_of(required[0], self.row) if len(required) == 1 else None
+            if expression is None or not uses(required[0], self.row):
+                return None
+            safe = is_safe(required[0], self.row)
+            return Part(expression, _among(self._value(sequence)), False, safe, f"{text_of(expression)} in values")
+        expression = expression_of(sequence, self.row)
+        if expression is None or any(uses(arg, self.row) for arg in required):
+            return None
+        values = [self._value(arg) for arg in required]
+        return Part(expression, _including(values), True, False, f"{text_of(expression)} contains value")
+
+    def _value(self, shape: Shape) -> Value:
+        """What gives the value of a shape without the row."""
+        if shape[0] in (shapes.LITERAL, shapes.LITERAL_SCALAR):
+            constant = shape[-1]
+            return lambda _: constant
+        if shape[0] in (shapes.CONSTANT, shapes.NOW):
+            return lambda func: value_of(shape, func)
+        return _computed(shape, self.func)
+
+
+def _combined(makers: list[Callable[[Func], KeySet]], combine: Any) -> Callable[[Func], KeySet]:
+    def keys(func: Func) -> KeySet:
+        result = makers[0](func)
+        for make in makers[1:]:
+            result = combine(result, make(func))
+        return result
+
+    return makers[0] if len(makers) == 1 else keys
+
+
+def _comparing(operator: int, value: Value) -> Callable[[Func], KeySet]:
+    return lambda func: compared(operator, value(func))
+
+
+def _among(values: Value) -> Callable[[Func], KeySet]:
+    def keys(func: Func) -> KeySet:
+        given = values(func)
+        if type(given) is not list:
+            raise logic_error("What is no array has no elements.")  # so the filter fails, whatever the document
+        if len(given) > MAX_VALUES:
+            raise NotComparable
+        return one_of(given) if given else NOTHING
+
+    return keys
+
+
+def _including(values: list[Value]) -> Callable[[Func], KeySet]:
+    def keys(func: Func) -> KeySet:
+        first, *_ = [value(func) for value in values]  # if any of them fails, the filter does
+        return element(first)
+
+    return keys
+
+
+def _computed(shape: Shape, func: Func) -> Value:
+    """The value of a term without the row: constant folding, at the time when the constants are known."""
+    from photondb.reql.compiler import Compiler
+    from photondb.reql.values import as_datum
+
+    base = func.code.variable_base
+    compiler = Compiler(base - 1, len(func.frame) - base)
+    run = compiler.compile(shape, ()).run
+    size = compiler.frame_size
+
+    def value(func: Func) -> Any:
+        frame = func.frame[:]
+        frame.extend([None] * (size - len(frame)))
+        return as_datum(run(frame))
+
+    return value

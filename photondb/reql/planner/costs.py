@@ -1,0 +1,31 @@
+"""What it costs to read documents, in microseconds of a usual machine. Only the proportions matter."""
+
+from __future__ import annotations
+
+START = 20.0
+"""A scan at all."""
+
+READ_IN_ORDER = 1.0
+"""A document that is read with its neighbours, and looked at by a filter."""
+
+RANGE = 15.0
+"""A range of an index."""
+
+ENTRY = 0.5
+"""An entry of an index, gathered and put in order."""
+
+LOOK_UP = 3.0
+"""A document that is looked up by its key, and looked at by a filter."""
+
+
+def of_table(rows: float, matching: float, limit: int | None) -> float:
+    """To read a table of `rows` documents, or as far as it takes for `limit` of the `matching` ones."""
+    share = 1.0 if limit is None or matching <= limit else limit / matching
+    return START + rows * share * READ_IN_ORDER
+
+
+def of_index(ranges: int, matching: float, limit: int | None, in_order: bool) -> float:
+    """To read the `matching` documents that an index leads to, or `limit` of them. Unless they are found `in_order`
+    all entries are gathered first."""
+    wanted = matching if limit is None else min(matching, limit)
+    return START + ranges * RANGE + (wanted if in_order else matching) * ENTRY + wanted * LOOK_UP

@@ -1,0 +1,249 @@
+"""Explains how a query is run: a tree of steps, each with where it runs and what it is expected to cost.
+
+The tree is made from the sequences that the query is made of. To make a sequence does not read it, so nothing is read
+and nothing is written here; a term that would do either is shown as a step, and what goes into it is explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from photondb.api.catalogue import TableInfo
+from photondb.reql import shape as shapes
+from photondb.reql.compiler import free_variables
+from photondb.reql.function import Frame
+from photondb.reql.planner import costs
+from photondb.reql.planner.access import Choice, Decision
+from photondb.reql.shape import Shape
+from photondb.reql.sources import ComputedSource, ScanSource, SlicedSource, SortedSource, UnionSource
+from photondb.reql.steps import FilterStep, Step, keeps_count
+from photondb.reql.stream import Stream, table_stream
+from photondb.reql.values import SingleSelection, TableSlice
+from photondb.reql.wire import Term
+
+if TYPE_CHECKING:
+    from photondb.reql.runtime import Runtime
+
+Explanation = dict[str, Any]
+"""A step: "step" is what is done, "runs_in" the service that does it, "rows" how many rows are expected to leave it,
+"cost" what it costs together with its input, "input" the step (or steps) that its rows come from."""
+
+FILTER_SHARE = 0.1
+"""The share of rows that a filter is taken to keep when nothing is known about it."""
+
+SMALL_COST = 0.5
+"""What a step costs for each row, about."""
+
+SEQUENCES = frozenset(
+    {
+        *(Term.TABLE, Term.GET, Term.GET_ALL, Term.BETWEEN, Term.BETWEEN_DEPRECATED, Term.FILTER, Term.MAP),
+        *(Term.CONCAT_MAP, Term.PLUCK, Term.WITHOUT, Term.MERGE, Term.HAS_FIELDS, Term.WITH_FIELDS, Term.GET_FIELD),
+        *(Term.ORDER_BY, Term.LIMIT, Term.SKIP, Term.SLICE, Term.ZIP, Term.UNION, Term.GROUP),
+    }
+)
+"""Terms that make a sequence without reading any."""
+
+AGGREGATES = frozenset(
+    {Term.COUNT, Term.SUM, Term.AVG, Term.MIN, Term.MAX, Term.REDUCE, Term.DISTINCT, Term.IS_EMPTY, Term.CONTAINS}
+)
+
+ONE_ROW = frozenset({*AGGREGATES, Term.NTH, Term.FOLD}) - {Term.DISTINCT}
+
+
+def explain(runtime: Runtime, shape: Shape, frame: Frame, evaluate: Callable[[Shape], Any]) -> Explanation:
+    """How a query of that shape is run. `evaluate` gives the value of a part of it."""
+    return _Explainer(runtime, frame, evaluate).term(shape)
+
+
+class _Explainer:
+    def __init__(self, runtime: Runtime, frame: Frame, evaluate: Callable[[Shape], Any]) -> None:
+        self.runtime = runtime
+        self.frame = frame
+        self.evaluate = evaluate
+
+    def term(self, shape: Shape) -> Explanation:
+        """A term, and what goes into it."""
+        if _is_sequence(shape) and not free_variables(shape):
+            value = self.evaluate(shape)
+            if isinstance(value, TableSlice):
+                value = table_stream(value)
+            if isinstance(value, Stream):
+                return self.stream(value)
+            if isinstance(value, SingleSelection):
+                return self.document(value)
+        inputs = [self.term(arg) for arg in _arguments(shape) if _reads(arg)]
+        name = _name(shape)
+        rows = 1 if shape[0] in ONE_ROW or not inputs else inputs[0].get("rows", 1)
+        cost = sum(step.get("cost", 0) for step in inputs)
+        step = _step(name, "query", rows, cost)
+        if shape[0] in AGGREGATES and inputs and inputs[0]["runs_in"] == "storage":
+            step["runs_in"] = "storage"
+        if len(inputs) == 1:
+            step["input"] = inputs[0]
+        elif inputs:
+            step["input"] = inputs
+        return step
+
+    # --- documents and streams
+
+    def document(self, selection: SingleSelection) -> Explanation:
+        """One document by its primary key."""
+        if selection.first_of is not None:
+            return self.stream(table_stream(selection.first_of).sliced(0, 1))
+        table = self._table(selection.info)
+        return {**_step("get", "storage", 1, costs.START + costs.LOOK_UP), "table": table, "by": "primary key"}
+
+    def stream(self, stream: Stream, limit: int | None = None) -> Explanation:
+        """A sequence that is read up to `limit` rows."""
+        steps = stream.steps
+        step = self.source(stream, steps, limit)
+        if stream.grouping is not None:
+            step = {**_step("group", step["runs_in"], step["rows"], step["cost"]), "input": step}
+            step = self._with_steps(step, stream.group_steps, "query")
+        return step
+
+    def source(self, stream: Stream, steps: Sequence[Step], limit: int | None) -> Explanation:
+        source = stream.source
+        if isinstance(source, ScanSource):
+            return self.scan(source, steps, limit)
+        if isinstance(source, SlicedSource):
+            wanted = None if source.count is None else source.skip + source.count
+            inner = self.stream(source.stream, wanted)
+            rows = inner["rows"] - source.skip
+            rows = max(0, rows if source.count is None else min(rows, source.count))
+            text = "skip" if source.count is None else "limit" if not source.skip else "slice"
+            step = {**_step(text, inner["runs_in"], rows, inner["cost"]), "input": inner}
+            return self._with_steps(step, steps, "query")
+        if isinstance(source, SortedSource):
+            inner = self.stream(source.stream)
+            top = limit is not None and keeps_count(steps)
+            rows = min(inner["rows"], limit) if top and limit is not None else inner["rows"]
+            pushed = top and inner["runs_in"] == "storage" and source.ordering.pushable
+            step = _step("first in order" if top else "sort", "storage" if pushed else "query", rows, 0)
+            step["cost"] = round(inner["cost"] + inner["rows"] * SMALL_COST, 1)
+            return self._with_steps({**step, "input": inner}, steps, "query")
+        if isinstance(source, UnionSource):
+            inputs = [self.stream(each, limit) for each in source.streams]
+            rows, cost = sum(each["rows"] for each in inputs), sum(each["cost"] for each in inputs)
+            return self._with_steps({**_step("union", "query", rows, cost), "input": inputs}, steps, "query")
+        if isinstance(source, ComputedSource):
+            return self._with_steps(_step("computed rows", "query", 0, 0), steps, "query")
+        return self._with_steps(_step("rows in the order of an index", "query", 0, 0), steps, "query")
+
+    def scan(self, source: ScanSource, steps: Sequence[Step], limit: int | None) -> Explanation:
+        """A scan of a table, with the steps that it takes along."""
+        self.runtime.require("read", source.info.database, source.info)
+        scan, rest, decision = source.planned(self.runtime, steps, limit)
+        statistics = self.runtime.statistics(source.info)
+        if decision is not None:
+            step = self._chosen(source.info, decision)
+            matching: float | None = min(
+                (way.rows for way in decision.considered if way.index is not None), default=None
+            )
+        else:
+            matching = None
+            known = None if source.index is None else statistics.indexes.get(source.index.id)
+            rows = float(statistics.rows)
+            if not source.whole and not (source.index is not None and _unbounded(source)):
+                rows = source.expected_rows(statistics.rows, known)
+            step = _step("scan", "storage", rows, costs.of_table(rows, rows, limit))
+            if source.index is not None:
+                step["cost"] = round(costs.of_index(len(source.ranges), rows, limit, True), 1)
+            step["table"] = self._table(source.info)
+            step["by"] = "primary key" if source.index is None else f"index {source.index.name}"
+            step["why"] = _why(source)
+        step = self._with_steps(step, scan.steps, "storage", matching)
+        return self._with_steps(step, rest, "query", None if scan.steps else matching)
+
+    def _chosen(self, info: TableInfo, decision: Decision) -> Explanation:
+        chosen = decision.chosen
+        step = _step("scan", "storage", chosen.rows, chosen.cost)
+        step["table"] = self._table(info)
+        step["by"] = _by(chosen)
+        if chosen.index is not None:
+            step["ranges"] = len(chosen.ranges)
+        step["why"] = chosen.why
+        others = [way for way in decision.considered if way.index is not chosen.index]
+        if others:
+            step["instead_of"] = [
+                {"by": _by(way), "rows": round(way.rows), "cost": round(way.cost, 1)} for way in others
+            ]
+        return step
+
+    def _with_steps(
+        self, step: Explanation, steps: Sequence[Step], runs_in: str, matching: float | None = None
+    ) -> Explanation:
+        for each in steps:
+            rows = step["rows"]
+            if type(each) is FilterStep:
+                rows = rows * FILTER_SHARE if matching is None else min(rows, matching)
+                matching = None
+            cost = step["cost"] + (step["rows"] * SMALL_COST if runs_in == "query" else 0)
+            step = {**_step(_name_of_step(each), runs_in, rows, cost), "input": step}
+        return step
+
+    @staticmethod
+    def _table(info: TableInfo) -> str:
+        return f"{info.database}.{info.name}"
+
+
+def _step(name: str, runs_in: str, rows: float, cost: float) -> Explanation:
+    return {"step": name, "runs_in": runs_in, "rows": round(rows), "cost": round(cost, 1)}
+
+
+def _by(way: Choice) -> str:
+    return "whole table" if way.index is None else f"index {way.index.name}"
+
+
+def _why(source: ScanSource) -> str:
+    if source.index is not None:
+        return "the query names the index"
+    return "nothing narrows it" if source.whole else "the query names the keys"
+
+
+def _unbounded(source: ScanSource) -> bool:
+    return any(not wanted.low for wanted in source.ranges)
+
+
+def _name_of_step(step: Step) -> str:
+    name = type(step).__name__.removesuffix("Step")
+    return {"ConcatMap": "concat_map"}.get(name, name.lower())
+
+
+def _name(shape: Shape) -> str:
+    if shape[0] == shapes.OBJECT:
+        return "object"
+    return Term(shape[0]).name.lower() if shape[0] > 0 else "value"
+
+
+def _is_sequence(shape: Shape) -> bool:
+    """Whether a term makes a sequence from a table, or chooses a document, without reading anything else."""
+    while shape[0] in SEQUENCES:
+        if shape[0] in (Term.TABLE, Term.GET, Term.GET_ALL, Term.BETWEEN) and not any(map(_reads, shape[1][1:])):
+            return True
+        sequences = shape[1] if shape[0] == Term.UNION else shape[1][:1]
+        others = () if shape[0] == Term.UNION else shape[1][1:]
+        if not sequences or any(_reads(arg) for arg in others if arg[0] != Term.FUNC):
+            return False
+        if len(sequences) > 1 and not all(map(_is_sequence, sequences[1:])):
+            return False
+        shape = sequences[0]
+    return False
+
+
+def _reads(shape: Shape) -> bool:
+    """Whether there is a table in a shape."""
+    if shape[0] == Term.TABLE:
+        return True
+    return any(map(_reads, _arguments(shape)))
+
+
+def _arguments(shape: Shape) -> Sequence[Shape]:
+    if shape[0] == shapes.OBJECT:
+        return [value for _, value in shape[1]]
+    if shape[0] < 0:
+        return ()
+    if shape[0] == Term.FUNC:
+        return (shape[2],)
+    return [*shape[1], *(value for _, value in shape[2])]

@@ -1,0 +1,150 @@
+"""The run option `explain`: what is told about how a query is run, and that plans are what they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rethinkdb import r
+
+from photondb.reql.errors import ReqlError
+from tests.reql.database import RunningDatabase
+
+T = r.table("t")
+ROWS = 2000
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDatabase]:
+    with RunningDatabase(tmp_path_factory.mktemp("explain") / "data") as database:
+        database.run(r.table_create("t"))
+        database.run(T.index_create("a"))
+        database.run(T.index_create("both", [r.row["g"], r.row["a"]]))
+        database.run(T.index_create("tags", multi=True))
+        database.run(T.insert([{"id": n, "a": n % 500, "g": n % 5, "tags": [n % 90, "x"]} for n in range(ROWS)]))
+        database.run(T.index_wait())
+        yield database
+
+
+def scan_of(plan: dict[str, Any]) -> dict[str, Any]:
+    while "input" in plan:
+        plan = plan["input"]
+    return plan
+
+
+def explain(database: RunningDatabase, query: Any, **options: Any) -> dict[str, Any]:
+    plan: dict[str, Any] = database.run(query, explain=True, **options)
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("query", "by"),
+    [
+        (T.filter(r.row["a"] == 5), "index a"),
+        (T.filter({"a": 5}), "index a"),
+        (T.filter({"a": 5, "g": 3}), "index both"),
+        (T.filter((r.row["a"] > 3) & (r.row["a"] < 9)).count(), "index a"),
+        (T.filter(r.row["tags"].contains(4)), "index tags"),
+        (T.filter(lambda row: r.expr([1, 2]).contains(row["a"])), "index a"),
+        (T.filter(r.row["b"] == 1).filter(r.row["a"] == 5).map(r.row["id"]).sum(), "index a"),
+        (T.filter(r.row["a"] == 5).update({"x": 1}), "index a"),
+        (T.order_by(index="id").filter(r.row["a"] == 5), "index a"),
+        (T.filter(r.row["a"] == 5, index=False), "whole table"),
+        (T.filter(r.row["a"] == 5, default=True), "primary key"),
+        (T.filter(r.row["c"] == 5), "whole table"),
+        (T.get_all(5, index="a").filter(r.row["g"] == 1), "index a"),
+        (T.get(5)["a"], "primary key"),
+    ],
+)
+def test_how_rows_are_found(database: RunningDatabase, query: Any, by: str) -> None:
+    assert scan_of(explain(database, query))["by"] == by
+
+
+def test_the_tree(database: RunningDatabase) -> None:
+    plan = explain(database, T.filter(r.row["a"] == 5).order_by("id").limit(2))
+    names = []
+    step = plan
+    while step is not None:
+        names.append((step["step"], step["runs_in"]))
+        assert step["cost"] > 0
+        step = step.get("input")
+    assert names == [
+        ("limit", "storage"),
+        ("first in order", "storage"),
+        ("filter", "storage"),
+        ("scan", "storage"),
+    ]
+    assert plan["rows"] == 2
+    scan = scan_of(plan)
+    assert scan["table"] == "test.t"
+    assert scan["instead_of"][-1]["by"] == "whole table"
+    assert 'row["a"] ==' in scan["why"]
+
+
+def test_several_inputs(database: RunningDatabase) -> None:
+    plan = explain(database, T.filter({"a": 1}).union(T.get_all(2, index="a")))
+    assert plan["step"] == "union"
+    assert [scan_of(part)["by"] for part in plan["input"]] == ["index a", "index a"]
+    both = explain(database, {"one": T.count(), "two": T.filter({"a": 1}).count()})
+    assert [part["step"] for part in both["input"]] == ["count", "count"]
+
+
+def test_nothing_is_carried_out(database: RunningDatabase) -> None:
+    for write in (T.delete(), T.get(1).update({"a": 0}), T.insert({"id": "new"}), r.table_drop("t")):
+        assert explain(database, write)["step"] in ("delete", "update", "insert", "table_drop")
+    assert database.run(T.count()) == ROWS
+    assert database.run(T.get(1)["a"]) == 1
+
+
+def test_a_choice_that_the_query_makes(database: RunningDatabase) -> None:
+    query = T.filter((r.row["a"] == 5) & (r.row["g"] == 0), index="a")
+    assert scan_of(explain(database, query))["by"] == "index a"
+    with pytest.raises(ReqlError, match="cannot answer this filter"):
+        database.run(T.filter(r.row["g"] == 5, index="a"))
+    with pytest.raises(ReqlError, match="can only be used on a table"):
+        database.run(T.get_all(5, index="a").filter(r.row["g"] == 5, index="a"))
+    with pytest.raises(ReqlError, match="Expected the name of an index or false"):
+        database.run(T.filter(r.row["g"] == 5, index=True))
+    assert scan_of(explain(database, T.filter({"a": 5}), optimizations=False))["by"] == "primary key"
+
+
+def test_wrong_values(database: RunningDatabase) -> None:
+    with pytest.raises(ReqlError, match="must be a boolean"):
+        database.run(T, explain="loud")
+    assert database.run(T.count(), explain=False) == ROWS
+
+
+def test_reading_must_be_allowed(database: RunningDatabase) -> None:
+    database.run(r.db("rethinkdb").table("users").insert({"id": "guest", "password": False}))
+    with pytest.raises(ReqlError, match="does not have the required `read` permission"):
+        database.run(T.filter({"a": 1}), user="guest", explain=True)
+
+
+def test_an_index_that_is_new_or_gone(database: RunningDatabase) -> None:
+    query = T.filter(r.row["g"] == 3).count()
+    expected = database.run(query)
+    database.run(T.index_create("g"))
+    database.run(T.index_wait("g"))
+    assert scan_of(explain(database, query))["by"] == "index g"
+    assert database.run(query) == expected
+    database.run(T.index_drop("g"))
+    assert scan_of(explain(database, query))["by"] == "whole table"
+    assert database.run(query) == expected
+
+
+def test_statistics_follow_the_data(tmp_path: Path) -> None:
+    """With the histogram the planner knows that a value is frequent."""
+    with RunningDatabase(tmp_path / "data") as database:
+        database.run(r.table_create("t"))
+        database.run(T.index_create("a"))
+        database.run(T.index_wait())
+        documents = [{"id": n, "a": n if n % 10 == 0 else -1} for n in range(3000)]
+        database.run(T.insert(documents, durability="soft"))
+        often, seldom = T.filter({"a": -1}), T.filter({"a": 10})
+        assert scan_of(explain(database, often))["by"] == "index a"  # nothing is known yet
+        database.collect_statistics()
+        assert scan_of(explain(database, often))["by"] == "whole table"
+        assert scan_of(explain(database, often))["instead_of"][0]["rows"] == pytest.approx(2700, rel=0.2)
+        assert scan_of(explain(database, seldom))["by"] == "index a"
