@@ -81,6 +81,8 @@ class PreparedChanges:
 
     def __init__(self) -> None:
         self.batch = Batch()
+        self.documents: dict[bytes, bytes | None] = {}
+        """The documents by store key, as they will be."""
         self.records: list[tuple[Table, bytes, bytes | None, bytes | None]] = []
         self._values: list[tuple[bytes, bytes | None]] = []
         self._indexes: dict[Table, tuple[Index, ...]] = {}
@@ -93,7 +95,9 @@ class PreparedChanges:
     def add(self, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
         """Add the change of a document. Raises ReqlError for an index key that is too long."""
         self.records.append((table, key, old, new))
-        self._values.append((table.document_prefix + key, new))
+        store_key = table.document_prefix + key
+        self.documents[store_key] = new
+        self._values.append((store_key, new))
         indexes = self._indexes.setdefault(table, table.indexes)
         if not indexes:
             return
@@ -177,6 +181,7 @@ def commit_now(
     while validation.left:
         validation.check_block()
     commit = Commit(store, time_us, traceparent, changes.batch)
+    commit.documents = changes.documents
     for change in changes.records:
         commit.record(*change)
     return path.append(commit, transaction.hard) if commit.changes else None
