@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from photondb.rpc.address import Address
+from photondb.rpc.endpoints import parse_addresses
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -218,11 +218,17 @@ def _nats_url(text: str) -> str:
     return text
 
 
-def _address(text: str) -> str:
-    address = Address.parse(text)
-    if address.path is None and address.port == 0:
-        raise ValueError  # the other services could not know which port was free
+def _addresses(text: str) -> str:
+    for address in parse_addresses(text):
+        if address.path is None and address.port == 0:
+            raise ValueError  # the other services could not know which port was free
     return text
+
+
+def _address(text: str) -> str:
+    if "," in text:
+        raise ValueError
+    return _addresses(text)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -423,6 +429,15 @@ OPTIONS: tuple[Option, ...] = (
             f"where the {service} service serves the others",
         )
         for service in DEFAULT_ADDRESSES
+        if service != "query"
+    ),
+    Option(
+        "query_address",
+        "PHOTONDB_QUERY_ADDRESS",
+        _addresses,
+        f"{_ADDRESS}, or several of them with commas",
+        "where the query service serves the others; for a gateway it may be several addresses with commas, or a host "
+        "name with several IP addresses",
     ),
     Option(
         "rpc_tls_cert",

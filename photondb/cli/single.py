@@ -15,6 +15,7 @@ from photondb.config import Settings
 from photondb.rpc.storage import storage_servant
 from services.auth.service import Auth
 from services.changefeed.service import Changefeed
+from services.gateway.pool import QueryHere
 from services.gateway.service import Gateway
 from services.query.limits import QueryLimits
 from services.query.service import Query
@@ -54,7 +55,11 @@ async def run_single(settings: Settings) -> None:
         await query.start()
         stack.push_async_callback(query.stop)
         gateway = Gateway(
-            query, auth, settings, probes={"storage": storage_probe(storage)}, routes=observation.public_routes()
+            QueryHere(query),
+            auth,
+            settings,
+            probes={"storage": storage_probe(storage)},
+            routes=observation.public_routes(),
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)

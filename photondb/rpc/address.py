@@ -9,11 +9,15 @@ _MAX_PATH_BYTES = 107  # sockaddr_un.sun_path on Linux, less its terminating zer
 
 @dataclass(frozen=True)
 class Address:
-    """An address, either of a unix socket (`path` is set) or of a TCP port. Port 0 is any free one, for servers."""
+    """An address, either of a unix socket (`path` is set) or of a TCP port. Port 0 is any free one, for servers.
+
+    `name` is the host name that `host`, an IP address, was found by.
+    """
 
     path: str | None = None
     host: str = ""
     port: int = 0
+    name: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Address:

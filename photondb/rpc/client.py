@@ -7,6 +7,7 @@ from typing import Any
 from photondb.api.context import CallContext
 from photondb.rpc.address import Address
 from photondb.rpc.connect import DEFAULT_OPTIONS, ConnectOptions, Link
+from photondb.rpc.endpoints import Endpoints
 from photondb.rpc.errors import ConnectionLost
 from photondb.rpc.remote import Method
 
@@ -18,10 +19,22 @@ class RpcClient:
     connection. Bulk transfers have a connection of their own, so that short calls do not wait behind long messages.
     """
 
-    def __init__(self, service: str, interface: Any, address: str, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
+    def __init__(
+        self,
+        service: str,
+        interface: Any,
+        address: str | Endpoints,
+        options: ConnectOptions = DEFAULT_OPTIONS,
+    ) -> None:
         self.service = service
-        self._short = Link(Address.parse(address), service, interface, options)
-        self._bulk = Link(Address.parse(address), service, interface, options)
+        endpoints = address if isinstance(address, Endpoints) else Endpoints(address)
+        self._short = Link(endpoints, service, interface, options)
+        self._bulk = Link(endpoints, service, interface, options)
+
+    @property
+    def instance(self) -> Address | None:
+        """The instance of the service that calls go to; None where there is no connection."""
+        return self._short.instance
 
     async def call(self, method: Method, context: CallContext, /, *, bulk: bool = False, **parameters: Any) -> Any:
         """Call a method of the service, and return its result's reader; `Remote.call` says more.

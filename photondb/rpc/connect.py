@@ -15,6 +15,7 @@ from capnp import KjException
 from photondb.rpc.address import Address
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.deadline import within
+from photondb.rpc.endpoints import Endpoints
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
 from photondb.rpc.remote import Remote
@@ -106,17 +107,23 @@ async def open_connection(address: Address, service: str, interface: Any, option
 class Link:
     """A connection that comes back: from the first use until `close` a task keeps it up."""
 
-    def __init__(self, address: Address, service: str, interface: Any, options: ConnectOptions) -> None:
-        self._address = address
+    def __init__(self, endpoints: Endpoints, service: str, interface: Any, options: ConnectOptions) -> None:
+        self._endpoints = endpoints
         self._service = service
         self._interface = interface
         self._options = options
         self._connection: Connection | None = None
+        self._instance: Address | None = None
         self._waiting: set[asyncio.Future[Connection]] = set()
         self._problem = "not connected yet"
         self._lost_before = False
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+
+    @property
+    def instance(self) -> Address | None:
+        """The instance of the service to which there is a connection, or one is being made."""
+        return self._instance
 
     @property
     def connection(self) -> Connection | None:
@@ -143,7 +150,7 @@ class Link:
             return await within(waiting, self._options.reconnect_wait_ms if remaining_ms is None else remaining_ms)
         except TimeoutError:
             raise ServiceUnavailable(
-                f"The {self._service} service at {self._address} cannot be reached: {self._problem}."
+                f"The {self._service} service at {self._endpoints} cannot be reached: {self._problem}."
             ) from None
         finally:
             self._waiting.discard(waiting)
@@ -174,24 +181,39 @@ class Link:
         backoff = Backoff(options.backoff_first_ms, options.backoff_longest_ms)
         while True:
             try:
-                connection = await open_connection(self._address, self._service, self._interface, options)
+                await self._connect_once(backoff)
             except Exception as error:  # whatever it is, the next try may do better
                 self._report(_reason(error))
-            else:
-                connected_at = time.monotonic()
-                self._problem = ""
-                await self._use(connection)
-                self._report("the connection was lost")
-                # A service that dies as soon as it is connected to must not be tried without a pause.
-                if (time.monotonic() - connected_at) * 1000 > options.backoff_longest_ms:
-                    backoff.reset()
             await asyncio.sleep(backoff.next_delay_ms() / 1000)
+
+    async def _connect_once(self, backoff: Backoff) -> None:
+        """Connect to an instance of the service, and offer the connection until it is lost.
+
+        Raises what `open_connection` raises.
+        """
+        self._instance = instance = await self._endpoints.take()
+        failed = True
+        try:
+            connection = await open_connection(instance, self._service, self._interface, self._options)
+            connected_at = time.monotonic()
+            self._problem = ""
+            await self._use(connection)
+            self._report("the connection was lost")
+            # A service that dies as soon as it is connected to must not be tried without a pause.
+            if (time.monotonic() - connected_at) * 1000 > self._options.backoff_longest_ms:
+                backoff.reset()
+        except asyncio.CancelledError:
+            failed = False
+            raise
+        finally:
+            self._instance = None
+            self._endpoints.give_back(instance, failed=failed)
 
     async def _use(self, connection: Connection) -> None:
         """Offer the connection to callers until it is lost."""
         self._connection = connection
         level = logging.INFO if self._lost_before else logging.DEBUG  # the first time is as it should be
-        _log.log(level, "connected to a service", extra={"peer": self._service, "address": str(self._address)})
+        _log.log(level, "connected to a service", extra={"peer": self._service, "address": str(self._instance)})
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(connection)
@@ -207,7 +229,7 @@ class Link:
             self._problem = problem
             _log.warning(
                 "no connection to a service",
-                extra={"peer": self._service, "address": str(self._address), "reason": problem},
+                extra={"peer": self._service, "address": str(self._endpoints), "reason": problem},
             )
 
 

@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.query import Answer, AnswerSink, QueryApi, QueryChannel, Request
 from photondb.rpc import schema
+from photondb.rpc.address import Address
 from photondb.rpc.admission import Admission
 from photondb.rpc.client import RpcClient
 from photondb.rpc.connect import DEFAULT_OPTIONS, ConnectOptions
+from photondb.rpc.endpoints import Endpoints
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.query_messages import (
     AnswerAssembly,
@@ -41,8 +43,13 @@ _SINK_WINDOW = 16
 class QueryStub(QueryApi):
     """The query service at `address` (`unix:/path` or `tcp:host:port`)."""
 
-    def __init__(self, address: str, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
+    def __init__(self, address: str | Endpoints, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
         self._client = RpcClient(SERVICE, schema.QUERY.Query, address, options)
+
+    @property
+    def instance(self) -> Address | None:
+        """The instance of the service that it is connected to."""
+        return self._client.instance
 
     async def close(self) -> None:
         """Close the connection, which ends all channels."""
@@ -52,6 +59,22 @@ class QueryStub(QueryApi):
         handlers = _SinkHandlers(sink)
         response = await self._client.call(_OPEN, context, sink=servant(schema.QUERY.AnswerSink, handlers))
         return QueryChannelStub(Remote(response.ok, SERVICE), handlers)
+
+
+class RemoteQueries:
+    """The instances of the query service at `addresses`: several with commas, or all that a host name stands for."""
+
+    def __init__(self, addresses: str, options: ConnectOptions = DEFAULT_OPTIONS) -> None:
+        self._endpoints = Endpoints(addresses)
+        self._options = options
+
+    async def instances(self) -> list[Address]:
+        """Where they are. Raises OSError when no name can be resolved."""
+        return await self._endpoints.instances()
+
+    def connect(self) -> QueryStub:
+        """One more connection. It goes to the instance that has the fewest."""
+        return QueryStub(self._endpoints, self._options)
 
 
 class QueryChannelStub(RemoteObject, QueryChannel):

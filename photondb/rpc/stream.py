@@ -53,7 +53,7 @@ async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: st
     elif tls is None:
         await loop.create_connection(lambda: _guarded(protocol, loop, False), address.host, address.port)
     else:
-        server_hostname = tls_name or address.host
+        server_hostname = tls_name or address.name or address.host
         await loop.create_connection(
             lambda: protocol, address.host, address.port, ssl=tls, server_hostname=server_hostname
         )

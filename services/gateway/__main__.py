@@ -13,7 +13,7 @@ from photondb.cli.probing import storage_probe
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
-from photondb.rpc.query import QueryStub
+from photondb.rpc.query import RemoteQueries
 from photondb.rpc.storage import StorageStub
 from services.gateway.service import Gateway
 
@@ -24,8 +24,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
     async with contextlib.AsyncExitStack() as stack:
         observation = await stack.enter_async_context(observing(settings, "gateway"))
         telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
-        query = QueryStub(settings.address_of("query"), options)
-        stack.push_async_callback(query.close)
+        query = RemoteQueries(settings.address_of("query"), options)
         auth = AuthStub(settings.address_of("auth"), options)
         stack.push_async_callback(auth.close)
         observation.auth = auth

@@ -57,7 +57,7 @@ _pack_header = HEADER.pack
 
 
 class Dispatcher:
-    """All sessions' connection to `query`."""
+    """Some sessions' connection to `query`."""
 
     def __init__(self, query: QueryApi, limits: Limits) -> None:
         self._query = query
@@ -120,6 +120,16 @@ class Dispatcher:
         if self._sessions.pop(session.number, None) is not None:
             self.enqueue([Request(session.number, 0, b"", INTERNAL, "end_session")])
             self._note_drained()
+
+    @property
+    def sessions(self) -> int:
+        """How many there are."""
+        return len(self._sessions)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel stands."""
+        return self._channel is not None
 
     @property
     def owes_answers(self) -> bool:

@@ -9,10 +9,10 @@ import socket
 
 from photondb.api.auth import AuthApi
 from photondb.http_server import BACKLOG
-from services.gateway.dispatcher import Dispatcher
 from services.gateway.handshake import Established
 from services.gateway.limits import Limits
 from services.gateway.login import LoginProtocol
+from services.gateway.pool import DispatcherPool
 from services.gateway.release import SERVER_VERSION
 from services.gateway.session import Session
 
@@ -23,9 +23,9 @@ TURNED_AWAY = 100
 class DriverListener:
     """The driver connections of a gateway, from the first byte to the last."""
 
-    def __init__(self, auth: AuthApi, dispatcher: Dispatcher, limits: Limits) -> None:
+    def __init__(self, auth: AuthApi, dispatchers: DispatcherPool, limits: Limits) -> None:
         self._auth = auth
-        self._dispatcher = dispatcher
+        self._dispatchers = dispatchers
         self._limits = limits
         self._transports: set[asyncio.Transport] = set()
         self._numbers = itertools.count(1)
@@ -82,4 +82,5 @@ class DriverListener:
 
     def _session(self, client: Established) -> Session:
         max_outstanding = 1 if client.one_at_a_time else self._limits.max_outstanding
-        return Session(next(self._numbers), client.user, max_outstanding, self._limits, self._dispatcher, self)
+        dispatcher = self._dispatchers.choose()
+        return Session(next(self._numbers), client.user, max_outstanding, self._limits, dispatcher, self)

@@ -10,14 +10,13 @@ from starlette.routing import BaseRoute
 from photondb.api.auth import ADMIN, AuthApi
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.gateway import GatewayStatus
-from photondb.api.query import QueryApi
 from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
 from photondb.telemetry.health import Probe
-from services.gateway.dispatcher import Dispatcher
 from services.gateway.http import make_app
 from services.gateway.limits import Limits
 from services.gateway.listener import DriverListener
+from services.gateway.pool import DispatcherPool, QueryInstances
 
 CLOSE_TIMEOUT_MS = 250
 """How long `stop` waits for clients to take what was sent last."""
@@ -32,7 +31,7 @@ class Gateway:
 
     def __init__(
         self,
-        query: QueryApi,
+        query: QueryInstances,
         auth: AuthApi,
         settings: Settings,
         limits: Limits | None = None,
@@ -42,9 +41,9 @@ class Gateway:
         self._auth = auth
         self._settings = settings
         self._limits = limits or Limits()
-        self._dispatcher = Dispatcher(query, self._limits)
-        self._listener = DriverListener(auth, self._dispatcher, self._limits)
-        self.probes: dict[str, Probe] = {"query": self._dispatcher.check, "auth": self._check_auth, **(probes or {})}
+        self._dispatchers = DispatcherPool(query, self._limits)
+        self._listener = DriverListener(auth, self._dispatchers, self._limits)
+        self.probes: dict[str, Probe] = {"query": self._dispatchers.check, "auth": self._check_auth, **(probes or {})}
         self._routes = routes
         self._http: HttpServer
         self._driver_port = 0
@@ -60,7 +59,7 @@ class Gateway:
             for_drivers.close()
             raise
         self._driver_port, self._http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
-        await self._dispatcher.start()
+        await self._dispatchers.start()
         await self._listener.start(for_drivers)
         self._http = HttpServer(make_app(self.probes, self._routes), for_http)
         await self._http.start()
@@ -70,9 +69,9 @@ class Gateway:
         self._listener.stop_accepting()
         self._listener.pause()
         http = asyncio.get_running_loop().create_task(self._http.stop())
-        await self._dispatcher.drain(self._limits.drain_timeout_ms)
+        await self._dispatchers.drain(self._limits.drain_timeout_ms)
         await self._listener.close_connections(CLOSE_TIMEOUT_MS)
-        await self._dispatcher.stop()
+        await self._dispatchers.stop()
         await http
 
     async def status(self, context: CallContext) -> GatewayStatus:

@@ -12,6 +12,7 @@ import uvloop
 
 from photondb.config import Settings
 from services.gateway.limits import Limits
+from services.gateway.pool import QueryHere
 from services.gateway.service import Gateway
 from tests.gateway.echo_query import EchoQuery
 from tests.gateway.open_auth import OpenAuth
@@ -42,7 +43,7 @@ async def start_gateway(query: EchoQuery, auth: OpenAuth) -> AsyncIterator[Start
 
         async def start(probes: Any = None, **limits: int) -> Gateway:
             settings = Settings(driver_port=0, http_port=0)
-            gateway = Gateway(query, auth, settings, Limits(**{"drain_timeout_ms": 200, **limits}), probes)
+            gateway = Gateway(QueryHere(query), auth, settings, Limits(**{"drain_timeout_ms": 200, **limits}), probes)
             await gateway.start()
             stack.push_async_callback(gateway.stop)
             return gateway

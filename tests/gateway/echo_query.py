@@ -1,12 +1,14 @@
 """A stand-in for `query` that answers a query with its own term: what is under test is the gateway around it.
 
 A term that is one of these strings is answered differently: "later" by the sink in a later turn, "hold" not before
-`release`, "crash" by a failure of the whole batch, "refuse" by a refusal of the whole batch, "big" with 1 MB.
+`release`, "crash" by a failure of the whole batch, "refuse" by a refusal of the whole batch, "big" with 1 MB,
+"who" with the number of the process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 
 import orjson
@@ -101,6 +103,8 @@ class EchoChannel:
                 raise RuntimeError("a bug")
             case "refuse":
                 raise Overloaded("too much to do")
+            case "who":
+                return [answer(request, {"t": 1, "r": [os.getpid()]})]
             case "big":
                 return [Answer(request.session, request.token, BIG)]
         return [answer(request, {"t": 1, "r": [term]})]

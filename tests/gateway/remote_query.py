@@ -28,7 +28,8 @@ def query_process(address: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def serve(address: str) -> None:
-    await RpcServer(query_servant(EchoQuery())).listen(address)
+    server = RpcServer(query_servant(EchoQuery()))  # kept: one that is collected listens no longer
+    await server.listen(address)
     print("ready", flush=True)
     await asyncio.Event().wait()
 

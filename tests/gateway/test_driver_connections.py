@@ -14,6 +14,7 @@ from photondb.config import Settings, StartupError
 from services.gateway import session
 from services.gateway.handshake import V0_3, V1_0
 from services.gateway.limits import Limits
+from services.gateway.pool import QueryHere
 from services.gateway.protocol import HEADER, frame
 from services.gateway.service import Gateway
 from tests.gateway.echo_query import EchoQuery
@@ -333,7 +334,7 @@ async def test_a_taken_port_is_one_clear_line(start_gateway: Start) -> None:
         (Settings(driver_port=0, http_port=status.http_port), "--http-port"),
     ):
         with pytest.raises(StartupError) as error:
-            await Gateway(EchoQuery(), object(), settings, Limits()).start()  # type: ignore[arg-type]
+            await Gateway(QueryHere(EchoQuery()), object(), settings, Limits()).start()  # type: ignore[arg-type]
         assert "in use" in str(error.value)
         assert setting in str(error.value)
         assert "\n" not in str(error.value)
@@ -342,7 +343,7 @@ async def test_a_taken_port_is_one_clear_line(start_gateway: Start) -> None:
 async def test_an_address_that_is_not_ours_is_one_clear_line() -> None:
     settings = Settings(bind="192.0.2.1", driver_port=0, http_port=0)
     with pytest.raises(StartupError, match=r"cannot listen on 192\.0\.2\.1:0 for drivers: .*; check --bind"):
-        await Gateway(EchoQuery(), object(), settings).start()  # type: ignore[arg-type]
+        await Gateway(QueryHere(EchoQuery()), object(), settings).start()  # type: ignore[arg-type]
 
 
 async def test_dead_clients_are_noticed_and_small_answers_not_held_back(start_gateway: Start, connect: Connect) -> None:

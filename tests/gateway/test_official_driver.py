@@ -15,6 +15,7 @@ from photondb.api.context import INTERNAL
 from photondb.bus import LocalBus
 from photondb.config import Settings
 from services.auth.service import Auth
+from services.gateway.pool import QueryHere
 from services.gateway.service import Gateway
 from services.query.service import Query
 from services.storage.service import Storage
@@ -28,7 +29,7 @@ class Suite:
         self.storage = Storage(directory, self.bus)
         self.auth = Auth(self.storage, iterations=10)
         self.query = Query(self.storage, self.bus, self.auth)
-        self.gateway = Gateway(self.query, self.auth, Settings(driver_port=0, http_port=0))
+        self.gateway = Gateway(QueryHere(self.query), self.auth, Settings(driver_port=0, http_port=0))
         self.port = 0
 
     async def start(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from photondb.config import Settings
 from photondb.reql.errors import ErrorKind
 from photondb.rpc.loop import run
-from photondb.rpc.query import QueryStub
+from photondb.rpc.query import RemoteQueries
 from services.gateway.protocol import frame
 from services.gateway.service import Gateway
 from tests.gateway.open_auth import OpenAuth
@@ -31,8 +31,7 @@ def with_gateway(test: Callable[[RawClient, str], Coroutine[Any, Any, None]]) ->
     """Run the test with a client of a gateway that looks for `query` at `address`."""
 
     async def main(address: str) -> None:
-        query = QueryStub(address)
-        gateway = Gateway(query, OpenAuth(), Settings(driver_port=0, http_port=0))  # type: ignore[arg-type]
+        gateway = Gateway(RemoteQueries(address), OpenAuth(), Settings(driver_port=0, http_port=0))  # type: ignore[arg-type]
         await gateway.start()
         try:
             client = await RawClient.connect(gateway)
@@ -40,7 +39,6 @@ def with_gateway(test: Callable[[RawClient, str], Coroutine[Any, Any, None]]) ->
             await client.close()
         finally:
             await gateway.stop()
-            await query.close()
 
     @wraps(test)
     def run_test(address: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from photondb.rpc.address import Address
 from photondb.rpc.admission import Admission
 from photondb.rpc.backoff import Backoff
+from photondb.rpc.endpoints import Endpoints
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,26 @@ async def test_admission() -> None:
     admission.leave()
     await idle
     assert admission.in_flight == 0
+
+
+async def test_connections_go_where_the_fewest_are_and_last_where_one_failed() -> None:
+    endpoints = Endpoints("unix:/a, unix:/b")
+    a, b = await endpoints.instances()
+    first, second = await endpoints.take(), await endpoints.take()
+    assert {first, second} == {a, b}
+    endpoints.give_back(first, failed=False)
+    assert await endpoints.take() == first
+    endpoints.give_back(first, failed=True)
+    assert [await endpoints.take(), await endpoints.take()] == [second, second]
+
+
+async def test_a_host_name_stands_for_its_ip_addresses() -> None:
+    (found,) = [found for found in await Endpoints("tcp:localhost:1").instances() if ":" not in found.host]
+    assert found == Address(host="127.0.0.1", port=1, name="localhost")
+
+
+async def test_names_that_cannot_be_resolved_are_left_out_while_there_are_others() -> None:
+    endpoints = Endpoints("tcp:nowhere.invalid:1,tcp:127.0.0.1:2")
+    assert [str(found) for found in await endpoints.instances()] == ["tcp:127.0.0.1:2"]
+    with pytest.raises(OSError, match=r"nowhere|known|resolution"):
+        await Endpoints("tcp:nowhere.invalid:1").take()
