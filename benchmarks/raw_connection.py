@@ -51,6 +51,20 @@ class RawConnection:
             raise RuntimeError(response["r"][0])
         return response
 
+    def burst(self, queries: list[list[Any]]) -> list[Any]:
+        """Send queries in one write, and return the responses in the order of the queries, also those of errors."""
+        first = self._token + 1
+        frames = []
+        for body in map(orjson.dumps, queries):
+            self._token += 1
+            frames.append(HEADER.pack(self._token, len(body)) + body)
+        self._socket.sendall(b"".join(frames))
+        responses: list[Any] = [None] * len(queries)
+        for _ in queries:
+            token, length = HEADER.unpack(self._received.read(HEADER.size))
+            responses[token - first] = orjson.loads(self._received.read(length))
+        return responses
+
     def wait(self) -> None:
         """Return when all queries that were sent have been carried out."""
         self.ask([4])

@@ -30,7 +30,9 @@ interface Storage extends(Common.Service) {
   #   "conflict": what an insert does when the key exists: "error" (the default), "replace", "update", or the term of a
   #   function of (id, old, new);
   #   "durability": "hard" or "soft", by default the table's;
-  #   "return_changes": true, false (the default) or "always"; "ignore_write_hook": true or false (the default).
+  #   "return_changes": true, false (the default) or "always"; "ignore_write_hook": true or false (the default);
+  #   "trace": which of the context's traces the statement belongs to, from 0, where those of several queries travel
+  #   together and it is traced.
   # `documents` is a JSON list; empty when no statement has documents.
 
   scan @4 (context :Common.Context, scan :ScanRequest) -> ScanResult;

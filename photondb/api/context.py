@@ -35,6 +35,10 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
             return None
         return max(0, int((self.deadline - time.monotonic()) * 1000))
 
+    def traced(self, traceparent: str) -> CallContext:
+        """This context with another span as the parent of what is done."""
+        return msgspec.structs.replace(self, traceparent=traceparent)
+
 
 INTERNAL = CallContext()
 """The context of work that a service does on its own account."""

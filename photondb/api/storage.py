@@ -35,7 +35,8 @@ class Write(msgspec.Struct):
 
     `keys` (encoded) for update, replace and delete; `documents` (validated, with primary key) for insert.
     `function` maps the old document to a patch (update) or to the new document (replace). `conflict` is what an
-    insert does when the key exists: a word, or a function of (id, old, new).
+    insert does when the key exists: a word, or a function of (id, old, new). `trace` is which of the traces of its call
+    it belongs to, where it is one of several queries' statements and traced.
     """
 
     table: int
@@ -47,6 +48,7 @@ class Write(msgspec.Struct):
     durability: Durability | None = None
     return_changes: bool | Literal["always"] = False
     ignore_write_hook: bool = False
+    trace: int | None = None
 
 
 class WriteSummary(msgspec.Struct):

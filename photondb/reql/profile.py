@@ -62,6 +62,10 @@ class Profile:
             task.count += 1
             self._now = outer
 
+    def measure_call(self, runtime: Any, description: str, work: Callable[[], Any]) -> Any:
+        """The same for work that calls storage with the context of the query's `runtime`."""
+        return self.measure(description, work)
+
     def datum(self) -> list[dict[str, Any]]:
         """The tasks so far, as drivers show them."""
         return [task.datum() for task in self.root.parts]

@@ -346,7 +346,7 @@ class Runtime:
         """Do work that waits for storage, as a task of the query's profile where there is one."""
         if self.profile is None:
             return work()
-        result: T = self.profile.measure(description, work)
+        result: T = self.profile.measure_call(self, description, work)
         return result
 
     def scan(self, info: TableInfo, scan: Scan) -> ScanReply:

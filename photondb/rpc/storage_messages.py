@@ -51,6 +51,8 @@ def _statement(write: Write) -> dict[str, Any]:
         statement["return_changes"] = write.return_changes
     if write.ignore_write_hook:
         statement["ignore_write_hook"] = True
+    if write.trace is not None:
+        statement["trace"] = write.trace
     return statement
 
 
@@ -66,6 +68,7 @@ class _Statement(msgspec.Struct):
     durability: Durability | None = None
     return_changes: bool | Literal["always"] = False
     ignore_write_hook: bool = False
+    trace: int | None = None
 
 
 _decode_statements = msgspec.json.Decoder(list[_Statement]).decode
@@ -92,6 +95,7 @@ def read_statements(params: Any) -> list[Write]:
                 statement.durability,
                 statement.return_changes,
                 statement.ignore_write_hook,
+                statement.trace,
             )
         )
         first_key, first_document = end_key, end_document

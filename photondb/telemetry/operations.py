@@ -14,6 +14,7 @@ _MESSAGING = {"messaging.system": "nats", "messaging.destination.template": "pho
 QUERY = Operation("gateway", "query", SpanKind.SERVER, _DATABASE)
 HTTP_REQUEST = Operation("gateway", "HTTP", SpanKind.SERVER)
 RUN = Operation("query", "run", attributes=_DATABASE)
+PLAN = Operation("query", "plan")
 COMPILE = Operation("query", "compile")
 STEP = Operation("query", "step")
 

@@ -17,9 +17,8 @@ from random import getrandbits
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
-import msgspec
-
 from photondb.api.context import CallContext
+from photondb.reql.errors import ClientError, CompileError, ReqlError
 from photondb.telemetry.trace_context import SpanName, write_context
 
 Attribute: TypeAlias = str | int | float | bool
@@ -91,18 +90,21 @@ class Span:
         self.error = ""
         """The kind of error with which it ended, if it did."""
 
+    def child(self, operation: Operation) -> Span:
+        """A span of a part of it that begins now."""
+        return Span(self._sink, operation, self._names)
+
     def context(self) -> str:
         """The context that makes it the parent of what comes next."""
         return write_context(self._names)
 
     def within(self, context: CallContext) -> CallContext:
         """The context for calls that are part of it."""
-        return msgspec.structs.replace(context, traceparent=self.context())
+        return context.traced(self.context())
 
     def fail(self, error: BaseException) -> None:
         """It fails with an error. Messages may quote data, and are left out."""
-        kind = getattr(error, "kind", None)
-        self.error = getattr(kind, "name", None) or type(error).__name__
+        self.error = error_name(error)
 
     def end(self, end_ns: int | None = None) -> None:
         """It ends, now or at that time; to be called once."""
@@ -158,6 +160,15 @@ class NoSpan:
 
 
 NO_SPAN = NoSpan()
+
+
+def error_name(error: BaseException) -> str:
+    """What an error is called, as responses to clients call it: COMPILE_ERROR, or the kind of a runtime error."""
+    if isinstance(error, CompileError):
+        return "COMPILE_ERROR"
+    if isinstance(error, ClientError):
+        return "CLIENT_ERROR"
+    return error.kind.name if isinstance(error, ReqlError) else type(error).__name__
 
 
 def _new_id() -> bytes:

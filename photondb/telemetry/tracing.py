@@ -17,8 +17,6 @@ import socket
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
-import msgspec
-
 from photondb.api.context import CallContext
 from photondb.config import Settings
 from photondb.telemetry.sampling import Sampler
@@ -64,7 +62,7 @@ def joined(context: CallContext, traceparents: Sequence[str]) -> CallContext:
     """The context of a call that is made for several queries at once, of which these are the traced ones."""
     if not traceparents:
         return context
-    return msgspec.structs.replace(context, traceparent=",".join(traceparents))
+    return context.traced(",".join(traceparents))
 
 
 def span_of(operation: Operation, traceparent: str, start_ns: int | None = None) -> Span | NoSpan:

@@ -22,6 +22,9 @@ _GIVEN = re.compile(rb'"traceparent"\s*:\s*"([0-9a-f-]{55,256})"')
 
 _NAMES = {b"[2": "continue", b"[3": "stop", b"[4": "noreply wait", b"[5": "server info"}
 
+_OF_CURSORS = (b"[2", b"[3")
+"""Continue and stop: these are traced when the query is that they are about."""
+
 _PARTIAL = b'{"t":3'
 
 
@@ -39,7 +42,11 @@ class ClientTraces:
         """Begin the traces of the queries that are to have one. `data` is what was read last; the first query may have
         begun before, and without any data all have."""
         sampler = self._tracer.sampler
-        parents: dict[int, RemoteParent | None] = dict.fromkeys(sampler.choose(len(requests)))
+        parents: dict[int, RemoteParent | None] = {
+            position: None
+            for position in sampler.choose(len(requests))
+            if requests[position].payload[:2] not in _OF_CURSORS
+        }
         if not data or _MARK in data or _MARK in requests[0].payload:
             for position, request in enumerate(requests):
                 given = _GIVEN.search(request.payload)

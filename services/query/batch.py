@@ -36,7 +36,7 @@ from services.query.options import NO_OPTIONS, RunOptions, read_options
 from services.query.plans import Plan
 from services.query.responses import NO_ANSWER
 from services.query.running import Execute, continue_query, noreply_wait, start_query, stop_query
-from services.query.short_reads import ShortRead, start_short_read
+from services.query.steps import QuerySteps
 from services.query.traces import end_answered
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Batch:
         self.others: list[Callable[[], Answer | None]] = []
         self.reads: list[tuple[Request, Plan, Frame, RunOptions]] = []
         self.read_keys: list[tuple[int, bytes]] = []
-        self.writes: list[tuple[Request, TableInfo, RunOptions, list[str]]] = []
+        self.writes: list[tuple[Request, Plan, TableInfo, RunOptions, list[str]]] = []
         self.write_statements: list[Write] = []
         self.now = channel.service.now()
         self.plain = channel.service.runtime(INTERNAL)
@@ -67,6 +67,8 @@ class Batch:
         self.traced_reads: list[tuple[int, Span]] = []
         self.traced_writes: list[tuple[int, Span]] = []
         """Which of the reads and of the writes are traced, and their spans."""
+        self.span: Span | None = None
+        """That of the query which is being taken in, if it is traced."""
 
     def take(self, request: Request) -> None:
         """Sort a request in. An error becomes its answer."""
@@ -85,15 +87,28 @@ class Batch:
         traces = self.channel.traces
         span = traces.begin(request)
         reads, writes = len(self.reads), len(self.writes)
+        self.span = span if isinstance(span, Span) else None
         self.take(request)
+        self.span = None
         if isinstance(span, NoSpan):
             return
         if len(self.reads) > reads:
+            _, plan, _, options = self.reads[-1]
             self.traced_reads.append((reads, span))
         elif len(self.writes) > writes:
+            _, plan, _, options, _ = self.writes[-1]
             self.traced_writes.append((writes, span))
         else:
             traces.expect_answer(request, span)
+            return
+        plan.summary.describe(span, options.language.get("db", DEFAULT_DATABASE))
+
+    def _runtime(self, request: Request, options: RunOptions) -> Runtime:
+        """The runtime of a query that runs by itself."""
+        runtime = self.service.runtime(request.context, options)
+        if self.span is not None:
+            runtime.profile = QuerySteps(self.span)
+        return runtime
 
     def _take_query(self, request: Request, envelope: list[Any]) -> None:
         kind = envelope[0]
@@ -126,7 +141,7 @@ class Batch:
             shape = shaper.shape(envelope[1])
             plan = service.plans.find(shape, names)
             if plan is None:
-                runtime = service.runtime(request.context, options)
+                runtime = self._runtime(request, options)
                 run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
                 self._start(request, runtime, options, run)
                 return
@@ -135,13 +150,11 @@ class Batch:
                 frame = plan.frame(self.plain, shaper.constants)
                 if self._take_point(request, plan, frame, options):
                     return
-            elif (
-                plan.short_read is not None
-                and request.context.user == ADMIN
-                and self._take_short(request, plan, plan.short_read, shaper.constants, options)
-            ):
+            runtime = self._runtime(request, options)
+            if runtime.profile is not None:
+                run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
+                self._start(request, runtime, options, run)
                 return
-            runtime = service.runtime(request.context, options)
             frame = plan.frame(runtime, shaper.constants)
             self._start(request, runtime, options, functools.partial(execute, plan, frame, options))
         except (ReqlError, DatumError) as error:
@@ -151,7 +164,7 @@ class Batch:
 
     def _take_long(self, request: Request, term: Any, options: RunOptions) -> None:
         """Take in a query so long that to take it apart takes a while."""
-        runtime = self.service.runtime(request.context, options)
+        runtime = self._runtime(request, options)
         shaper = LongQueryShaper(self.now, "array_limit" not in options.plan_names, runtime.checkpoint)
 
         def run() -> Outcome:
@@ -184,32 +197,8 @@ class Batch:
             statement, keys = plan.write.write(frame, info, durability)
         except (DatumError, ReqlError):
             return False
-        self.writes.append((request, info, options, keys))
+        self.writes.append((request, plan, info, options, keys))
         self.write_statements.append(statement)
-        return True
-
-    def _take_short(
-        self, request: Request, plan: Plan, read: ShortRead, constants: list[Any], options: RunOptions
-    ) -> bool:
-        """Take in a read of some documents, if it is as it should be."""
-        if options.batching or options.noreply:
-            return False
-        info = read.table.find(self.service.catalogue, options.language.get("db", DEFAULT_DATABASE))
-        if info is None:
-            return False
-        frame = plan.frame(None, constants)
-        try:
-            scan = read.scan(frame, info)
-        except (DatumError, ReqlError):
-            return False
-        if scan is None:
-            return False
-
-        def evaluate() -> Answer | None:
-            runtime = frame[0] = self.service.runtime(request.context, options)
-            return start_query(self.channel, request, runtime, options, lambda: execute(plan, frame, options))
-
-        self.others.append(functools.partial(start_short_read, self.channel, request, read, scan, evaluate))
         return True
 
     # --- writes
@@ -221,7 +210,7 @@ class Batch:
         started = start_eagerly(self._write())
         if started.task is not None:
             self.service.keep(started.task)
-            for request, _, options, _ in self.writes:
+            for request, _, _, options, _ in self.writes:
                 if options.noreply:
                     session = self.channel.session(request.session)
                     session.noreply.add(started.task)
@@ -229,6 +218,8 @@ class Batch:
 
     async def _write(self) -> None:
         context = tracing.joined(INTERNAL, [span.context() for _, span in self.traced_writes])
+        for number, (position, _) in enumerate(self.traced_writes):
+            self.write_statements[position].trace = number
         try:
             outcomes: Sequence[WriteSummary | Exception] = await self.service.storage.write(
                 context, self.write_statements
@@ -238,7 +229,7 @@ class Batch:
         except Exception as error:
             outcomes = [internal_error(error)] * len(self.writes)
         answers = []
-        for (request, info, options, keys), outcome in zip(self.writes, outcomes, strict=True):
+        for (request, _, info, options, keys), outcome in zip(self.writes, outcomes, strict=True):
             if options.noreply:
                 payload = NO_ANSWER
             elif isinstance(outcome, WriteSummary):

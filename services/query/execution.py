@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from photondb.reql.compiler import PROFILE
 from photondb.reql.effects import Effects
 from photondb.reql.errors import op_failed
 from photondb.reql.function import Frame
-from photondb.reql.runtime import Runtime
+from photondb.reql.runtime import DEFAULT_DATABASE, Runtime
 from photondb.reql.shape import Shape, Shaper
 from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import TableSlice, check_array_size
-from photondb.telemetry import tracing
-from photondb.telemetry.operations import COMPILE
+from photondb.telemetry.operations import COMPILE, PLAN
 from services.query import responses
 from services.query.cursors import Cursor
 from services.query.explaining import explained
 from services.query.feeds import FeedCursor
 from services.query.options import RunOptions
 from services.query.plans import Plan, PlanCache
+from services.query.steps import QuerySteps
 from services.query.transactions import atomically, in_transaction
 
 Outcome = tuple[bytes, Cursor | None]
@@ -28,10 +29,34 @@ Outcome = tuple[bytes, Cursor | None]
 def compile_and_execute(
     shaper: Shaper, shape: Shape, runtime: Runtime, plans: PlanCache, options: RunOptions
 ) -> Outcome:
-    """Run a query of which there is no plan yet (inside an evaluation, because that may take long to compile)."""
-    with tracing.span(COMPILE, runtime.context):
+    """Run a query of which there is no plan yet (inside an evaluation, because that may take long to compile), or which
+    is traced."""
+    steps = runtime.profile
+    if isinstance(steps, QuerySteps):
+        plan = _plan_with_steps(steps, shaper, shape, runtime, plans, options)
+    else:
         plan = plans.plan(shaper, shape, options.plan_names, runtime.checkpoint)
     return execute(plan, plan.frame(runtime, shaper.constants), options)
+
+
+def _plan_with_steps(
+    steps: QuerySteps, shaper: Shaper, shape: Shape, runtime: Runtime, plans: PlanCache, options: RunOptions
+) -> Plan:
+    """The plan of a traced query. Its terms are measured, but for the reads and writes of one document: they have other
+    plans otherwise, which others are to find in the cache."""
+    with steps.span.child(PLAN) as span:
+        names = options.plan_names
+        cached = plans.find(shape, names) is not None
+        span.attributes["photondb.plan.cached"] = cached
+        if cached:
+            plan = plans.plan(shaper, shape, names)
+        else:
+            with span.child(COMPILE):
+                plan = plans.plan(shaper, shape, names, runtime.checkpoint)
+        if not plan.read and not plan.write:
+            plan = plans.plan(shaper, shape, names | {PROFILE}, runtime.checkpoint)
+    plan.summary.describe(steps.span, runtime.options.get("db", DEFAULT_DATABASE))
+    return plan
 
 
 def execute(plan: Plan, frame: Frame, options: RunOptions) -> Outcome:

@@ -18,15 +18,14 @@ from photondb.reql.nesting import check_nesting
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
 from services.query.fastpaths import PointRead, PointWrite, point_read, point_write_of
-from services.query.short_reads import ShortRead, short_read
+from services.query.summaries import QuerySummary
 
 
 class Plan:
     """A compiled query. `read` or `write` is set for a query that does nothing with tables but read or write one
-    document: such queries of many clients travel to storage together. `short_read` is for one that reads some documents
-    and does nothing with them."""
+    document: such queries of many clients travel to storage together."""
 
-    __slots__ = ("constants", "effects", "frame_size", "read", "run", "shape", "short_read", "weight", "write")
+    __slots__ = ("_summary", "constants", "effects", "frame_size", "read", "run", "shape", "weight", "write")
 
     def __init__(
         self,
@@ -44,14 +43,20 @@ class Plan:
         self.run = node.run
         self.effects: Effects = node.effects
         self.read: PointRead | None = None
-        self.short_read: ShortRead | None = None
         self.write: PointWrite | None = None
         if not options - {"durability", "db"}:
             self.read = point_read(compiler, shape)
             self.write = None if self.read else point_write_of(compiler, shape)
-            self.short_read = short_read(shape)
+        self._summary: QuerySummary | None = None
         self.frame_size = compiler.frame_size
         self.weight = compiler.weight
+
+    @property
+    def summary(self) -> QuerySummary:
+        """What the query is, without its values."""
+        if self._summary is None:
+            self._summary = QuerySummary(self.shape)
+        return self._summary
 
     def frame(self, runtime: Runtime | None, constants: list[Any]) -> Frame:
         """A frame to run the plan in."""

@@ -21,6 +21,7 @@ from services.query.jobs import Job
 from services.query.options import RunOptions
 from services.query.responses import NO_ANSWER
 from services.query.sessions import MAX_CURSORS, Session
+from services.query.steps import QuerySteps
 
 if TYPE_CHECKING:
     from services.query.channel import Channel
@@ -51,7 +52,8 @@ def start_query(
         return NO_ANSWER if options.noreply else payload
 
     job = session.jobs[token] = Job(session, request, runtime)
-    return _evaluate(channel, session, token, job, finish, execute, noreply=options.noreply, profile=runtime.profile)
+    profile = runtime.profile if options.profile else None
+    return _evaluate(channel, session, token, job, finish, execute, noreply=options.noreply, profile=profile)
 
 
 def continue_query(channel: Channel, request: Request) -> Answer | None:
@@ -66,6 +68,8 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
     if job.ended_by is not None:
         return Answer(request.session, token, _fail(session, token, job.ended_by))
     job.batch_started = time.monotonic()
+    if request.traceparent:
+        channel.traces.go_on(request, job.runtime)
     if isinstance(cursor, FeedCursor) and cursor.direct is not None:
         return _continue_feed(channel, session, token, job, cursor)
 
@@ -123,7 +127,11 @@ def _evaluate(
     profile: Profile | None = None,
 ) -> Answer | None:
     """Evaluate `function(*args)` and answer with what `finish` makes of its result, at once or later."""
-    evaluation = Evaluation().begin(function, *args)
+    steps = job.runtime.profile
+    if isinstance(steps, QuerySteps):
+        evaluation = Evaluation().begin(steps.run, function, *args)
+    else:
+        evaluation = Evaluation().begin(function, *args)
 
     def outcome() -> bytes:
         payload = NO_ANSWER

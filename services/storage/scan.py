@@ -62,7 +62,6 @@ class ScanRun:
         "_aborted",
         "_block_rows",
         "_bulk",
-        "_context",
         "_index",
         "_keys_suffice",
         "_limit",
@@ -77,6 +76,7 @@ class ScanRun:
         "_short_cut",
         "_table",
         "_view",
+        "context",
     )
 
     def __init__(
@@ -92,7 +92,7 @@ class ScanRun:
         self._table = table
         self._index = index
         self._scan = scan
-        self._context = context
+        self.context = context
         self._prefix = table.document_prefix if index is None else index.prefix
         ranges: Sequence[KeyRange] = scan.ranges
         # Taken from the end.
@@ -344,7 +344,7 @@ class ScanRun:
 
     async def _give_way(self) -> None:
         self._keep_view()
-        deadline = self._context.deadline
+        deadline = self.context.deadline
         if deadline is not None and time.monotonic() > deadline:
             raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
         await asyncio.sleep(0)

@@ -33,6 +33,7 @@ from photondb.bus import Bus
 from photondb.config import StartupError
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.rpc.context import CURRENT
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import COMMIT, COMMIT_TRANSACTION, READ, SCAN, SYNC, WRITE
 from services.storage import catalog, layout
@@ -49,7 +50,6 @@ from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.shards import ShardCounts, even_split_points, uuid_split_points
-from services.storage.short_scan import is_short, read_short
 from services.storage.statistics import StatisticsCollector
 from services.storage.tables import Table
 from services.storage.transactions import DEFAULT_LIMITS, NotDurable, TransactionLimits, Transactions
@@ -333,17 +333,8 @@ class Storage(StorageApi):
         Returns which statement is the next, and what a hard write must wait for. Raises StoreError: then none of them
         has changed anything in this commit.
         """
-        with tracing.span(COMMIT, context) as span:
-            return self._commit(span.within(context), statements, start, results)
-
-    def _commit(
-        self,
-        context: CallContext,
-        statements: list[tuple[int, Statement]],
-        start: int,
-        results: list[WriteSummary | Exception],
-    ) -> tuple[int, asyncio.Future[None] | None]:
-        commit = Commit(self._store, self._now_us(), context.traceparent)
+        commit = Commit(self._store, self._now_us())
+        began_ns = time.time_ns() if context.traceparent else 0
         keys: list[bytes] = []
         end = start
         while end < len(statements) and len(keys) < MAX_COMMIT_DOCUMENTS:
@@ -364,7 +355,12 @@ class Storage(StorageApi):
                 if not statement.run(commit):
                     break
             position += 1
-        return position, self._path.append(commit, hard) if commit.changes else None
+        if not commit.changes:
+            return position, None
+        traces = _traces_of(statements, start, position, context) if context.traceparent else ""
+        with tracing.span_of(COMMIT, traces, began_ns) as span:
+            commit.traceparent = span.context()
+            return position, self._path.append(commit, hard)
 
     def _now_us(self) -> int:
         """The time of a commit. It never goes back, even when the clock does."""
@@ -445,11 +441,6 @@ class Storage(StorageApi):
             with _reql_errors():
                 past = await PastView.open(self._store, table, index, context.as_of_us)
             run = ScanRun(self._store, table, index, scan, context, past)
-        elif is_short(context, scan, table, index):
-            try:
-                return ScanReply(read_short(self._store, table, index, scan))
-            except StoreError as error:
-                raise _reql_error(error) from None
         else:
             run = ScanRun(self._store, table, index, scan, context)
         self._runs.add(run)
@@ -520,8 +511,9 @@ class Cursor:
             raise op_failed("The cursor is already being read from.")
         self._running = True
         last = True
+        call = CURRENT.get()
         try:
-            with _reql_errors():
+            with tracing.span(SCAN, call if call.traceparent else run.context), _reql_errors():
                 chunk, last = await run.chunk(self._rows)
         finally:
             self._running = False
@@ -548,6 +540,18 @@ def _reql_errors() -> Iterator[None]:
 def _reql_error(error: StoreError) -> ReqlError:
     log.error("the store failed", extra={"reason": str(error)})
     return ReqlError(ErrorKind.OP_FAILED if error.kind == "full" else ErrorKind.INTERNAL, str(error))
+
+
+def _traces_of(statements: list[tuple[int, Statement]], start: int, position: int, context: CallContext) -> str:
+    """The traces of the statements in a commit: those from `start` to before `position`, and the one at `position` if
+    it has been begun. Where no statement of the call says of which trace it is, the call is all one query's."""
+    if all(statement.write.trace is None for _, statement in statements):
+        return context.traceparent
+    if position < len(statements) and statements[position][1].done_documents:
+        position += 1
+    of_call = context.traceparent.split(",")
+    numbers = [statement.write.trace for _, statement in statements[start:position]]
+    return ",".join([of_call[number] for number in numbers if number is not None])
 
 
 def _write_error(error: StoreError, done_documents: int) -> ReqlError:

@@ -1,0 +1,292 @@
+"""Traces as a collector sees them: one tree per query, from the client's socket to the disk and to the feeds."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from rethinkdb import r
+from rethinkdb.errors import ReqlError
+from rethinkdb.net import Cursor
+
+from benchmarks.raw_connection import RawConnection
+from tests.running_suite import RunningSuite
+from tests.telemetry.otlp_sink import OtlpSink, Span, otlp_sink
+
+CLIENT = bytes.fromhex("c1" * 8)
+"""The span of the client that all traces here begin with."""
+
+
+class Traced:
+    """A suite that sends its traces to a sink, and what was asked of it."""
+
+    def __init__(self, suite: RunningSuite, sink: OtlpSink, processes: bool) -> None:
+        self.suite = suite
+        self.sink = sink
+        self.processes = processes
+        self.connection = r.connect(port=suite.driver_port)
+        self._traces: dict[str, bytes] = {}
+        self._trees: dict[bytes, Span] = {}
+
+    def option(self, name: str) -> str:
+        """The run option with which a query is found again by that name."""
+        self._traces[name] = secrets.token_bytes(16)
+        return f"00-{self._traces[name].hex()}-{CLIENT.hex()}-01"
+
+    def run(self, name: str, query: Any, **options: Any) -> Any:
+        """Run a query, and give its answer (a list of its rows), or the text of the error."""
+        try:
+            answer = query.run(self.connection, traceparent=self.option(name), **options)
+            return list(answer) if isinstance(answer, Cursor) else answer
+        except ReqlError as error:
+            return error.message
+
+    def finish(self) -> None:
+        """Take all traces in."""
+        self.sink.wait_until_quiet()
+        self._trees = self.sink.trees(frozenset({CLIENT}))
+
+    def tree(self, name: str) -> Span:
+        """The tree of the query of that name."""
+        return self._trees[self._traces[name]]
+
+    def rpc(self, name: str, *children: Any) -> list[Any]:
+        """The spans of a call and of what it does, as `shape` shows them: in one process there is no call."""
+        if not self.processes:
+            return list(children)
+        called = (f"photondb.{name}", *children) if children else f"photondb.{name}"
+        return [(f"photondb.{name}", called)]
+
+    def query(self, *children: Any) -> Any:
+        """A query's tree, down from its arrival."""
+        return ("query", *self.rpc("query/submit", children if len(children) > 1 else children[0]))
+
+    @property
+    def publishes(self) -> list[Any]:
+        """What follows a commit where nobody needs to know of it: a bus between processes cannot tell."""
+        return ["send photondb.changes"] if self.processes else []
+
+    def commit(self) -> Any:
+        """The commit of a table that nobody follows."""
+        return ("commit", *self.publishes) if self.publishes else "commit"
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["one process", "processes"])
+def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    """A suite after a query of each kind."""
+    with otlp_sink() as sink, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        data = tmp_path_factory.mktemp("traces") / "data"
+        endpoint = ("--otlp-endpoint", sink.endpoint)
+        with RunningSuite(data, processes=request.param, arguments=endpoint) as suite:
+            traced = Traced(suite, sink, request.param)
+            _ask(traced)
+            traced.finish()
+            yield traced
+
+
+def _ask(traced: Traced) -> None:
+    """Run a query of each kind. The ones without a name come first so that later ones find a plan."""
+    connection, run, t = traced.connection, traced.run, r.table("t")
+    r.table_create("t").run(connection)
+    t.index_create("a").run(connection)
+    t.index_wait().run(connection)
+    t.insert([{"id": number, "a": number % 10} for number in range(1000)]).run(connection)
+    t.get(0).run(connection)
+    t.get(0).update({"a": 0}).run(connection)
+    t.get(0).update({"a": 0}, durability="soft").run(connection)
+
+    assert run("point read", t.get(1)) == {"id": 1, "a": 1}
+    assert run("new point read", t.get(1).pluck("id")) == {"id": 1}
+    assert run("scan", t.filter(r.row["a"] > 4).count()) == 500
+    assert len(run("index read", t.get_all(3, index="a"))) == 100
+    assert len(run("cursor", t, max_batch_rows=400)) == 1000
+    assert run("hard write", t.get(0).update({"a": 11}))["replaced"] == 1
+    assert run("soft write", t.get(0).update({"a": 12}, durability="soft"))["replaced"] == 1
+    assert run("evaluated write", t.filter({"a": 12}).update({"a": 13}))["replaced"] == 1
+    assert run("atomic", t.get(0).update({"a": r.row["a"] + 1}), atomic=True)["replaced"] == 1
+    assert run("javascript", r.js("1 + 1")) == 2
+    assert run("noreply", t.get(2).update({"a": 20}), noreply=True) is None
+    connection.noreply_wait()
+    assert "Unrecognized" in run("compile error", t.get_all(1, nonsense=1))
+    assert "No attribute" in run("run error", t.get(1)["missing"])
+    assert "does not exist" in run("no table", r.table("missing").get(1))
+    users = r.db("rethinkdb").table("users")
+    assert run("password", users.insert({"id": "ann", "password": "hunter2"}))["inserted"] == 1
+    t.get(1).run(connection, traceparent=traced.option("not sampled").removesuffix("1") + "0")
+    t.get(1).run(connection, traceparent="what is this?")
+
+
+def test_reads(traced: Traced) -> None:
+    read = "read documents"
+    assert traced.tree("point read").shape() == traced.query(("get t", *traced.rpc("storage/get", read)))
+    assert traced.tree("new point read").shape() == traced.query(
+        ("pluck t", ("plan", "compile"), ("read", *traced.rpc("storage/get", read)))
+    )
+    steps = (("plan", "compile"), ("get_all", "table"), ("read", *traced.rpc("storage/scan", "scan")))
+    assert traced.tree("index read").shape() == traced.query(("get_all t", *steps))
+    (count,) = traced.tree("scan").find("count")
+    (scanning,) = count.find("read")
+    assert scanning in count.children
+    assert len(scanning.find("scan")) == 1
+
+
+def test_a_cursor_s_batches_are_part_of_its_query(traced: Traced) -> None:
+    tree = traced.tree("cursor")
+    assert tree.name == "query"
+    assert len(tree.find("continue")) == 3
+    assert all(batch in tree.children for batch in tree.find("continue"))
+    assert len(tree.find("scan")) > 1
+
+
+def test_writes(traced: Traced) -> None:
+    commit = traced.commit()
+    hard = ("write documents", commit, "sync write-ahead log")
+    assert traced.tree("hard write").shape() == traced.query(("update t", *traced.rpc("storage/write", hard)))
+    soft = ("write documents", commit)
+    assert traced.tree("soft write").shape() == traced.query(("update t", *traced.rpc("storage/write", soft)))
+    (noreply,) = traced.tree("noreply").find("update t")
+    assert noreply.shape() == ("update t", *traced.rpc("storage/write", hard))
+    (evaluated,) = traced.tree("evaluated write").find("write")
+    assert evaluated.shape() == ("write", *traced.rpc("storage/write", hard))
+
+
+def test_a_transaction(traced: Traced) -> None:
+    (run,) = traced.tree("atomic").find("update t")
+    plan, *begin, update, end = run.children = sorted(run.children, key=lambda child: child.start_ns)
+    assert plan.shape() == ("plan", "compile")
+    assert [call.shape() for call in begin] == traced.rpc("storage/beginTransaction")
+    assert len(update.find("write documents")) == 1
+    commit = ("commit transaction", "sync write-ahead log", *traced.publishes)
+    assert [end.shape()] == traced.rpc("storage/commitTransaction", commit)
+
+
+def test_errors_are_marked_where_they_happened(traced: Traced) -> None:
+    def failed(name: str) -> list[tuple[str, str]]:
+        return [(span.name, span.attributes["error.type"]) for span in traced.tree(name).walk() if span.failed]
+
+    run_error = failed("run error")
+    assert run_error[0] == ("query", "NON_EXISTENCE")
+    assert run_error[-1][1] == "NON_EXISTENCE"
+    assert failed("compile error")[0] == ("query", "COMPILE_ERROR")
+    assert ("plan", "COMPILE_ERROR") in failed("compile error")
+    assert failed("no table")[0] == ("query", "OP_FAILED")
+    for name in ("point read", "hard write", "cursor", "noreply", "atomic", "javascript"):
+        assert failed(name) == []
+
+
+def test_no_value_is_told(traced: Traced) -> None:
+    (run,) = traced.tree("password").find("insert users")
+    assert run.attributes["db.query.text"] == 'r.db("rethinkdb").table("users").insert(?)'
+    for span in traced.sink.spans:
+        assert "hunter2" not in str(span)
+
+
+def test_queries_that_the_client_does_not_trace_are_not_traced(traced: Traced) -> None:
+    with pytest.raises(KeyError):
+        traced.tree("not sampled")
+
+
+def test_the_attributes_follow_the_conventions(traced: Traced) -> None:
+    tree = traced.tree("point read")
+    (run,) = tree.find("get t")
+    assert tree.kind == "SERVER"
+    assert tree.attributes["client.address"].startswith("127.0.0.1:")
+    expected = {
+        "db.system.name": "photondb",
+        "db.operation.name": "get",
+        "db.namespace": "test",
+        "db.collection.name": "t",
+        "db.query.text": 'r.table("t").get(?)',
+    }
+    assert run.attributes == expected
+    if traced.processes:
+        called, served = tree.find("photondb.storage/get")
+        assert (called.kind, served.kind) == ("CLIENT", "SERVER")
+        assert (called.service, served.service) == ("photondb-query", "photondb-storage")
+        assert called.attributes == served.attributes
+        assert served.attributes == {
+            "rpc.system": "capnproto",
+            "rpc.service": "photondb.storage",
+            "rpc.method": "get",
+        }
+        assert [span.service for span in tree.walk()] == [
+            *("photondb-gateway", "photondb-gateway", "photondb-query", "photondb-query"),
+            *("photondb-query", "photondb-storage", "photondb-storage"),
+        ]
+
+
+def test_every_span_lies_within_the_time_of_its_query(traced: Traced) -> None:
+    tree = traced.tree("hard write")
+    assert all(tree.start_ns <= span.start_ns <= span.end_ns <= tree.end_ns for span in tree.walk())
+
+
+def test_a_delivery_is_part_of_the_commit_s_trace_and_of_the_feed_s(traced: Traced) -> None:
+    connection = r.connect(port=traced.suite.driver_port)
+    feed = r.table("t").get(7).changes().run(connection, traceparent=traced.option("feed"))
+    traced.run("cause", r.table("t").get(7).update({"a": 70}))
+    assert next(feed)["new_val"]["a"] == 70
+    feed.close()
+    traced.finish()
+    cause, opened = traced.tree("cause"), traced.tree("feed")
+    (delivery,) = cause.find("deliver changes")
+    (delivered,) = opened.find("deliver changes")
+    (commit,) = cause.find("commit")
+    assert commit.shape() == (
+        "commit",
+        ("send photondb.changes", ("process photondb.changes", "deliver changes")),
+    )
+    (send,), (process,) = cause.find("send photondb.changes"), cause.find("process photondb.changes")
+    assert (send.kind, process.kind) == ("PRODUCER", "CONSUMER")
+    assert (delivery.start_ns, delivery.end_ns) == (delivered.start_ns, delivered.end_ns)
+    assert delivered.key in delivery.links or delivery.key in delivered.links
+    if traced.processes:
+        assert (send.service, process.service) == ("photondb-storage", "photondb-changefeed")
+
+
+def test_a_thousand_queries_at_once(traced: Traced) -> None:
+    """Half of them reads and half writes, in batches: each has a tree of its own, with all that was done for it."""
+    table = [15, ["t"]]
+    terms = [[16, [table, number]] for number in range(500)]
+    terms += [[53, [[16, [table, number]], {"b": number}]] for number in range(500)]
+    for term in (terms[0], terms[-1]):
+        with RawConnection(traced.suite.driver_port) as connection:
+            connection.ask([1, term])
+    names = [f"one of many {number}" for number in range(1000)]
+    queries = [[1, term, {"traceparent": traced.option(name)}] for term, name in zip(terms, names, strict=True)]
+    with RawConnection(traced.suite.driver_port) as connection:
+        assert {response["t"] for response in connection.burst(queries)} == {1}
+    traced.finish()
+    read = traced.query(("get t", *traced.rpc("storage/get", "read documents")))
+    commit = ("write documents", traced.commit(), "sync write-ahead log")
+    write = traced.query(("update t", *traced.rpc("storage/write", commit)))
+    trees = [traced.tree(name) for name in names]
+    for tree, expected in zip(trees, [read] * 500 + [write] * 500, strict=True):
+        assert tree.shape() == expected
+    _check_batches([tree.find("read documents")[0] for tree in trees[:500]])
+    _check_batches([tree.find("write documents")[0] for tree in trees[500:]])
+
+
+def _check_batches(spans: list[Span]) -> None:
+    """What was done for several is one span in the trace of each: the first links to the parents of all others, and
+    the others to it."""
+    batches: dict[int, list[Span]] = {}
+    for span in spans:
+        batches.setdefault(span.start_ns, []).append(span)
+    assert len(batches) < len(spans) / 5
+    for batch in batches.values():
+        if len(batch) == 1:
+            continue
+        assert {span.attributes["photondb.batch.traces"] for span in batch} == {len(batch)}
+        (first,) = [span for span in batch if len(span.links) > 1 or (len(batch) == 2 and not _links_to(span, batch))]
+        others = [span for span in batch if span is not first]
+        assert all(span.links == {first.key} for span in others)
+        parents = {(span.trace_id, span.parent_id) for span in others}
+        assert len(first.links) == min(len(parents), 128)
+        assert first.links <= parents
+
+
+def _links_to(span: Span, batch: list[Span]) -> bool:
+    return any(other.key in span.links for other in batch)
