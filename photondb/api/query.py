@@ -24,7 +24,8 @@ class Request(msgspec.Struct, gc=False):
     JSON ([type, term, options]) as it arrived. `end_session` tells that the connection is gone: its cursors are freed
     and its running queries cancelled; it has no answer. `client` is the address of the client (host:port); who has been
     told it with one query of a session need not be told again. `traceparent` names the span of the query that the
-    gateway has begun, where the query is traced.
+    gateway has begun, where the query is traced. `arrived` is the reading of the gateway's `time.perf_counter()` when
+    it came; it does not travel.
     """
 
     session: int
@@ -34,6 +35,7 @@ class Request(msgspec.Struct, gc=False):
     kind: RequestKind = "query"
     client: str = ""
     traceparent: str = ""
+    arrived: float = 0.0
 
 
 class Answer(msgspec.Struct, gc=False):

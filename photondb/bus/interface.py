@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from photondb.telemetry.scrape import Scrape
+
 
 class BusMessage(msgspec.Struct, frozen=True):
     """A message as it reaches a subscriber. `headers` is empty where the publisher gave none."""
@@ -64,6 +66,10 @@ class Bus(Protocol):
         A publisher then announces its position anew, since readers cannot see that the last message is missing, and
         a reader asks the source for what it may have missed.
         """
+        ...
+
+    def collect(self, service: str, scrape: Scrape) -> None:
+        """Write what is counted into a reading, as figures of the process called `service`."""
         ...
 
     async def close(self) -> None:

@@ -7,7 +7,10 @@ import logging
 from collections.abc import Mapping
 
 from photondb.bus.interface import BusMessage, GapListener, Handler, Subscription
+from photondb.bus.metrics import BusMetrics
 from photondb.bus.subjects import check_pattern, check_subject, matches
+from photondb.telemetry import catalogue
+from photondb.telemetry.scrape import Scrape
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class LocalBus:
         self._subscriptions: list[LocalSubscription] = []
         # Who gets a subject, looked up once per subject and forgotten when the subscriptions change.
         self._routes: dict[str, tuple[LocalSubscription, ...]] = {}
+        self._metrics = BusMetrics()
         self._waiting: list[tuple[tuple[LocalSubscription, ...], BusMessage]] = []
 
     async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
@@ -51,6 +55,8 @@ class LocalBus:
 
     def publish_nowait(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
         route = self._route(subject)
+        self._metrics.published += 1
+        self._metrics.published_bytes += len(payload)
         if not route:
             return
         if not self._waiting:
@@ -76,6 +82,14 @@ class LocalBus:
     def on_gap(self, listener: GapListener) -> None:
         """There are no gaps to listen for."""
 
+    def collect(self, service: str, scrape: Scrape) -> None:
+        self._metrics.collect(service, scrape)
+        scrape.add(catalogue.BUS_CONNECTED, 1, service)
+        scrape.add(catalogue.BUS_OUTBOX, len(self._waiting), service)
+        scrape.add(catalogue.BUS_SUBSCRIPTIONS, len(self._subscriptions), service)
+        for reason in ("unsent", "slow_consumer"):
+            scrape.add(catalogue.BUS_DROPPED, 0, service, reason)
+
     async def close(self) -> None:
         self._deliver()
         for subscription in self._subscriptions[:]:
@@ -95,5 +109,7 @@ class LocalBus:
         """Pass on what was published before this turn; what handlers publish now has its own turn."""
         waiting, self._waiting = self._waiting, []
         for route, message in waiting:
+            self._metrics.received += len(route)
+            self._metrics.received_bytes += len(route) * len(message.payload)
             for subscription in route:
                 subscription.deliver(message)

@@ -20,7 +20,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsClientSubscription
 
 from photondb.bus.interface import BusMessage, GapListener, Handler, Subscription
+from photondb.bus.metrics import BusMetrics
 from photondb.bus.subjects import check_pattern, check_subject
+from photondb.telemetry import catalogue
+from photondb.telemetry.scrape import Scrape
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,8 @@ class NatsSubscription:
         """Hand a message over, unless the subscription ended meanwhile."""
         if self.handler is None:
             return
+        self._bus.metrics.received += 1
+        self._bus.metrics.received_bytes += len(message.data)
         try:
             self.handler(BusMessage(message.subject, message.data, message.headers or {}))
         except Exception:
@@ -90,6 +95,7 @@ class NatsBus:
         self._lost = asyncio.Event()
         self._outage_logged = False
         self._tasks: list[asyncio.Task[None]] = []
+        self.metrics = BusMetrics()
         self.dropped = 0
         self.slow_consumer_drops = 0
 
@@ -120,6 +126,8 @@ class NatsBus:
     def publish_nowait(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
         check_subject(subject)
         size = len(payload)
+        self.metrics.published += 1
+        self.metrics.published_bytes += size
         if headers:  # "NATS/1.0", then a line each with a colon and a space; all but payloads are small
             size += 32 + sum(len(name) + len(value) * 4 + 4 for name, value in headers.items())
         client = self._client
@@ -160,6 +168,14 @@ class NatsBus:
 
     def on_gap(self, listener: GapListener) -> None:
         self._gap_listeners.append(listener)
+
+    def collect(self, service: str, scrape: Scrape) -> None:
+        self.metrics.collect(service, scrape)
+        scrape.add(catalogue.BUS_CONNECTED, self._client is not None, service)
+        scrape.add(catalogue.BUS_OUTBOX, len(self._outbox), service)
+        scrape.add(catalogue.BUS_SUBSCRIPTIONS, len(self._subscriptions), service)
+        scrape.add(catalogue.BUS_DROPPED, self.dropped, service, "unsent")
+        scrape.add(catalogue.BUS_DROPPED, self.slow_consumer_drops, service, "slow_consumer")
 
     async def close(self) -> None:
         with suppress(*_CONNECTION_ERRORS):  # what cannot be sent in time is lost
@@ -205,6 +221,7 @@ class NatsBus:
                 await self._open(client, ended)
                 await self._register_all(client)
                 self._client = client
+                self.metrics.connects += 1
                 self._connected.set()
                 wait_s = RECONNECT_WAIT_S
                 if self._outage_logged:
@@ -277,6 +294,7 @@ class NatsBus:
             await self._lost.wait()
             await self._connected.wait()
             self._lost.clear()
+            self.metrics.gaps += 1
             for listener in self._gap_listeners[:]:
                 try:
                     listener()

@@ -12,6 +12,7 @@ from photondb.cli.lifetime import announce
 from photondb.cli.observing import observing, remove_targets, serving_telemetry, write_targets
 from photondb.cli.probing import storage_probe
 from photondb.config import Settings
+from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.storage import storage_servant
 from services.auth.service import Auth
 from services.changefeed.service import Changefeed
@@ -35,6 +36,7 @@ async def run_single(settings: Settings) -> None:
             await stack.enter_async_context(serving_telemetry(settings, observation))
         bus: Bus = await NatsBus.connect(settings.nats_url) if settings.nats_url else LocalBus()
         stack.push_async_callback(bus.close)
+        observation.watch_bus(bus)
         storage = Storage(
             settings.data_dir,
             bus,
@@ -63,6 +65,8 @@ async def run_single(settings: Settings) -> None:
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
+        for part in (storage, auth, changefeed, query, gateway, RpcMetrics("photondb")):
+            observation.watch(part)
         observation.started(gateway.probes)
         status = await gateway.status(INTERNAL)
         stack.callback(remove_targets, settings.data_dir)

@@ -67,6 +67,8 @@ class Compiler:
         self.literals = False
         self.pause = pause
         self.terms = 0
+        self.tags: set[int] = set()
+        """Which terms the query has."""
         self.name_characters = 0
 
     @property
@@ -97,6 +99,7 @@ class Compiler:
         if self.pause is not None:
             self.pause()
         tag = shape[0]
+        self.tags.add(tag)
         if tag == shapes.CONSTANT:
             return Node(operator.itemgetter(1 + shape[1]), shape)
         if tag == shapes.NOW:

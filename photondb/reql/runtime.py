@@ -175,13 +175,14 @@ class Surroundings(Protocol):
 
 class Runtime:
     """One query's run. `memory` is what it may take, None for as much as there is; one that is `untimed` may wait for
-    as long as it takes."""
+    as long as it takes. `family` says what kind of work it is, as soon as that is known."""
 
     __slots__ = (
         "_slice_end",
         "_turn",
         "array_limit",
         "context",
+        "family",
         "memory",
         "options",
         "permit",
@@ -208,6 +209,7 @@ class Runtime:
         self.profile: Profile | None = None
         self.memory = memory
         self.untimed = False
+        self.family = ""
         self._slice_end = 0.0
         self._turn = -1
 

@@ -11,12 +11,14 @@ class Admission:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.in_flight = 0
+        self.refused = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     def enter(self) -> bool:
         """Count one more call, and return True; return False when there is no room for it."""
         if self.in_flight >= self.limit:
+            self.refused += 1
             return False
         if not self.in_flight:
             self._idle.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakSet
 
 from photondb.api.context import CallContext
 from photondb.rpc.address import Address
@@ -10,6 +11,9 @@ from photondb.rpc.connect import DEFAULT_OPTIONS, ConnectOptions, Link
 from photondb.rpc.endpoints import Endpoints
 from photondb.rpc.errors import ConnectionLost
 from photondb.rpc.remote import Method
+
+CLIENTS: WeakSet[RpcClient] = WeakSet()
+"""All clients of this process, for its metrics."""
 
 
 class RpcClient:
@@ -30,6 +34,12 @@ class RpcClient:
         endpoints = address if isinstance(address, Endpoints) else Endpoints(address)
         self._short = Link(endpoints, service, interface, options)
         self._bulk = Link(endpoints, service, interface, options)
+        CLIENTS.add(self)
+
+    @property
+    def links(self) -> tuple[Link, Link]:
+        """The connections, whether they stand or not: for short calls and for bulk transfers."""
+        return self._short, self._bulk
 
     @property
     def instance(self) -> Address | None:

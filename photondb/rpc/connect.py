@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,21 @@ async def open_connection(address: Address, service: str, interface: Any, option
     return connection
 
 
+class PeerCounters:
+    """How many connections to a service were made, how many of them anew, and how many attempts failed."""
+
+    __slots__ = ("connects", "failures", "reconnects")
+
+    def __init__(self) -> None:
+        self.connects = 0
+        self.reconnects = 0
+        self.failures = 0
+
+
+PEERS: defaultdict[str, PeerCounters] = defaultdict(PeerCounters)
+"""What this process has counted, by the name of the service. It outlives the connections."""
+
+
 class Link:
     """A connection that comes back: from the first use until `close` a task keeps it up."""
 
@@ -119,6 +135,23 @@ class Link:
         self._lost_before = False
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._connected_before = False
+        self._counters = PEERS[service]
+
+    @property
+    def addresses(self) -> str:
+        """Where the service may be."""
+        return str(self._endpoints)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for the connection."""
+        return len(self._waiting)
+
+    @property
+    def problem(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return self._problem
 
     @property
     def instance(self) -> Address | None:
@@ -183,6 +216,7 @@ class Link:
             try:
                 await self._connect_once(backoff)
             except Exception as error:  # whatever it is, the next try may do better
+                self._counters.failures += 1
                 self._report(_reason(error))
             await asyncio.sleep(backoff.next_delay_ms() / 1000)
 
@@ -196,6 +230,9 @@ class Link:
         try:
             connection = await open_connection(instance, self._service, self._interface, self._options)
             connected_at = time.monotonic()
+            self._counters.connects += 1
+            self._counters.reconnects += self._connected_before
+            self._connected_before = True
             self._problem = ""
             await self._use(connection)
             self._report("the connection was lost")

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -24,6 +25,9 @@ from photondb.telemetry.operations import rpc_operation
 from photondb.telemetry.spans import SpanKind
 
 _log = logging.getLogger(__name__)
+
+CALLS_IN_FLIGHT: Counter[str] = Counter()
+"""Calls of this process that were not answered yet, by the service that they were made to."""
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -70,6 +74,7 @@ class Remote:
         write_context(request.init("context"), context, remaining_ms)
         for name, value in parameters.items():
             setattr(request, name, value)
+        CALLS_IN_FLIGHT[self.service] += 1
         try:
             promise = request.send()
             del request  # its memory is not needed while waiting
@@ -82,6 +87,8 @@ class Remote:
         except TimeoutError:
             message = f"The {self.service} service did not answer before the deadline."
             raise DeadlineExceeded(message, indeterminate=method.effects) from None
+        finally:
+            CALLS_IN_FLIGHT[self.service] -= 1
         if response.which() == "error":
             raise WireError.read(response.error).exception()
         return response

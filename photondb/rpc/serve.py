@@ -10,11 +10,13 @@ import socket
 import ssl
 import stat
 from typing import Any
+from weakref import WeakSet
 
 import capnp
 from capnp import KjException
 
 from photondb.rpc.address import Address
+from photondb.rpc.admission import Admission
 from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
 from photondb.rpc.stream import protocol_factory
 
@@ -22,6 +24,9 @@ _log = logging.getLogger(__name__)
 
 _FLUSH_MS = 20
 """How long the last answers have to get from Cap'n Proto, which does not tell when they are sent, to the sockets."""
+
+SERVERS: WeakSet[RpcServer] = WeakSet()
+"""All servers of this process, for its metrics."""
 
 
 class RpcServer:
@@ -36,6 +41,19 @@ class RpcServer:
         self._listeners: list[asyncio.AbstractServer] = []  # uvloop stops to listen when the last reference goes
         self._paths: list[str] = []
         self._streams: set[Any] = set()
+        self.addresses: list[str] = []
+        """Where it serves."""
+        SERVERS.add(self)
+
+    @property
+    def admission(self) -> Admission:
+        """The calls that it carries out."""
+        return self._bootstrap.handlers.admission  # type: ignore[no-any-return]
+
+    @property
+    def connections(self) -> int:
+        """How many peers are connected."""
+        return len(self._streams)
 
     async def listen(self, address: str, tls: ssl.SSLContext | None = None) -> Address:
         """Accept connections at `address` and return it, with the port that was chosen where it said 0.
@@ -52,6 +70,7 @@ class RpcServer:
             listener = await loop.create_server(factory, parsed.host, parsed.port, ssl=tls)
             parsed = Address(host=parsed.host, port=listener.sockets[0].getsockname()[1])
         self._listeners.append(listener)
+        self.addresses.append(str(parsed))
         return parsed
 
     async def close(self, drain_ms: int = 1_000) -> None:
@@ -63,7 +82,7 @@ class RpcServer:
                 os.unlink(path)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_ms / 1000):
-                await self._bootstrap.handlers.admission.idle()
+                await self.admission.idle()
         await asyncio.sleep(_FLUSH_MS / 1000)
         for stream in list(self._streams):
             stream.close()

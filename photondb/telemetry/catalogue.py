@@ -193,6 +193,15 @@ SYNC_DURATION = area.histogram(
 SYNC_COMMITS = area.histogram(
     "photondb_wal_sync_commits", "How many commits became durable with one sync.", buckets=SIZE_BUCKETS, unit="1"
 )
+DOCUMENT_CACHE_HITS = area.counter(
+    "photondb_document_cache_hits_total", "Documents that were read and found in the cache of documents."
+)
+DOCUMENT_CACHE_MISSES = area.counter(
+    "photondb_document_cache_misses_total", "Documents that were read and had to be asked of RocksDB."
+)
+DOCUMENT_CACHE_BYTES = area.gauge(
+    "photondb_document_cache_bytes", "About the size of the cache of documents.", unit="By"
+)
 SYNC_FAILURES = area.counter("photondb_wal_sync_failures_total", "Syncs of the write-ahead log that failed.")
 DISK_FREE = area.gauge(
     "photondb_disk_free_bytes", "Space that is left on the file system of the data directory.", unit="By"

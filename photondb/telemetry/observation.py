@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from photondb.api.auth import AuthApi
+from photondb.bus import Bus
 from photondb.telemetry.access import for_users_and_loopback
 from photondb.telemetry.health import Probe, health_routes, refuse
 from photondb.telemetry.process import ProcessMetrics
@@ -55,6 +57,10 @@ class Observation:
         """Tell of a part of the process, too."""
         self.registry.add(observed.collect)
         self._reports.update(observed.reports())
+
+    def watch_bus(self, bus: Bus) -> None:
+        """Tell of the bus that the process publishes on, too."""
+        self.registry.add(functools.partial(bus.collect, self.process))
 
     def started(self, probes: Mapping[str, Probe]) -> None:
         """The process does its work; it can do it well while the probes succeed."""

@@ -12,6 +12,7 @@ from photondb.cli.probing import storage_probe
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import auth_servant
+from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.storage import StorageStub
 from services.auth.service import Auth
 
@@ -28,6 +29,8 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         stack.push_async_callback(auth.stop)
         observation.auth = auth
         await stack.enter_async_context(serving(settings, "auth", auth_servant(auth)))
+        observation.watch(auth)
+        observation.watch(RpcMetrics("auth"))
         observation.started({"storage": storage_probe(storage)})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +31,10 @@ from photondb.api.storage import StorageApi
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.errors import ServiceUnavailable
+from photondb.telemetry import catalogue
+from photondb.telemetry.observation import Report
+from photondb.telemetry.requests import RequestMetrics, measured
+from photondb.telemetry.scrape import Scrape
 from services.auth import scram
 from services.auth.account_table import AccountTable
 from services.auth.accounts import Account, AccountStore, NewPassword, read_password
@@ -41,6 +47,16 @@ FIRST_DELAY_MS = 20
 LONGEST_DELAY_MS = 1_000
 """Between attempts to reach storage."""
 
+ALWAYS_TOLD = {
+    (method, outcome) for method in ("scram", "password") for outcome in ("success", "unknown_user", "wrong_password")
+}
+"""The ways and outcomes of logins that are told of even before there were any."""
+
+_OUTCOMES = {
+    int(scram.Code.UNKNOWN_USER): "unknown_user",
+    int(scram.Code.INVALID_PROOF): "wrong_password",
+}
+
 T = TypeVar("T")
 
 
@@ -48,6 +64,8 @@ class Auth:
     """Implements AuthApi. All accounts are held in memory; `storage` is asked when they change."""
 
     def __init__(self, storage: StorageApi, iterations: int = DEFAULT_ITERATIONS) -> None:
+        self.requests = RequestMetrics("auth")
+        self._logins: Counter[tuple[str, str]] = Counter()
         self._store: AccountStore = AccountTable(storage)
         self._iterations = iterations
         self._accounts: dict[str, Account] = {}
@@ -58,6 +76,7 @@ class Auth:
         self._changing = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
         # Hashing passwords has a thread of its own, and only one: a flood of logins slows down logins, nothing else.
+        self._hashing_queue = 0
         self._hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="auth-hashing")
 
     async def start(self) -> None:
@@ -81,9 +100,35 @@ class Auth:
             await asyncio.gather(self._following, return_exceptions=True)
         self._hashing.shutdown(wait=False, cancel_futures=True)
 
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        self.requests.collect(scrape)
+        for method, outcome in ALWAYS_TOLD | self._logins.keys():
+            scrape.add(catalogue.AUTH_LOGINS, self._logins[method, outcome], method, outcome)
+        scrape.add(catalogue.AUTH_ACCOUNTS, len(self._accounts))
+        scrape.add(catalogue.AUTH_EXCHANGES, len(self._exchanges))
+        scrape.add(catalogue.AUTH_HASHING, self._hashing_queue)
+
+    def reports(self) -> dict[str, Report]:
+        """Nothing but numbers is to be told of accounts."""
+        return {}
+
+    @contextmanager
+    def _login(self, method: str, *, decides: bool = True) -> Iterator[None]:
+        """Count how a login, or a step of one that `decides` it only by failing, ends."""
+        try:
+            yield
+        except AuthenticationFailed as error:
+            self._logins[method, _OUTCOMES.get(error.code, "malformed")] += 1
+            raise
+        if decides:
+            self._logins[method, "success"] += 1
+
+    @measured
     async def scram_first(self, context: CallContext, client_first: str) -> ScramChallenge:
         """Begin a SCRAM-SHA-256 exchange."""
-        first = scram.read_client_first(client_first)
+        with self._login("scram", decides=False):
+            first = scram.read_client_first(client_first)
         account = self._accounts.get(first.user)
         if account is not None:
             credentials = account.credentials
@@ -93,29 +138,37 @@ class Auth:
         exchange = scram.begin(first, account is not None, credentials, server_nonce)
         return ScramChallenge(self._exchanges.remember(exchange), exchange.server_first)
 
+    @measured
     async def scram_final(self, context: CallContext, exchange: str, client_final: str) -> ScramOutcome:
         """Check the proof."""
         begun = self._exchanges.take(exchange)
         if begun is None:
+            self._logins["scram", "expired"] += 1
             raise AuthenticationFailed("The login took too long.", scram.Code.OTHER_ERROR)
-        server_final = scram.finish(begun, client_final)
+        with self._login("scram"):
+            server_final = scram.finish(begun, client_final)
         return ScramOutcome(server_final, begun.user)
 
+    @measured
     async def password_login(self, context: CallContext, user: str, password: str) -> str:
         """The identity for a plain password."""
-        account = self._account(scram.prepare_name(user))
-        if not await self._in_thread(lambda: account.credentials.matches_password(password)):
-            raise scram.wrong_password()
+        with self._login("password"):
+            account = self._account(scram.prepare_name(user))
+            if not await self._in_thread(lambda: account.credentials.matches_password(password)):
+                raise scram.wrong_password()
         return account.name
 
+    @measured
     async def permissions(self, context: CallContext, user: str) -> Permissions:
         """What `user` may do."""
         return self._account(user).permissions(self._version)
 
+    @measured
     async def users(self, context: CallContext) -> list[User]:
         """All accounts, by name."""
         return [self._accounts[name].summary(self._version) for name in sorted(self._accounts)]
 
+    @measured
     async def set_user(self, context: CallContext, name: str, password: Any) -> None:
         """Create an account, or change its password."""
         self._require(context.user, "users", "write")
@@ -132,6 +185,7 @@ class Auth:
             else:
                 await self._put(msgspec.structs.replace(account, credentials=credentials))
 
+    @measured
     async def drop_user(self, context: CallContext, name: str) -> None:
         """Delete an account and what it may do."""
         self._require(context.user, "users", "write")
@@ -145,6 +199,7 @@ class Auth:
             del self._accounts[name]
             self._version += 1
 
+    @measured
     async def grant(self, context: CallContext, user: str, scope: Scope, permissions: Any) -> Grant:
         """Change what `user` may do at a scope."""
         self._require(context.user, "permissions", "read")
@@ -203,7 +258,11 @@ class Auth:
         return await self._in_thread(lambda: Credentials.of(new.password, new.iterations or self._iterations))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
+        self._hashing_queue += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
+        finally:
+            self._hashing_queue -= 1
 
 
 def _prepared(name: str) -> str:

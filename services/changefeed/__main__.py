@@ -13,6 +13,7 @@ from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
 from photondb.rpc.changefeed import changefeed_servant
+from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.storage import StorageStub
 from services.changefeed.service import Changefeed
 
@@ -26,12 +27,15 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         stack.push_async_callback(auth.close)
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
+        observation.watch_bus(bus)
         storage = StorageStub(settings.address_of("storage"), connect_options(settings))
         stack.push_async_callback(storage.close)
         changefeed = Changefeed(storage, bus)
         await changefeed.start()
         stack.push_async_callback(changefeed.stop)
         await stack.enter_async_context(serving(settings, "changefeed", changefeed_servant(changefeed)))
+        observation.watch(changefeed)
+        observation.watch(RpcMetrics("changefeed"))
         observation.started({"storage": storage_probe(storage)})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()

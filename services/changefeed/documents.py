@@ -50,12 +50,13 @@ class Row:
     """One committed change: the document's key, and the document before and after. `traceparent` names the span that
     received it, where its commit is traced."""
 
-    __slots__ = ("key", "new", "old", "sequence", "shard", "traceparent")
+    __slots__ = ("key", "new", "old", "sequence", "shard", "time_us", "traceparent")
 
     def __init__(self, shard: int, record: LogRecord, traceparent: str = "") -> None:
         self.traceparent = traceparent
         self.shard = shard
         self.sequence = record.sequence
+        self.time_us = record.time_us
         self.key = record.key
         self.old = None if record.old is None else Document(record.old)
         self.new = None if record.new is None else Document(record.new)

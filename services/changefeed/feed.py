@@ -22,6 +22,7 @@ from photondb.telemetry import tracing
 from photondb.telemetry.operations import DELIVER
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import RETRY_S, TableFollower, aborted
+from services.changefeed.metrics import FeedMetrics
 from services.changefeed.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,11 @@ class OpenFeed(ABC):
     def index(self) -> Index | None:
         """The index that the feed works with."""
         return self.selection.index
+
+    @property
+    def waiting(self) -> int:
+        """How many notices and changes wait for the reader."""
+        return len(self.notices)
 
     # --- what kinds of feeds do differently
 
@@ -317,12 +323,15 @@ class Readable(Protocol):
 class FeedHandle(Feed):
     """A feed as its reader has it. Dropping it closes the feed."""
 
-    def __init__(self, feed: Readable, closed: Callable[[], None]) -> None:
+    def __init__(self, feed: Readable, closed: Callable[[], None], metrics: FeedMetrics) -> None:
         self._feed = feed
+        self._metrics = metrics
         self._closed: Callable[[], None] | None = closed
 
     async def next(self, max_changes: int) -> Chunk:
-        return await self._feed.next(max_changes)
+        changes = await self._feed.next(max_changes)
+        self._metrics.changes += len(changes)
+        return changes
 
     async def close(self) -> None:
         self._close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from time import perf_counter
@@ -22,6 +23,7 @@ from photondb.telemetry import tracing
 from photondb.telemetry.operations import RECEIVE
 from photondb.telemetry.trace_context import TRACEPARENT
 from services.changefeed.documents import Index, Row
+from services.changefeed.metrics import FeedMetrics
 from services.changefeed.router import Router
 from services.changefeed.sequencer import (
     AskPosition,
@@ -69,8 +71,16 @@ class TableFollower:
     `failed` is called when it cannot go on; all feeds have been told then.
     """
 
-    def __init__(self, storage: StorageApi, bus: Bus, info: TableInfo, failed: Callable[[TableFollower], None]) -> None:
+    def __init__(
+        self,
+        storage: StorageApi,
+        bus: Bus,
+        info: TableInfo,
+        failed: Callable[[TableFollower], None],
+        metrics: FeedMetrics,
+    ) -> None:
         self.info = info
+        self.metrics = metrics
         self.router = Router()
         self.feeds: set[Dependant] = set()
         self.users = 0
@@ -124,6 +134,16 @@ class TableFollower:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def backlog(self) -> int:
+        """How many records have come that feeds were not told of yet."""
+        return len(self._backlog)
+
+    @property
+    def missing(self) -> int:
+        """How many records are known to exist and have not come."""
+        return sum(sequencer.missing for sequencer in self._sequencers.values())
 
     # --- what feeds need
 
@@ -234,6 +254,7 @@ class TableFollower:
                         loop = asyncio.get_running_loop()
                         loop.call_soon(loop.call_soon, self._tell)
                 case ReadLog(after, limit):
+                    self.metrics.gap_reads += 1
                     self.spawn(self._guarded(self._read(shard, after, limit)))
                 case AskPosition():
                     self._asking.add(shard)
@@ -250,16 +271,22 @@ class TableFollower:
         """Tell the router of what waits, for a while; then again in the loop's next turn."""
         self._telling = False
         end = perf_counter() + SLICE_S
+        row: Row | None = None
+        told = 0
         try:
             while self._backlog and self._error is None:
                 row = self._backlog.popleft()
                 self.router.dispatch(row)
                 self._told[row.shard] = row.sequence
+                told += 1
                 if perf_counter() > end:
                     break
         except Exception:
             log.exception("a change could not be told of", extra={"table": self.info.uuid})
             self.fail(aborted())
+        if row is not None:
+            self.metrics.records += told
+            self.metrics.lag.observe(max(0.0, time.time() - row.time_us / 1e6))
         if len(self._backlog) <= MAX_BACKLOG_RECORDS and not self._has_room.is_set():
             self._has_room.set()
             self.check()  # for the messages that were left

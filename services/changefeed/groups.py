@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from photondb.api.changefeed import DEFAULT_GROUP_TIMEOUT_S, FeedRequest
@@ -77,6 +78,11 @@ class Group:
         self._consumers[consumer.number] = consumer
         self._state.joined(consumer.number)
         return consumer
+
+    @property
+    def consumers(self) -> int:
+        """How many there are."""
+        return len(self._consumers)
 
     # --- the consumers' events
 
@@ -254,6 +260,9 @@ class FeedGroups:
         self._records = HiddenTable(storage, GROUPS_TABLE, GroupRecord)
         self._groups: dict[str, Group] = {}
         self._opening = asyncio.Lock()
+
+    def __iter__(self) -> Iterator[Group]:
+        return iter([group for group in self._groups.values() if not group.ended])
 
     async def join(self, follower: TableFollower, request: FeedRequest, selection: Selection) -> GroupConsumer:
         """Make a connection a consumer of the group that the request names. Raises ReqlError, TableGone."""

@@ -53,12 +53,15 @@ class ChangeQueue(ABC):
         """Whether the reader had better come soon."""
         return self._skipped > 0 or self._size() > self._limit // 2
 
-    def drop_if_too_many(self) -> None:
-        """Drop all changes, and count them, when they are more than the limit: as RethinkDB does."""
+    def drop_if_too_many(self) -> int:
+        """Drop all changes, and count them, when they are more than the limit: as RethinkDB does. Returns how many
+        were dropped."""
         size = self._size()
-        if size > self._limit:
-            self._skipped += size
-            self._clear()
+        if size <= self._limit:
+            return 0
+        self._skipped += size
+        self._clear()
+        return size
 
     def take(self, count: int, max_bytes: int) -> list[bytes]:
         """Remove and return the first notices: at most `count`, and about `max_bytes`, but one at least where there is

@@ -141,7 +141,7 @@ class RangeFeed(OpenFeed):
         for change in self._unseen(row, changes):
             self._queue.push(change)
             if self._place is None:
-                self._queue.drop_if_too_many()
+                self.follower.metrics.skipped += self._queue.drop_if_too_many()
         self.caused_by(row)
         self.wake()
 
@@ -154,6 +154,10 @@ class RangeFeed(OpenFeed):
             self._overflowed = False
             self.fall_behind()
         return taken
+
+    @property
+    def waiting(self) -> int:
+        return super().waiting + len(self._queue)
 
     def has_changes(self) -> bool:
         return len(self._queue) > 0

@@ -72,6 +72,11 @@ class ShardSequencer:
         self._early_records = 0
         self._arrivals = 0
 
+    @property
+    def missing(self) -> int:
+        """How many records are known to exist and were not handed on."""
+        return self._known_end - self.delivered if self._started else 0
+
     def check(self) -> list[Instruction]:
         """Something may have been missed without a trace: find out."""
         if self._failed:

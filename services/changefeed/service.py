@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Any
 
@@ -19,11 +20,16 @@ from photondb.datum.keys import after_prefix
 from photondb.reql.errors import ReqlError, op_failed, resource_limit
 from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.steps import Step
+from photondb.telemetry import catalogue
+from photondb.telemetry.observation import Report
+from photondb.telemetry.requests import RequestMetrics, measured
+from photondb.telemetry.scrape import Scrape
 from services.changefeed.aggregate_feed import AggregateFeed
 from services.changefeed.feed import FeedHandle, OpenFeed
 from services.changefeed.follower import TableFollower, aborted
 from services.changefeed.groups import FeedGroups
 from services.changefeed.limit_feed import LimitFeed
+from services.changefeed.metrics import FeedMetrics
 from services.changefeed.range_feed import PointFeed, RangeFeed
 from services.changefeed.selection import Selection, identity_of
 from services.changefeed.sinks import Sinks
@@ -40,11 +46,15 @@ STOP_TIMEOUT_S = 1.0
 MAX_FEEDS = 100_000
 """Feeds that may be open."""
 
+_KINDS: dict[type, str] = {PointFeed: "point", RangeFeed: "range", LimitFeed: "limit", AggregateFeed: "aggregate"}
+
 
 class Changefeed(ChangefeedApi):
     """The changefeed service. It follows a table while there are feeds on it."""
 
     def __init__(self, storage: StorageApi, bus: Bus, *, check_interval_s: float = CHECK_INTERVAL_S) -> None:
+        self.requests = RequestMetrics("changefeed")
+        self._metrics = FeedMetrics()
         self._storage = storage
         self._bus = bus
         self._check_interval_s = check_interval_s
@@ -53,7 +63,7 @@ class Changefeed(ChangefeedApi):
         self._followers: dict[int, TableFollower] = {}
         self._feeds = 0
         self._groups = FeedGroups(storage)
-        self._sinks = Sinks(storage, self._following)
+        self._sinks = Sinks(storage, self._following, self._metrics)
         self._sinking: asyncio.Task[None]
         self._loop: asyncio.AbstractEventLoop
         self._subscription: Subscription
@@ -87,6 +97,41 @@ class Changefeed(ChangefeedApi):
             for task in late:
                 task.cancel()
 
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        self.requests.collect(scrape)
+        self._metrics.collect(scrape)
+        followers = list(self._followers.values())
+        feeds = [feed for follower in followers for feed in follower.feeds if isinstance(feed, OpenFeed)]
+        kinds = Counter(_KINDS[type(feed)] for feed in feeds)
+        groups = list(self._groups)
+        kinds["group"] = sum(group.consumers for group in groups)
+        for kind in (*_KINDS.values(), "group"):
+            scrape.add(catalogue.FEEDS_OPEN, kinds[kind], kind)
+        scrape.add(catalogue.FEED_TABLES, len(followers))
+        scrape.add(catalogue.FEED_BACKLOG, sum(follower.backlog for follower in followers))
+        scrape.add(catalogue.FEED_MISSING, sum(follower.missing for follower in followers))
+        scrape.add(catalogue.FEED_QUEUED, sum(feed.waiting for feed in feeds))
+        scrape.add(catalogue.FEED_GROUPS, len(groups))
+        scrape.add(catalogue.SINKS, len(self._sinks))
+
+    def reports(self) -> dict[str, Report]:
+        """What can be said about what is followed."""
+        return {"feeds": self._report}
+
+    def _report(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "table": f"{follower.info.database}.{follower.info.name}",
+                "feeds": dict(Counter(_KINDS.get(type(feed), "group or sink") for feed in follower.feeds)),
+                "backlog_records": follower.backlog,
+                "missing_records": follower.missing,
+                "delivered": follower.delivered(),
+            }
+            for follower in self._followers.values()
+        ]
+
+    @measured
     async def open(self, context: CallContext, request: FeedRequest) -> FeedHandle:
         if self._feeds >= MAX_FEEDS:
             raise resource_limit(f"Too many open changefeeds (the limit is {MAX_FEEDS}). Close some.")
@@ -97,7 +142,7 @@ class Changefeed(ChangefeedApi):
             await follower.started()
             if request.group is not None:
                 consumer = await self._groups.join(follower, request, self._selection_of(follower, request))
-                return FeedHandle(consumer, lambda: self._leave(follower))
+                return FeedHandle(consumer, lambda: self._leave(follower), self._metrics)
             feed = self._feed(follower, request)
             feed.traceparent = context.traceparent
             await feed.begin()
@@ -106,7 +151,7 @@ class Changefeed(ChangefeedApi):
                 feed.close()
             self._leave(follower)
             raise
-        return FeedHandle(feed, lambda: self._leave(follower))
+        return FeedHandle(feed, lambda: self._leave(follower), self._metrics)
 
     def _feed(self, follower: TableFollower, request: FeedRequest) -> OpenFeed:
         selection = self._selection_of(follower, request)
@@ -147,7 +192,9 @@ class Changefeed(ChangefeedApi):
             raise TableGone
         follower = self._followers.get(table)
         if follower is None:
-            follower = self._followers[table] = TableFollower(self._storage, self._bus, info, self._forget)
+            follower = self._followers[table] = TableFollower(
+                self._storage, self._bus, info, self._forget, self._metrics
+            )
             follower.start()
         return follower
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from time import perf_counter
 
 import orjson
 
@@ -22,6 +23,7 @@ from photondb.reql.steps import FilterStep
 from photondb.rpc.backoff import Backoff
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import TableFollower
+from services.changefeed.metrics import FeedMetrics
 from services.changefeed.selection import Selection
 from services.changefeed.sink_targets import SinkChange, SinkError, target_of
 
@@ -52,8 +54,11 @@ class Sink:
 
     index: Index | None = None
 
-    def __init__(self, record: SinkRecord, states: HiddenTable[SinkState], following: Following) -> None:
+    def __init__(
+        self, record: SinkRecord, states: HiddenTable[SinkState], following: Following, metrics: FeedMetrics
+    ) -> None:
         self.record = record
+        self._metrics = metrics
         self._states = states
         self._following = following
         self._state = SinkState(record.state, [])
@@ -118,10 +123,13 @@ class Sink:
         if position == self._state.position:
             return await self._wait()
         while changes:
+            started = perf_counter()
             try:
                 await self._target.deliver(follower.info, changes)
+                self._metrics.sink_delivery(self.record.kind, started, len(changes))
                 break
             except SinkError as error:
+                self._metrics.sink_delivery(self.record.kind, started, 0)
                 if not await self._fail(str(error)):
                     return False
             await self._pause()
@@ -189,13 +197,18 @@ class Sink:
 class Sinks:
     """The sinks that deliver: one for each row that is enabled."""
 
-    def __init__(self, storage: StorageApi, following: Following) -> None:
+    def __init__(self, storage: StorageApi, following: Following, metrics: FeedMetrics) -> None:
+        self._metrics = metrics
         self.there_may_be_some = False
         """Whether the table of sinks exists."""
         self._records = HiddenTable(storage, SINKS_TABLE, SinkRecord)
         self._states = HiddenTable(storage, SINK_STATES_TABLE, SinkState)
         self._following = following
         self._running: dict[str, tuple[SinkRecord, asyncio.Task[None]]] = {}
+
+    def __len__(self) -> int:
+        """How many run."""
+        return len(self._running)
 
     async def run(self) -> None:
         """Run the sinks until cancelled."""
@@ -231,6 +244,6 @@ class Sinks:
 
     async def _guarded(self, record: SinkRecord) -> None:
         try:
-            await Sink(record, self._states, self._following).run()
+            await Sink(record, self._states, self._following, self._metrics).run()
         except Exception:
             log.exception("a sink failed", extra={"sink": record.id})

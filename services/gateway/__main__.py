@@ -13,6 +13,7 @@ from photondb.cli.probing import storage_probe
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
+from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.query import RemoteQueries
 from photondb.rpc.storage import StorageStub
 from services.gateway.service import Gateway
@@ -35,6 +36,8 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
+        observation.watch(gateway)
+        observation.watch(RpcMetrics("gateway"))
         observation.started(gateway.probes)
         status = await gateway.status(INTERNAL)
         report_ready(

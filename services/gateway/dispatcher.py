@@ -30,6 +30,7 @@ from photondb.rpc.backoff import Backoff
 from photondb.rpc.eager import start_eagerly
 from photondb.rpc.errors import ServiceUnavailable
 from services.gateway.limits import Limits
+from services.gateway.metrics import QUERY, GatewayMetrics
 from services.gateway.protocol import HEADER, error_response, is_noreply
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ _pack_header = HEADER.pack
 class Dispatcher:
     """Some sessions' connection to `query`."""
 
-    def __init__(self, query: QueryApi, limits: Limits) -> None:
+    def __init__(self, query: QueryApi, limits: Limits, metrics: GatewayMetrics) -> None:
+        self.metrics = metrics
         self._query = query
         self._limits = limits
         self._sessions: dict[int, Session] = {}
@@ -132,6 +134,16 @@ class Dispatcher:
         return self._channel is not None
 
     @property
+    def clients(self) -> list[Session]:
+        """The sessions themselves."""
+        return list(self._sessions.values())
+
+    @property
+    def queued(self) -> int:
+        """How many queries wait to be submitted."""
+        return len(self._batch)
+
+    @property
     def owes_answers(self) -> bool:
         """Whether any client waits for an answer."""
         return any(session.outstanding for session in self._sessions.values())
@@ -147,13 +159,16 @@ class Dispatcher:
         """Send the answers to their clients. Those that nobody waits for are dropped."""
         sessions = self._sessions
         touched: list[Session] = []
+        answered: list[Request] = []
         for answer in answers:
             session = sessions.get(answer.session)
             if session is None:
                 continue
             token = answer.token
-            if session.outstanding.pop(token, None) is None:
+            request = session.outstanding.pop(token, None)
+            if request is None:
                 continue
+            answered.append(request)
             if session.repeated:
                 session.promote_repeated(token)
             out = session.out
@@ -164,6 +179,7 @@ class Dispatcher:
             out.append(payload)
         for session in touched:
             session.flush()
+        self.metrics.answered(answered)
         if self._drained is not None:
             self._note_drained()
 
@@ -177,6 +193,7 @@ class Dispatcher:
         if channel is None or not self._batch or len(self._submits) >= MAX_SUBMITS:
             return  # the channel's opening, or the end of a submit, begins the next turn
         batch, self._batch = self._batch, []
+        self.metrics.batch_queries.observe(len(batch))
         submit = start_eagerly(self._submit(channel, batch)).task
         if submit is not None:
             self._submits.add(submit)
@@ -209,6 +226,7 @@ class Dispatcher:
         ended = [request for request in requests if request.kind == "end_session"]
         if ended:
             self._loop.call_later(RETRY_MS / 1000, self.enqueue, ended)
+        self.metrics.requests.fail(QUERY, kind, len(requests) - len(ended))
         payload = error_response(kind, text)
         self.deliver(
             [
@@ -222,6 +240,7 @@ class Dispatcher:
         """The channel is no more: answer what was submitted over it, and open another."""
         if channel is not self._channel:
             return
+        self.metrics.channel_losses += 1
         logger.warning("the query service was lost", extra={"reason": error.message})
         assert self._sink is not None
         self._sink.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+from typing import Any
 
 from photondb.api.auth import AuthApi
 from photondb.http_server import BACKLOG
@@ -18,6 +19,9 @@ from services.gateway.session import Session
 
 TURNED_AWAY = 100
 """How many connections beyond the limit may be open at a time to be told so. Those beyond even that are dropped."""
+
+REPORTED = 1000
+"""How many sessions a report shows."""
 
 
 class DriverListener:
@@ -62,11 +66,18 @@ class DriverListener:
         """How many clients are connected."""
         return len(self._transports)
 
+    def report(self) -> dict[str, Any]:
+        """The connections, those with the most queries first, as far as they have logged in."""
+        clients = self._dispatchers.clients[:REPORTED]
+        return {"connections": self.connections, "sessions": [client.report() for client in clients]}
+
     def opened(self, transport: asyncio.Transport) -> str | None:
         """Count a connection. Returns the text with which it is to be turned away, None if it is welcome."""
         self._transports.add(transport)
+        self._dispatchers.metrics.accepted += 1
         if len(self._transports) <= self._limits.max_connections:
             return None
+        self._dispatchers.metrics.refused += 1
         if len(self._transports) > self._limits.max_connections + TURNED_AWAY:
             transport.abort()
         return f"The server has reached its limit of {self._limits.max_connections} connections. Try again later."

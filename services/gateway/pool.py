@@ -6,13 +6,19 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from photondb.api.context import CallContext
 from photondb.api.query import AnswerSink, QueryApi, QueryChannel
 from photondb.rpc.address import Address
+from photondb.telemetry import catalogue
+from photondb.telemetry.scrape import Scrape
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.limits import Limits
+from services.gateway.metrics import GatewayMetrics
+
+if TYPE_CHECKING:
+    from services.gateway.session import Session
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +97,7 @@ class DispatcherPool:
     def __init__(self, query: QueryInstances, limits: Limits) -> None:
         self._query = query
         self._limits = limits
+        self.metrics = GatewayMetrics()
         self._members = [self._new_member()]
         self._looking: asyncio.Task[None]
 
@@ -105,6 +112,18 @@ class DispatcherPool:
         surplus = self._surplus()
         candidates = [member.dispatcher for member in self._members if member not in surplus]
         return min(candidates, key=lambda dispatcher: (not dispatcher.is_open, dispatcher.sessions))
+
+    @property
+    def clients(self) -> list[Session]:
+        """The clients of all dispatchers, those with the most queries first."""
+        clients = [client for member in self._members for client in member.dispatcher.clients]
+        return sorted(clients, key=lambda client: -client.owed)
+
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        self.metrics.requests.in_flight = sum(client.owed for client in self.clients)
+        self.metrics.collect(scrape)
+        scrape.add(catalogue.GATEWAY_QUEUED, sum(member.dispatcher.queued for member in self._members))
 
     async def check(self) -> None:
         """Raise an exception if no instance of `query` answers."""
@@ -161,7 +180,7 @@ class DispatcherPool:
 
     def _new_member(self) -> _Member:
         connection = self._query.connect()
-        return _Member(Dispatcher(connection, self._limits), connection)
+        return _Member(Dispatcher(connection, self._limits, self.metrics), connection)
 
     async def _end(self, member: _Member) -> None:
         await member.dispatcher.stop()

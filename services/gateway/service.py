@@ -12,7 +12,10 @@ from photondb.api.context import INTERNAL, CallContext
 from photondb.api.gateway import GatewayStatus
 from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
+from photondb.telemetry import catalogue
 from photondb.telemetry.health import Probe
+from photondb.telemetry.observation import Report
+from photondb.telemetry.scrape import Scrape
 from services.gateway.http import make_app
 from services.gateway.limits import Limits
 from services.gateway.listener import DriverListener
@@ -77,6 +80,15 @@ class Gateway:
     async def status(self, context: CallContext) -> GatewayStatus:
         """The ports and how many clients are connected."""
         return GatewayStatus(self._driver_port, self._http_port, self._listener.connections)
+
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        self._dispatchers.collect(scrape)
+        scrape.add(catalogue.GATEWAY_CONNECTIONS, self._listener.connections)
+
+    def reports(self) -> dict[str, Report]:
+        """What can be said about the connections."""
+        return {"clients": self._listener.report}
 
     async def _check_auth(self) -> None:
         await self._auth.permissions(INTERNAL, ADMIN)

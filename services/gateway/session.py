@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-from typing import cast
+from time import perf_counter
+from typing import Any, cast
 
 from photondb.api.context import CallContext
 from photondb.api.query import Request
@@ -76,12 +77,14 @@ class Session(asyncio.Protocol):
         self._log.closed(self._transport)
 
     def data_received(self, data: bytes) -> None:
+        self._dispatcher.metrics.received_bytes += len(data)
         frames = self._reader.receive(data, self._room())
         if frames:
             number, context, outstanding = self.number, self._context, self.outstanding
             requests = []
+            arrived = perf_counter()
             for token, payload in frames:
-                request = Request(number, token, payload, context, client=self._new_client)
+                request = Request(number, token, payload, context, "query", self._new_client, arrived=arrived)
                 self._new_client = ""
                 if token in outstanding:
                     self.repeated.append(request)
@@ -129,6 +132,7 @@ class Session(asyncio.Protocol):
         self.out.clear()
         if data:
             self._written_bytes += len(data)
+            self._dispatcher.metrics.sent_bytes += len(data)
             self._transport.write(data)
         if self._choked and self._transport.get_write_buffer_size() > self._limits.max_write_buffer_bytes:
             self._drop("a client that does not take its answers is dropped: too much waits for it")
@@ -136,6 +140,23 @@ class Session(asyncio.Protocol):
             self._full = False
             self.data_received(b"")
             self._resume_reading()
+
+    @property
+    def owed(self) -> int:
+        """How many answers it waits for."""
+        return len(self.outstanding) + len(self.repeated)
+
+    def report(self) -> dict[str, Any]:
+        """What an operator may want to know of it."""
+        peer = self._transport.get_extra_info("peername")
+        return {
+            "session": self.number,
+            "user": self._context.user,
+            "client": f"{peer[0]}:{peer[1]}" if peer else "",
+            "outstanding": self.owed,
+            "unsent_bytes": self._transport.get_write_buffer_size(),
+            "reading": self._transport.is_reading(),
+        }
 
     def pause_writing(self) -> None:
         self._choked = True
@@ -180,6 +201,7 @@ class Session(asyncio.Protocol):
                 self._watch_peer()
 
     def _drop(self, reason: str) -> None:
+        self._dispatcher.metrics.dropped += 1
         logger.warning(reason, extra={"session": self.number, "peer": self._transport.get_extra_info("peername")})
         self._transport.abort()
 

@@ -13,6 +13,7 @@ from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
 from photondb.rpc.changefeed import ChangefeedStub
+from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.query import query_servant
 from photondb.rpc.storage import StorageStub
 from services.query.limits import QueryLimits
@@ -27,6 +28,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
+        observation.watch_bus(bus)
         storage = StorageStub(settings.address_of("storage"), options)
         stack.push_async_callback(storage.close)
         auth = AuthStub(settings.address_of("auth"), options)
@@ -38,6 +40,8 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         await query.start()
         stack.push_async_callback(query.stop)
         await stack.enter_async_context(serving(settings, "query", query_servant(query)))
+        observation.watch(query)
+        observation.watch(RpcMetrics("query"))
         observation.started({"storage": storage_probe(storage), "auth": auth_probe(auth)})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()

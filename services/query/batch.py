@@ -7,6 +7,7 @@ Point writes begin first (storage commits them as one), point reads become one m
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,8 @@ class Batch:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.service = channel.service
+        self.metrics = channel.service.metrics
+        self.started = time.monotonic()
         self.answers: list[Answer] = []
         self.others: list[Callable[[], Answer | None]] = []
         self.reads: list[tuple[Request, Plan, Frame, RunOptions]] = []
@@ -80,7 +83,14 @@ class Batch:
         try:
             self._take_query(request, _envelope(request.payload))
         except Exception as error:
-            self.answers.append(Answer(request.session, request.token, responses.failure(as_reql_error(error))))
+            failure = as_reql_error(error)
+            self.metrics.requests.fail("invalid", failure)
+            self._count("invalid")
+            self.answers.append(Answer(request.session, request.token, responses.failure(failure)))
+
+    def _count(self, operation: str, times: int = 1) -> None:
+        """Count requests that came with this batch and are answered now."""
+        self.metrics.requests.observe(operation, time.monotonic() - self.started, times)
 
     def take_traced(self, request: Request) -> None:
         """The same for a request that is traced."""
@@ -118,11 +128,13 @@ class Batch:
             self.others.append(functools.partial(continue_query, self.channel, request))
         elif kind == QueryType.STOP:
             self.answers.append(stop_query(self.channel, request))
+            self._count("stop")
         elif kind == QueryType.NOREPLY_WAIT:
             self.others.append(functools.partial(noreply_wait, self.channel, request))
         elif kind == QueryType.SERVER_INFO:
             info = responses.server_info(self.service.server_id, self.service.server_name)
             self.answers.append(Answer(request.session, request.token, info))
+            self._count("server_info")
         else:
             raise ClientError(f"Unrecognized query type: {kind!r}.")
 
@@ -228,6 +240,11 @@ class Batch:
             outcomes = [error] * len(self.writes)
         except Exception as error:
             outcomes = [internal_error(error)] * len(self.writes)
+        self._count("point_write", len(self.writes))
+        self.metrics.batch_writes.observe(len(self.writes))
+        for outcome in outcomes:
+            if not isinstance(outcome, WriteSummary):
+                self.metrics.requests.fail("point_write", outcome)
         answers = []
         for (request, _, info, options, keys), outcome in zip(self.writes, outcomes, strict=True):
             if options.noreply:
@@ -264,6 +281,8 @@ class Batch:
                 self._start(request, runtime, options, functools.partial(execute, plan, frame, options))
             return
         except ReqlError as error:
+            self._count("point_read", len(self.reads))
+            self.metrics.requests.fail("point_read", error, len(self.reads))
             payload = responses.failure(error)
             self.answers.extend(Answer(entry[0].session, entry[0].token, payload) for entry in self.reads)
             for _, span in self.traced_reads:
@@ -276,20 +295,21 @@ class Batch:
             elif plan.read.then is None:  # type: ignore[union-attr]
                 payload = responses.raw_atom(raw)
             else:
-                payload = _read_result(plan, frame, raw)
+                payload = self._read_result(plan, frame, raw)
             append(Answer(request.session, request.token, payload))
         for position, span in self.traced_reads:
             end_answered(span, self.answers[first + position].payload)
+        self._count("point_read", len(self.reads))
+        self.metrics.batch_reads.observe(len(self.reads))
 
-
-def _read_result(plan: Plan, frame: Frame, raw: bytes | None) -> bytes:
-    assert plan.read is not None
-    try:
-        return b'{"t":1,"r":[' + dumps(responses.result_datum(plan.read.value(frame, raw))) + b"]}"
-    except ReqlError as error:
-        return responses.failure(error)
-    except Exception as error:
-        return responses.failure(internal_error(error))
+    def _read_result(self, plan: Plan, frame: Frame, raw: bytes | None) -> bytes:
+        assert plan.read is not None
+        try:
+            return b'{"t":1,"r":[' + dumps(responses.result_datum(plan.read.value(frame, raw))) + b"]}"
+        except Exception as error:
+            failure = error if isinstance(error, ReqlError) else internal_error(error)
+            self.metrics.requests.fail("point_read", failure)
+            return responses.failure(failure)
 
 
 def _envelope(payload: bytes) -> list[Any]:

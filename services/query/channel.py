@@ -92,6 +92,11 @@ class Channel:
 
     # --- answers that were not ready at once
 
+    @property
+    def unsent(self) -> int:
+        """How many answers wait to be given to the sink."""
+        return len(self._ready)
+
     def send_later(self, answers: Sequence[Answer]) -> None:
         """Give answers to the sink, together with whatever else becomes ready in this turn of the loop."""
         if self.traces:

@@ -60,6 +60,21 @@ class Job:
         envelope: list[Any] = orjson.loads(payload)
         return query_text(envelope[1])
 
+    def report(self) -> dict[str, Any]:
+        """What an operator may want to know of it."""
+        now = time.monotonic()
+        task = self._session.running.get(self._request.token)
+        return {
+            "id": self.id,
+            "user": self.user,
+            "client": self.client,
+            "family": self.runtime.family,
+            "query": self.query,
+            "seconds": round(now - self.started, 6),
+            "running": task is not None,
+            "running_seconds": None if task is None else round(now - self.batch_started, 6),
+        }
+
     def overdue(self, now: float, limit_s: float) -> bool:
         """Whether it has been worked on for longer than it may."""
         return now - self.batch_started > limit_s and not self.runtime.untimed and self.ended_by is None

@@ -17,6 +17,7 @@ from photondb.reql.function import Frame
 from photondb.reql.nesting import check_nesting
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
+from services.query.families import family_of
 from services.query.fastpaths import PointRead, PointWrite, point_read, point_write_of
 from services.query.summaries import QuerySummary
 
@@ -25,7 +26,7 @@ class Plan:
     """A compiled query. `read` or `write` is set for a query that does nothing with tables but read or write one
     document: such queries of many clients travel to storage together."""
 
-    __slots__ = ("_summary", "constants", "effects", "frame_size", "read", "run", "shape", "weight", "write")
+    __slots__ = ("_summary", "constants", "effects", "family", "frame_size", "read", "run", "shape", "weight", "write")
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Plan:
         self.constants = constants
         self.run = node.run
         self.effects: Effects = node.effects
+        self.family = family_of(compiler.tags, node.effects)
         self.read: PointRead | None = None
         self.write: PointWrite | None = None
         if not options - {"durability", "db"}:

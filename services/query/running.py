@@ -26,6 +26,8 @@ from services.query.steps import QuerySteps
 if TYPE_CHECKING:
     from services.query.channel import Channel
 
+CONTINUE = "continue"
+
 Execute = Callable[[], tuple[bytes, Cursor | None]]
 """Runs a query (inside an evaluation): gives its response, and the cursor when there is more to come."""
 
@@ -63,9 +65,11 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
     cursor = session.cursors.get(token)
     if cursor is None or token in session.running:
         error = ClientError(f"Token {token} not in stream cache.")
+        _count(channel, CONTINUE, time.monotonic(), error)
         return Answer(request.session, token, responses.failure(error))
     job = session.jobs[token]
     if job.ended_by is not None:
+        _count(channel, CONTINUE, time.monotonic(), job.ended_by)
         return Answer(request.session, token, _fail(session, token, job.ended_by))
     job.batch_started = time.monotonic()
     if request.traceparent:
@@ -78,7 +82,7 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
             session.cursors.pop(token, None)
         return payload
 
-    return _evaluate(channel, session, token, job, finish, cursor.next_response)
+    return _evaluate(channel, session, token, job, finish, cursor.next_response, is_continuation=True)
 
 
 def _continue_feed(channel: Channel, session: Session, token: int, job: Job, cursor: FeedCursor) -> Answer | None:
@@ -87,8 +91,10 @@ def _continue_feed(channel: Channel, session: Session, token: int, job: Job, cur
     try:
         started = start_eagerly(cursor.next_changes())
     except Exception as error:
+        _count(channel, CONTINUE, job.batch_started, error)
         return Answer(session.number, token, _fail(session, token, error))
     if started.task is None:
+        _count(channel, CONTINUE, job.batch_started)
         return Answer(session.number, token, started.value)
 
     def told(task: asyncio.Task[bytes]) -> None:
@@ -99,6 +105,7 @@ def _continue_feed(channel: Channel, session: Session, token: int, job: Job, cur
         cancelled = job.ended_by or op_failed("The changefeed was closed.")
         error = cancelled if task.cancelled() else task.exception()
         payload = task.result() if error is None else _fail(session, token, error)
+        _count(channel, CONTINUE, job.batch_started, error)
         channel.send_later([Answer(session.number, token, payload)])
 
     session.running[token] = started.task
@@ -123,6 +130,7 @@ def _evaluate(
     finish: Callable[[Any], bytes],
     function: Callable[..., Any],
     *args: Any,
+    is_continuation: bool = False,
     noreply: bool = False,
     profile: Profile | None = None,
 ) -> Answer | None:
@@ -146,6 +154,9 @@ def _evaluate(
             payload = NO_ANSWER if noreply else failure
         if token not in session.cursors:
             session.jobs.pop(token, None)
+        # What cannot be compiled has no family.
+        operation = CONTINUE if is_continuation else job.runtime.family or "invalid"
+        _count(channel, operation, job.batch_started, error)
         if profile is not None and payload:
             return responses.with_profile(payload, profile.datum())
         return payload
@@ -174,6 +185,14 @@ def _evaluate(
     return None
 
 
+def _count(channel: Channel, operation: str, started: float, error: BaseException | None = None) -> None:
+    """Count a request that is answered now."""
+    requests = channel.service.metrics.requests
+    requests.observe(operation, time.monotonic() - started)
+    if error is not None:
+        requests.fail(operation, error)
+
+
 def stop_query(channel: Channel, request: Request) -> Answer:
     """End a query. A batch of it that is being fetched is answered as the empty end of the sequence, too."""
     session = channel.session(request.session)
@@ -193,11 +212,14 @@ def noreply_wait(channel: Channel, request: Request) -> Answer | None:
     session = channel.session(request.session)
     answer = Answer(request.session, request.token, responses.WAIT_COMPLETE)
     pending = [task for task in session.noreply if not task.done()]
+    started = time.monotonic()
     if not pending:
+        _count(channel, "noreply_wait", started)
         return answer
 
     async def wait_for_all() -> None:
         await asyncio.gather(*pending, return_exceptions=True)
+        _count(channel, "noreply_wait", started)
         channel.send_later([answer])
 
     channel.service.keep(asyncio.get_running_loop().create_task(wait_for_all()))

@@ -26,10 +26,13 @@ from photondb.reql.memory import MemoryUse
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Closable, Runtime
 from photondb.reql.suspend import wait
+from photondb.telemetry.observation import Report
+from photondb.telemetry.scrape import Scrape
 from services.query.access import Access
 from services.query.channel import Channel
 from services.query.jobs import Job
 from services.query.limits import QueryLimits
+from services.query.metrics import QueryMetrics
 from services.query.options import NO_OPTIONS, RunOptions
 from services.query.peers import PeerQuery, Peers
 from services.query.plans import PlanCache
@@ -64,6 +67,7 @@ class Query:
         self.access = Access(auth)
         self.plans = PlanCache()
         self.statistics = StatisticsCache(storage, self._in_background)
+        self.metrics = QueryMetrics()
         self.channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         self.server_id = ""
         self.server_name = socket.gethostname()
@@ -104,6 +108,14 @@ class Query:
         self.channels.add(channel)
         return channel
 
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        self.metrics.collect(self, scrape)
+
+    def reports(self) -> dict[str, Report]:
+        """What can be said about queries."""
+        return {"queries": lambda: [job.report() for job in self.own_queries()]}
+
     # --- what queries run with
 
     def runtime(self, context: CallContext, options: RunOptions = NO_OPTIONS) -> Runtime:
@@ -140,6 +152,7 @@ class Query:
                     job = session.jobs.get(token)
                     if job is not None and job.overdue(now, limit_s):
                         job.time_out(limit_s)
+                        self.metrics.timeouts += 1
 
     def now(self) -> dict[str, Any]:
         """The present time as a datum, to the millisecond."""

@@ -11,6 +11,7 @@ from photondb.cli.observing import observing, serving_telemetry
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
+from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.storage import storage_servant
 from services.storage.options import storage_options
 from services.storage.service import Storage
@@ -26,6 +27,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         stack.push_async_callback(auth.close)
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
+        observation.watch_bus(bus)
         storage = Storage(
             settings.data_dir,
             bus,
@@ -37,6 +39,8 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         servant = storage_servant(storage)
         await stack.enter_async_context(serving_in_directory(settings.data_dir, servant))
         await stack.enter_async_context(serving(settings, "storage", servant))
+        observation.watch(storage)
+        observation.watch(RpcMetrics("storage"))
         observation.started({})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()

@@ -54,6 +54,10 @@ class IndexBuilder:
         self._problems: dict[tuple[int, int], str] = {}
         """Why builds do not get on, where they do not."""
 
+    def __len__(self) -> int:
+        """How many builds are under way."""
+        return len(self._tasks)
+
     def start(self, table: Table, index: Index) -> None:
         """Begin, or after a restart go on, to build `index`, if that is not being done already."""
         key = (table.id, index.id)

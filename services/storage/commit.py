@@ -15,9 +15,12 @@ from time import perf_counter
 from typing import Protocol
 
 from photondb.api.storage import LogRecord
+from photondb.telemetry import catalogue
+from photondb.telemetry.scrape import Scrape
 from services.storage import layout
 from services.storage.indexes import EntryChanges
 from services.storage.log import HEADER, read
+from services.storage.metrics import CommitMetrics
 from services.storage.rocks import Batch, Store
 from services.storage.tables import Table
 from services.storage.views import View
@@ -180,11 +183,12 @@ class LocalCommitPath:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._followers: list[Follower] = []
+        self.metrics = CommitMetrics()
         self._appended = 0
         self._unsynced_bytes = 0
         # Commits that followers have not seen, in order: (number of the commit, whether it must be durable first, it).
         self._unseen: deque[tuple[int, bool, Commit]] = deque()
-        self._group = SyncGroup(store.sync, lambda: self._appended, self._synced)
+        self._group = SyncGroup(store.sync, lambda: self._appended, self._synced, self.metrics)
 
     def append(self, commit: Commit, durable: bool) -> asyncio.Future[None] | None:
         for changes in commit.changes.values():
@@ -193,8 +197,13 @@ class LocalCommitPath:
                 raise PositionConflict(f"shard {layout.SHARD} of table {table.id}")
         self._store.write(commit.batch)
         self._store.documents.note(commit.documents)
+        documents = 0
         for changes in commit.changes.values():
             changes.table.position = changes.position
+            changes.table.writes += len(changes.records)
+            documents += len(changes.records)
+        self.metrics.documents.observe(documents)
+        self.metrics.bytes += commit.size
         self._appended += 1
         if durable or self._unseen:
             self._unseen.append((self._appended, durable, commit))
@@ -209,6 +218,11 @@ class LocalCommitPath:
 
     def read(self, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
         return read(View(self._store), table, after, limit, MAX_READ_BYTES, shard)
+
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        self.metrics.collect(scrape)
+        scrape.add(catalogue.COMMITS_UNSYNCED, len(self._unseen))
 
     def follow(self, follower: Follower) -> None:
         self._followers.append(follower)
@@ -239,10 +253,19 @@ class SyncGroup:
 
     `sync` runs in a thread, one at a time. Who asks before it starts is answered by it; who asks while it runs shares
     the next one, because it may have missed their writes. `mark` is read when a sync starts and `synced` is told of it
-    when that sync is over.
+    when that sync is over. `metrics` counts the syncs.
     """
 
-    def __init__(self, sync: Callable[[], None], mark: Callable[[], int], synced: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        sync: Callable[[], None],
+        mark: Callable[[], int],
+        synced: Callable[[int], None],
+        metrics: CommitMetrics,
+    ) -> None:
+        self._metrics = metrics
+        self._last_mark = 0
+        self._duration_s = 0.0
         self._sync = sync
         self._mark = mark
         self._synced = synced
@@ -269,11 +292,23 @@ class SyncGroup:
         waiting, mark = self._next, self._mark()
         assert waiting is not None
         self._next = None
-        run = asyncio.get_running_loop().run_in_executor(self._thread, self._sync)
+        run = asyncio.get_running_loop().run_in_executor(self._thread, self._sync_timed)
         run.add_done_callback(lambda run: self._finish(run, waiting, mark))
+
+    def _sync_timed(self) -> None:
+        """Sync, in the thread, and note how long it took."""
+        started = perf_counter()
+        try:
+            self._sync()
+        finally:
+            self._duration_s = perf_counter() - started
 
     def _finish(self, run: asyncio.Future[None], waiting: asyncio.Future[None], mark: int) -> None:
         error = run.exception()
+        self._metrics.sync_duration.observe(self._duration_s)
+        self._metrics.sync_commits.observe(mark - self._last_mark)
+        self._metrics.sync_failures += error is not None
+        self._last_mark = mark
         self._running = self._next is not None
         if self._running:
             self._start()

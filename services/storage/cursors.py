@@ -20,6 +20,8 @@ class OpenScans:
         self._max_open = max_open
         self._max_age_s = max_age_s
         self._clock = clock
+        self.given_up = 0
+        """How many had to end early."""
         self._opened: WeakKeyDictionary[ScanRun, float] = WeakKeyDictionary()
 
     def __len__(self) -> int:
@@ -49,4 +51,5 @@ class OpenScans:
 
     def _give_up(self, run: ScanRun, why: str) -> None:
         self._opened.pop(run, None)
+        self.given_up += 1
         run.abort(f"The snapshot that this cursor reads was given up, because {why}. Run the query again.")

@@ -24,9 +24,12 @@ class DocumentCache:
     """A cache of documents in front of `fetch`, in two generations: what is used moves to the young one; when that is
     full it becomes the old one, and what nobody has used since is let go. Without `max_bytes` nothing is kept."""
 
-    __slots__ = ("_dying", "_fetch", "_generation_bytes", "_old", "_room", "_young")
+    __slots__ = ("_dying", "_fetch", "_generation_bytes", "_old", "_room", "_young", "misses", "reads")
 
     def __init__(self, fetch: FetchMany, max_bytes: int) -> None:
+        self.reads = 0
+        self.misses = 0
+        """How many documents were asked for, and how many of them were not here."""
         self._fetch = fetch
         # A third one may not have been freed to its end.
         self._generation_bytes = max_bytes // 3
@@ -37,6 +40,7 @@ class DocumentCache:
 
     def read(self, keys: list[bytes]) -> list[bytes | None]:
         """The documents under `keys`, None where there is none. Raises what `fetch` raises."""
+        self.reads += len(keys)
         try:
             return list(map(self._young.__getitem__, keys))
         except KeyError:
@@ -55,6 +59,7 @@ class DocumentCache:
                 else:
                     self._keep(key, document)
         if missing:
+            self.misses += len(missing)
             fetched = self._fetch([keys[place] for place in missing])
             for place, document in zip(missing, fetched, strict=True):
                 if document is not None:
@@ -69,6 +74,11 @@ class DocumentCache:
                 self._forget(key)
             else:
                 self._keep(key, document)
+
+    @property
+    def used_bytes(self) -> int:
+        """About how much memory it takes."""
+        return self._generation_bytes - self._room + (self._generation_bytes if self._old else 0)
 
     def kept(self) -> dict[bytes, bytes]:
         """What is in memory."""

@@ -237,6 +237,11 @@ class Store:
         files = self.database.property_value("rocksdb.num-files-at-level0") or 0
         return number >= PRESSED_WRITE_BUFFERS or int(files) >= PRESSED_FILES
 
+    def report(self) -> dict[str, str]:
+        """What RocksDB says about its levels and files, and about stalls, in its own words."""
+        names = ("stats", "levelstats", "sstables")
+        return {name: self.database.property_value(f"rocksdb.{name}") or "" for name in names}
+
     def compact(self, low: bytes, high: bytes) -> None:
         """Free what was deleted from `low` to `high`. Takes up to minutes: call it in a thread.
 

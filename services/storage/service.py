@@ -34,8 +34,11 @@ from photondb.config import StartupError
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.rpc.context import CURRENT
-from photondb.telemetry import tracing
+from photondb.telemetry import catalogue, tracing
+from photondb.telemetry.observation import Report
 from photondb.telemetry.operations import COMMIT, COMMIT_TRANSACTION, READ, SCAN, SYNC, WRITE
+from photondb.telemetry.requests import RequestMetrics, measured
+from photondb.telemetry.scrape import Scrape
 from services.storage import catalog, layout
 from services.storage.builder import IndexBuilder
 from services.storage.commit import MIN_COMMIT_DOCUMENTS, Commit, LocalCommitPath
@@ -43,6 +46,7 @@ from services.storage.cursors import OpenScans
 from services.storage.engine_stats import engine_stats
 from services.storage.history import PastView, documents_then
 from services.storage.indexes import Index
+from services.storage.metrics import TableMetrics, collect_disk, collect_store
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
 from services.storage.pressure import wait_for_relief
 from services.storage.publisher import Publisher
@@ -83,6 +87,8 @@ class Storage(StorageApi):
         self._data_dir = data_dir
         self._bus = bus
         self._options = options
+        self.requests = RequestMetrics("storage")
+        self._table_metrics = TableMetrics()
         self._tables: dict[int, Table] = {}
         self._runs = OpenScans(options.max_cursors, options.max_cursor_age_s)
         self._last_time_us = 0
@@ -160,11 +166,33 @@ class Storage(StorageApi):
         except StoreError as error:
             log.error("the store was not closed cleanly", extra={"reason": str(error)})
 
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        self.requests.collect(scrape)
+        self._path.collect(scrape)
+        self._table_metrics.collect(self._tables.values(), scrape)
+        scrape.add(catalogue.STORAGE_TABLES, len(self._tables))
+        scrape.add(catalogue.STORAGE_INDEXES, sum(len(table.indexes) for table in self._tables.values()))
+        scrape.add(catalogue.STORAGE_INDEX_BUILDS, len(self._builder))
+        scrape.add(catalogue.STORAGE_SCANS, len(self._runs))
+        scrape.add(catalogue.STORAGE_SCANS_GIVEN_UP, self._runs.given_up)
+        scrape.add(catalogue.STORAGE_TRANSACTIONS, len(self._transactions))
+        for outcome, count in self._transactions.outcomes.items():
+            scrape.add(catalogue.STORAGE_TRANSACTIONS_ENDED, count, outcome)
+        collect_disk(self._data_dir, scrape)
+        collect_store(self._store, scrape)
+
+    def reports(self) -> dict[str, Report]:
+        """What can be said about the store."""
+        return {"rocksdb": self._store.report}
+
     # --- the catalogue
 
+    @measured
     async def catalogue(self, context: CallContext) -> Catalogue:
         return self._catalogue
 
+    @measured
     async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
         with _reql_errors():
             if isinstance(change, SplitTable):
@@ -224,6 +252,7 @@ class Storage(StorageApi):
         self._carry_out(catalog.mark_ready(self._state, table.id, index.id), batch)
         self._publisher.catalogue(self._catalogue.version)
 
+    @measured
     async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
         found = self._table(table)
         statuses = [self._builder.status(found, index) for index in found.indexes]
@@ -231,6 +260,7 @@ class Storage(StorageApi):
 
     # --- documents
 
+    @measured
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         with tracing.span(READ, context):
             return await self._get(context, keys)
@@ -241,15 +271,33 @@ class Storage(StorageApi):
                 return self._transactions.get(context, keys)
         if context.as_of_us is not None:
             return await self._get_as_of(context.as_of_us, keys)
-        tables = self._tables
         try:
-            store_keys = [tables[table].document_prefix + key for table, key in keys]
+            store_keys = self._store_keys(keys)
         except KeyError:
             raise TableGone from None
         try:
             return self._store.documents.read(store_keys)
         except StoreError as error:
             raise _reql_error(error) from None
+
+    def _store_keys(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes]:
+        """The keys in the store, counted as reads of their tables. Raises KeyError for a table that is not there."""
+        store_keys: list[bytes] = []
+        table: Table | None = None
+        table_id = -1
+        prefix = b""
+        counted = 0
+        for key_table, key in keys:
+            if key_table != table_id:  # seldom: most keys are of the same table as the one before
+                if table is not None:
+                    table.reads += len(store_keys) - counted
+                    counted = len(store_keys)
+                table = self._tables[key_table]
+                table_id, prefix = key_table, table.document_prefix
+            store_keys.append(prefix + key)
+        if table is not None:
+            table.reads += len(store_keys) - counted
+        return store_keys
 
     async def _get_as_of(self, as_of_us: int, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         self._commit_after(as_of_us)
@@ -271,6 +319,7 @@ class Storage(StorageApi):
         if as_of_us <= time.time_ns() // 1000:
             self._last_time_us = max(self._last_time_us, as_of_us + 1)
 
+    @measured
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
         with tracing.span(WRITE, context) as span:
             return await self._write(span.within(context), writes)
@@ -367,19 +416,23 @@ class Storage(StorageApi):
         self._last_time_us = max(self._last_time_us, time.time_ns() // 1000)
         return self._last_time_us
 
+    @measured
     async def sync(self, context: CallContext, table: int) -> None:
         self._table(table)
         with _reql_errors():
             await self._path.sync()
 
+    @measured
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
         position = self._table(table).position
         return TableStats(position.rows, position.document_bytes)
 
+    @measured
     async def shard_rows(self, context: CallContext, table: int) -> list[int]:
         with _reql_errors():
             return await self._shard_counts.of(self._table(table))
 
+    @measured
     async def statistics(self, context: CallContext, table: int) -> TableStatistics:
         found = self._table(table)
         return TableStatistics(found.position.rows, found.position.document_bytes, self._statistics.of(found))
@@ -389,10 +442,12 @@ class Storage(StorageApi):
         with _reql_errors():
             await self._statistics.collect()
 
+    @measured
     async def engine_stats(self, context: CallContext) -> EngineStats:
         with _reql_errors():
             return engine_stats(self._store)
 
+    @measured
     async def checkpoint(self, context: CallContext) -> str:
         path = self._data_dir.absolute() / CHECKPOINTS / str(uuid.uuid4())
         path.parent.mkdir(exist_ok=True)
@@ -403,11 +458,13 @@ class Storage(StorageApi):
 
     # --- transactions
 
+    @measured
     async def begin_transaction(
         self, context: CallContext, id: str, isolation: Isolation, read_only: bool, timeout_ms: int
     ) -> TransactionInfo:
         return self._transactions.begin(context, self._state, id, isolation, read_only, timeout_ms)
 
+    @measured
     async def commit_transaction(self, context: CallContext, id: str) -> TransactionInfo:
         try:
             with tracing.span(COMMIT_TRANSACTION, context) as span:
@@ -417,14 +474,17 @@ class Storage(StorageApi):
         except StoreError as error:
             raise _reql_error(error) from None
 
+    @measured
     async def abort_transaction(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
         return self._transactions.abort(context, id, reason)
 
+    @measured
     async def transactions(self, context: CallContext, id: str = "") -> list[TransactionInfo]:
         return self._transactions.visible(context, id)
 
     # --- scans
 
+    @measured
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
         with tracing.span(SCAN, context):
             return await self._scan(context, scan)
@@ -434,6 +494,7 @@ class Storage(StorageApi):
         if scan.primary_order and not table.has_ready(scan.index):
             scan = scan.without_index()
         index = self._ready_index(table, scan.index)
+        table.scans += 1
         if context.transaction:
             run = self._transactions.scan(context, table, index, scan)
         elif context.as_of_us is not None:
@@ -477,11 +538,13 @@ class Storage(StorageApi):
 
     # --- the change log
 
+    @measured
     async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
         self._table(table)
         with _reql_errors():
             return self._path.read(table, shard, after, limit)
 
+    @measured
     async def log_position(self, context: CallContext, table: int) -> list[int]:
         return [self._table(table).position.sequence]
 

@@ -25,7 +25,10 @@ class Table:
         "oldest",
         "position",
         "primary_key",
+        "reads",
+        "scans",
         "write_hook",
+        "writes",
     )
 
     info: TableInfo
@@ -42,6 +45,8 @@ class Table:
         self.oldest = oldest
         """The first sequence that the change log still has."""
         self.dropped = False
+        self.reads = self.scans = self.writes = 0
+        """How many documents were read by key, scans made, and documents written since storage was started."""
         self.indexes = ()
         self.update(info)
 

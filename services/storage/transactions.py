@@ -37,6 +37,9 @@ DEFAULT_TIMEOUT_MS = 60_000
 MAX_REMEMBERED = 1000
 """How many transactions that have ended are remembered, to tell what became of them."""
 
+CONFLICT = "others had changed what it has read or written"
+"""The reason for which transactions are aborted through no fault of their own."""
+
 DRAFT_DOCUMENTS = 256
 """How many documents of a statement are dealt with before others get their turn."""
 
@@ -85,6 +88,12 @@ class Transactions:
         self._open: dict[str, Transaction] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._ended: OrderedDict[str, TransactionInfo] = OrderedDict()
+        self.outcomes = {"committed": 0, "conflict": 0, "aborted": 0}
+        """How often they have ended how."""
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
 
     # --- beginning and ending
 
@@ -189,6 +198,7 @@ class Transactions:
         word = "committed" if state == "committed" else "aborted"
         info = msgspec.structs.replace(transaction.progress(), state=word, reason=reason)
         self._ended[id] = info
+        self.outcomes["conflict" if reason == CONFLICT else word] += 1
         if len(self._ended) > MAX_REMEMBERED:
             self._ended.popitem(last=False)
         transaction.end(_has_ended(info))
@@ -302,7 +312,7 @@ def _has_ended(info: TransactionInfo) -> ReqlError:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, TransactionConflict):
-        return "others had changed what it has read or written"
+        return CONFLICT
     if isinstance(error, ReqlError) and error.kind is ErrorKind.RESOURCE_LIMIT:
         return "it became too large"
     if isinstance(error, (ReqlError, StoreError)):

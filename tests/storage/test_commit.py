@@ -12,6 +12,7 @@ from photondb.api.storage import LogGap
 from services.storage import layout
 from services.storage.commit import Commit, LocalCommitPath, PositionConflict, SyncGroup
 from services.storage.log import Position, last_position
+from services.storage.metrics import CommitMetrics
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.tables import Table
 from services.storage.views import View
@@ -45,7 +46,7 @@ class Syncs:
         self.disk = Disk()
         self.mark = 0
         self.synced: list[int] = []
-        self.group = SyncGroup(self.disk.sync, lambda: self.mark, self.synced.append)
+        self.group = SyncGroup(self.disk.sync, lambda: self.mark, self.synced.append, CommitMetrics())
 
 
 @pytest.fixture
