@@ -180,9 +180,18 @@ class TableStatistics(msgspec.Struct, frozen=True):
     indexes: dict[int, IndexStatistics]
 
 
+class TableSizes(msgspec.Struct):
+    """How many bytes a table takes in files on the disk, about: its documents, its change log, and each of its indexes
+    by id."""
+
+    documents: int = 0
+    change_log: int = 0
+    indexes: dict[int, int] = msgspec.field(default_factory=dict)
+
+
 class EngineStats(msgspec.Struct, frozen=True):
     """What a node's store holds and has done since it was opened, its cache of blocks, compactions, write-ahead log and
-    table files. Sizes are in bytes."""
+    table files. Sizes are in bytes; those of `tables` are by table id."""
 
     cache_bytes: int
     cache_used_bytes: int
@@ -197,6 +206,7 @@ class EngineStats(msgspec.Struct, frozen=True):
     log_syncs: int
     memory_table_bytes: int
     table_file_bytes: int
+    tables: dict[int, TableSizes] = {}
 
 
 class StorageApi(Protocol):

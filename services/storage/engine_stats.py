@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from photondb.api.storage import EngineStats
 from services.storage.rocks import Store
+from services.storage.sizes import DiskSizes
 
 
-def engine_stats(store: Store) -> EngineStats:
+async def engine_stats(store: Store, sizes: DiskSizes) -> EngineStats:
     """The state of the store, and its counters since it was opened. Raises StoreError."""
+    tables = await asyncio.to_thread(sizes.tables)
     counters = store.counters()
     return EngineStats(
         cache_bytes=store.cache_bytes,
@@ -23,4 +27,5 @@ def engine_stats(store: Store) -> EngineStats:
         log_syncs=counters.get("wal.synced", 0),
         memory_table_bytes=store.property("cur-size-all-mem-tables"),
         table_file_bytes=store.property("total-sst-files-size"),
+        tables=tables,
     )

@@ -222,6 +222,14 @@ class Store:
         except Exception as error:
             raise store_error(error) from None
 
+    def table_files(self) -> list[tuple[str, int, bytes, bytes]]:
+        """The (name, size, first key, last key) of each table file."""
+        try:
+            files = self.database.live_files()
+        except Exception as error:
+            raise store_error(error) from None
+        return [(file["name"].lstrip("/"), file["size"], file["start_key"], file["end_key"]) for file in files]
+
     def counters(self) -> dict[str, int]:
         """What RocksDB has counted since the store was opened, by its names without the prefix ``rocksdb.``."""
         counts = {}

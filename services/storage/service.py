@@ -54,6 +54,7 @@ from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.shards import ShardCounts, even_split_points, uuid_split_points
+from services.storage.sizes import DiskSizes
 from services.storage.statistics import StatisticsCollector
 from services.storage.tables import Table
 from services.storage.transactions import DEFAULT_LIMITS, NotDurable, TransactionLimits, Transactions
@@ -101,6 +102,7 @@ class Storage(StorageApi):
         self._publisher: Publisher
         self._builder: IndexBuilder
         self._reclaimer: Reclaimer
+        self._sizes: DiskSizes
         self._shard_counts: ShardCounts
         self._statistics: StatisticsCollector
         self._collecting: asyncio.Task[None]
@@ -130,6 +132,7 @@ class Storage(StorageApi):
         self._transactions = Transactions(store, self._path, self._tables, self._now_us, self._limits)
         self._builder = IndexBuilder(store, self._finish_index)
         self._reclaimer = Reclaimer(store)
+        self._sizes = DiskSizes(store)
         self._shard_counts = ShardCounts(store)
         state = catalog.load(store)
         if state is None or not state.counters.node_id:
@@ -445,7 +448,7 @@ class Storage(StorageApi):
     @measured
     async def engine_stats(self, context: CallContext) -> EngineStats:
         with _reql_errors():
-            return engine_stats(self._store)
+            return await engine_stats(self._store, self._sizes)
 
     @measured
     async def checkpoint(self, context: CallContext) -> str:

@@ -6,6 +6,8 @@ import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from photondb.api.catalogue import TableInfo
+from photondb.api.storage import EngineStats, TableSizes
 from photondb.datum.types import normalise_number
 from photondb.reql.configuration import IdentifierFormat, database_identifier, server_identifier
 from photondb.reql.runtime import Runtime
@@ -55,13 +57,14 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     }
     totals = {"queries_total": queries, "written_docs_total": sum(written.values())}
     server = server_identifier(runtime, identifiers)
+    found = runtime.engine_stats()
     rows: list[Row] = [
         {"id": ["cluster"], "query_engine": engine},
         {
             "id": ["server", service.server_id],
             "query_engine": {**engine, **totals},
             "server": server,
-            "storage_engine": _storage_engine(runtime),
+            "storage_engine": _storage_engine(found),
         },
     ]
     for info in tables:
@@ -77,15 +80,27 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
                 "id": ["table_server", info.uuid, service.server_id],
                 "query_engine": {**engine, "written_docs_total": written[info.uuid]},
                 "server": server,
-                "storage_engine": {"disk": {"space_usage": {"data_bytes": runtime.table_stats(info).bytes}}},
+                "storage_engine": {"disk": {"space_usage": _space_usage(runtime, info, found)}},
             }
         )
     return rows
 
 
-def _storage_engine(runtime: Runtime) -> dict[str, Any]:
+def _space_usage(runtime: Runtime, info: TableInfo, engine: EngineStats) -> dict[str, Any]:
+    """The bytes of a table's documents as JSON, and of what there is of it in files on the disk."""
+    sizes = engine.tables.get(info.id, TableSizes())
+    indexes = {index.name: sizes.indexes.get(index.id, 0) for index in info.indexes}
+    return {
+        "change_log_bytes": sizes.change_log,
+        "data_bytes": runtime.table_stats(info).bytes,
+        "documents_bytes": sizes.documents,
+        "indexes_bytes": indexes,
+        "on_disk_bytes": sizes.documents + sizes.change_log + sum(sizes.indexes.values()),
+    }
+
+
+def _storage_engine(found: EngineStats) -> dict[str, Any]:
     """The store of this node. Counters begin when it is opened."""
-    found = runtime.engine_stats()
     return {
         "cache": {
             "hits_total": found.cache_hits,
