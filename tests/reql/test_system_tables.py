@@ -408,7 +408,7 @@ def test_stats_of_the_store(database: RunningDatabase) -> None:
     assert after[log]["written_bytes_total"] >= before[log]["written_bytes_total"] + 20_000
     assert after[log]["syncs_total"] > before[log]["syncs_total"]
     assert after["memory_table_bytes"] > 0
-    assert after["cache"]["size_bytes"] == 256 << 20
+    assert after["cache"]["size_bytes"] == 192 << 20
     assert after["writes_stopped"] is False
     assert sorted(after["compaction"]) == ["pending_bytes", "read_bytes_total", "running", "written_bytes_total"]
 
