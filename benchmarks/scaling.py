@@ -27,6 +27,7 @@ SMALL_BYTES = 100
 SIZES = (100, 1_000, 10_000)
 SIZE_ROWS = 20_000
 CONNECTIONS = (1, 8, 64, 512)
+FRONTS = (1, 2, 4)
 QUERIES_OUTSTANDING = 1
 
 
@@ -97,6 +98,18 @@ def by_connections(suite: RunningSuite, counts: Sequence[int], rows: int, second
     return Series("connections", {count: {get.name: uvloop.run(measure_one(count))} for count in counts})
 
 
+def by_fronts(directory: Path, counts: Sequence[int], rows: int, seconds: float) -> Series:
+    """Reads by key and arithmetic with more and more fronts, each time with a suite of its own in `directory`."""
+    workloads = (POINTS[0], BY_NAME["r.expr arithmetic"], BY_NAME["update one field, hard"])
+    found = {}
+    for count in counts:
+        arguments = ("--fronts", str(count))
+        with RunningSuite(directory / f"fronts-{count}", processes=True, arguments=arguments) as suite:
+            fill(suite.driver_port, rows)
+            found[count] = _measure(suite, workloads, rows, seconds)
+    return Series("fronts", found)
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -110,7 +123,9 @@ def main() -> None:
     ):
         print(by_size(suite, SIZES, SIZE_ROWS, options.seconds).table(), "\n")
         print(by_connections(suite, CONNECTIONS, SIZE_ROWS, options.seconds).throughput_table(), "\n")
-        print(by_rows(suite, options.rows, options.seconds).table())
+        print(by_rows(suite, options.rows, options.seconds).table(), "\n")
+    with tempfile.TemporaryDirectory() as directory:
+        print(by_fronts(Path(directory), FRONTS, SIZE_ROWS, options.seconds).table())
 
 
 if __name__ == "__main__":

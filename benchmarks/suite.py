@@ -36,10 +36,11 @@ class Extent(NamedTuple):
     sizes: tuple[int, ...]
     size_rows: int
     connections: tuple[int, ...]
+    fronts: tuple[int, ...]
 
 
-WHOLE = Extent(2.0, queries.ROWS, scaling.ROWS, scaling.SIZES, scaling.SIZE_ROWS, scaling.CONNECTIONS)
-QUICK = Extent(0.15, 500, (300, 600), (100, 1_000), 300, (1, 4))
+WHOLE = Extent(2.0, queries.ROWS, scaling.ROWS, scaling.SIZES, scaling.SIZE_ROWS, scaling.CONNECTIONS, scaling.FRONTS)
+QUICK = Extent(0.15, 500, (300, 600), (100, 1_000), 300, (1, 4), (1, 2))
 
 
 class Page:
@@ -78,6 +79,9 @@ def measure_scaling(page: Page, extent: Extent) -> None:
         sizes = scaling.by_size(suite, extent.sizes, extent.size_rows, extent.seconds / 2)
         connections = scaling.by_connections(suite, extent.connections, extent.size_rows, extent.seconds / 2)
         rows = scaling.by_rows(suite, extent.table_rows, extent.seconds / 2)
+    with tempfile.TemporaryDirectory() as directory:
+        fronts = scaling.by_fronts(Path(directory), extent.fronts, extent.size_rows, extent.seconds / 2)
+    page.write("fronts", fronts.table())
     page.write("sizes", sizes.table())
     page.write("connections", connections.throughput_table())
     page.write("rows", rows.table())

@@ -46,6 +46,8 @@ class Settings:
     telemetry_port: int = 0
     nats_url: str | None = None
     processes: bool = False
+    fronts: int = 1
+    share_ports: bool = False
     query_address: str | None = None
     storage_address: str | None = None
     auth_address: str | None = None
@@ -97,7 +99,9 @@ class Settings:
             raise StartupError(
                 f"--driver-port and --http-port are both {self.http_port}: choose another for one of them"
             )
-        if self.processes and self.telemetry_port > 65536 - len(SERVICES):
+        if self.fronts > 1 and not self.processes:
+            raise StartupError("--fronts needs --processes: one process is one front")
+        if self.processes and self.telemetry_port > 65536 - len(SERVICES) - 2 * (self.fronts - 1):
             raise StartupError(f"--telemetry-port {self.telemetry_port} leaves no room for the ports of all services")
         if (self.rpc_tls_cert is None) != (self.rpc_tls_key is None):
             raise StartupError("PHOTONDB_RPC_TLS_CERT and PHOTONDB_RPC_TLS_KEY go together: set both or neither")
@@ -120,6 +124,8 @@ class Settings:
         missing: dict[str, Any] = {f"{service}_address": address for service, address in addresses.items()}
         return replace(self, **{field: value for field, value in missing.items() if getattr(self, field) is None})
 
+
+MAX_FRONTS = 64
 
 SERVICES = ("gateway", "query", "storage", "auth", "changefeed")
 """In the order of their telemetry ports."""
@@ -160,6 +166,12 @@ def _path(text: str) -> Path:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) > 65535:
+        raise ValueError
+    return int(text)
+
+
+def _fronts(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MAX_FRONTS:
         raise ValueError
     return int(text)
 
@@ -300,6 +312,23 @@ OPTIONS: tuple[Option, ...] = (
         "1 or 0",
         "run each service as a process of its own",
         "--processes",
+    ),
+    Option(
+        "fronts",
+        "PHOTONDB_FRONTS",
+        _fronts,
+        f"a number from 1 to {MAX_FRONTS}",
+        "with --processes: how many pairs of a gateway and a query service share the clients",
+        "--fronts",
+        "COUNT",
+    ),
+    Option(
+        "share_ports",
+        "PHOTONDB_SHARE_PORTS",
+        _boolean,
+        "1 or 0",
+        "for a gateway: listen beside other gateways of this user on the same ports, among which the kernel divides "
+        "the clients",
     ),
     Option(
         "log_level",

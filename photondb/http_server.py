@@ -20,12 +20,17 @@ BACKLOG = 1024
 SHUTDOWN_TIMEOUT_S = 1
 
 
-def bind(host: str, port: int, purpose: str, setting: str, bind_setting: str = "--bind") -> socket.socket:
-    """A listening socket. Raises StartupError, which names the `purpose` and the `setting` to change."""
+def bind(
+    host: str, port: int, purpose: str, setting: str, bind_setting: str = "--bind", *, shared: bool = False
+) -> socket.socket:
+    """A listening socket; a `shared` one may be beside others of the same user on the same port (SO_REUSEPORT).
+
+    Raises StartupError, which names the `purpose` and the `setting` to change.
+    """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both, reuse_port=shared)
     except OSError as error:
         remedy = f"choose another port with {setting}" if error.errno == errno.EADDRINUSE else f"check {bind_setting}"
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 
 
-def reserve_free_port(host: str) -> socket.socket:
-    """A socket that has a free TCP port of `host` and does not listen on it. Raises OSError.
+def reserve_port(host: str, port: int = 0) -> socket.socket:
+    """A socket that has a TCP port of `host`, by default any free one, and does not listen on it. Raises OSError where
+    another process listens there.
 
     Who sets SO_REUSEADDR, as servers do, can listen on the port beside it, as often as he likes. Meanwhile, and in
     between, the kernel gives the port to nobody who asks for any free one, or who connects to somewhere.
     """
-    family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     reserved = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == socket.AF_INET6 and socket.has_dualstack_ipv6():

@@ -5,12 +5,12 @@ import socket
 
 import pytest
 
-from photondb.ports import reserve_free_port
+from photondb.ports import reserve_port
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0.0.0.0"])
 def test_a_reserved_port_can_be_listened_on_again_and_again_and_is_nobody_elses(host: str) -> None:
-    with reserve_free_port(host) as reserved:
+    with reserve_port(host) as reserved:
         port = reserved.getsockname()[1]
         for _ in range(2):
             with socket.create_server(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
@@ -22,4 +22,4 @@ def test_a_reserved_port_can_be_listened_on_again_and_again_and_is_nobody_elses(
 
 def test_nothing_is_reserved_on_a_host_that_there_is_not() -> None:
     with pytest.raises(OSError, match=r"."):
-        reserve_free_port("192.0.2.1")
+        reserve_port("192.0.2.1")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from photondb.child_process import spawn_child
 from photondb.config import StartupError
-from photondb.ports import reserve_free_port
+from photondb.ports import reserve_port
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class NatsServer:
         self._program = find_nats_server()
         self._token = secrets.token_urlsafe(24)
         # Kept while this object lives, so that nobody takes the port while the server is started again.
-        self._reserved = reserve_free_port("127.0.0.1")
+        self._reserved = reserve_port("127.0.0.1")
         self._port: int = self._reserved.getsockname()[1]
         self._directory = directory
         self._process: asyncio.subprocess.Process | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import errno
 import functools
 import logging
 import os
@@ -21,10 +21,15 @@ from photondb.cli.lifetime import announce
 from photondb.cli.observing import remove_targets, write_targets
 from photondb.cli.supervisor import Program, ServiceProgram, Supervisor
 from photondb.config import DEFAULT_ADDRESSES, SERVICES, Settings, StartupError
-from photondb.ports import reserve_free_port
+from photondb.ports import reserve_port
 from photondb.telemetry import configure_logging
 
 log = logging.getLogger(__name__)
+
+FRONT = ("gateway", "query")
+"""The services of a front."""
+
+_STAGES = {"storage": 1, "auth": 2, "changefeed": 2, "query": 2, "gateway": 3}
 
 
 def serve_in_processes(settings: Settings) -> int:
@@ -44,19 +49,18 @@ class ProcessSuite:
     def __init__(self, settings: Settings, directory: Path) -> None:
         sockets = {service: f"unix:{directory / service}.sock" for service in DEFAULT_ADDRESSES}
         settings, self._reserved = _with_ports(settings.with_addresses(sockets))
-        self._settings = settings
-        self._telemetry_ports = {name: self._telemetry_port(index) for index, name in enumerate(SERVICES)}
+        self._settings = replace(settings, share_ports=settings.fronts > 1)
+        self._directory = directory
+        # More fronts come last, so that the ports of the others do not depend on their number.
+        names = [*SERVICES, *(_front(name, number) for number in range(2, settings.fronts + 1) for name in FRONT)]
+        self._telemetry_ports = {name: self._telemetry_port(index) for index, name in enumerate(names)}
         self._nats = NatsServer(directory) if settings.nats_url is None else None
-        self._services = {name: self._service(name) for name in SERVICES}
+        self._services = {name: self._service(name) for name in names}
         self._gateway = self._services["gateway"]
-        # Each stage needs the ones before. The gateway comes last and goes first: clients find either the whole suite
-        # or a closed port.
+        # Each stage needs the ones before. Gateways come last and go first: clients find either the whole suite or a
+        # closed port.
         programs: list[tuple[Program, int]] = [
-            (self._services["storage"], 1),
-            (self._services["auth"], 2),
-            (self._services["changefeed"], 2),
-            (self._services["query"], 2),
-            (self._gateway, 3),
+            (service, _STAGES[name.partition("-")[0]]) for name, service in self._services.items()
         ]
         if self._nats is not None:
             programs.append((self._nats, 0))
@@ -79,9 +83,8 @@ class ProcessSuite:
 
     def _service(self, name: str) -> ServiceProgram:
         # -P: a folder `services` where the command is run must not be taken for ours.
-        return ServiceProgram(
-            name, [sys.executable, "-P", "-m", f"services.{name}"], functools.partial(self._environ, name)
-        )
+        module = f"services.{name.partition('-')[0]}"
+        return ServiceProgram(name, [sys.executable, "-P", "-m", module], functools.partial(self._environ, name))
 
     def _telemetry_port(self, index: int) -> int:
         """The telemetry port of a service by its place in SERVICES."""
@@ -89,7 +92,7 @@ class ProcessSuite:
         if settings.telemetry_port:
             return settings.telemetry_port + index
         try:
-            reserved = reserve_free_port(settings.telemetry_bind)
+            reserved = reserve_port(settings.telemetry_bind)
         except OSError:  # the service will say what is wrong with the address
             return 0
         self._reserved.append(reserved)
@@ -97,6 +100,9 @@ class ProcessSuite:
 
     def _environ(self, name: str) -> Mapping[str, str]:
         settings = replace(self._settings, telemetry_port=self._telemetry_ports[name])
+        service, _, number = name.partition("-")
+        if number and service in FRONT:  # each gateway has a query service of its own: more queries in each batch
+            settings = replace(settings, query_address=f"unix:{self._directory / _front('query', int(number))}.sock")
         if self._nats is not None:
             settings = replace(settings, nats_url=self._nats.url)
         return {**os.environ, **settings.to_environment()}
@@ -109,13 +115,29 @@ class ProcessSuite:
         announce(self._settings, self._gateway.facts["driver_port"], self._gateway.facts["http_port"])
 
 
+def _front(service: str, number: int) -> str:
+    """The name of one of several gateways or query services."""
+    return f"{service}-{number}"
+
+
 def _with_ports(settings: Settings) -> tuple[Settings, list[socket.socket]]:
     """The settings with a port in the place of each that may be any free one, and what keeps these ports: the gateway
-    must find them again when it is started again. What is wrong with the address is the gateway's to say."""
+    must find them again when it is started again. What is wrong with the address is the gateway's to say.
+
+    Ports that gateways share are kept, too, whichever they are: two suites that do so would share their clients.
+    """
     reserved = []
-    for name in ("driver_port", "http_port"):
-        if getattr(settings, name) == 0:
-            with contextlib.suppress(OSError):
-                reserved.append(reserve_free_port(settings.bind))
+    for name, purpose in (("driver_port", "drivers"), ("http_port", "HTTP")):
+        port = getattr(settings, name)
+        if port == 0 or settings.fronts > 1:
+            try:
+                reserved.append(reserve_port(settings.bind, port))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise StartupError(
+                        f"cannot listen on {settings.bind}:{port} for {purpose}: {error.strerror}; choose another port "
+                        f"with --{name.replace('_', '-')}"
+                    ) from None
+            else:
                 settings = replace(settings, **{name: reserved[-1].getsockname()[1]})
     return settings, reserved

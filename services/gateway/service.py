@@ -55,9 +55,10 @@ class Gateway:
     async def start(self) -> None:
         """Open both ports. Raises StartupError when one of them is not to be had."""
         settings = self._settings
-        for_drivers = bind(settings.bind, settings.driver_port, "drivers", "--driver-port")
+        shared = settings.share_ports
+        for_drivers = bind(settings.bind, settings.driver_port, "drivers", "--driver-port", shared=shared)
         try:
-            for_http = bind(settings.bind, settings.http_port, "HTTP", "--http-port")
+            for_http = bind(settings.bind, settings.http_port, "HTTP", "--http-port", shared=shared)
         except BaseException:
             for_drivers.close()
             raise

@@ -16,7 +16,7 @@ from benchmarks.workloads import WORKLOADS
 
 PLACES = {
     "queries": ("queries", "one-by-one"),
-    "scaling": ("rows", "sizes", "connections"),
+    "scaling": ("rows", "sizes", "connections", "fronts"),
     "storage": ("storage",),
     "feeds": ("feeds",),
 }
