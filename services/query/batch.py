@@ -37,6 +37,7 @@ from services.query.options import NO_OPTIONS, RunOptions, read_options
 from services.query.plans import Plan
 from services.query.responses import NO_ANSWER
 from services.query.running import Execute, continue_query, noreply_wait, start_query, stop_query
+from services.query.short_reads import ShortRead, start_short_read
 from services.query.steps import QuerySteps
 from services.query.traces import end_answered
 
@@ -162,6 +163,13 @@ class Batch:
                 frame = plan.frame(self.plain, shaper.constants)
                 if self._take_point(request, plan, frame, options):
                     return
+            elif (
+                plan.short_read is not None
+                and request.context.user == ADMIN
+                and not request.traceparent
+                and self._take_short(request, plan, plan.short_read, shaper.constants, options)
+            ):
+                return
             runtime = self._runtime(request, options)
             if runtime.profile is not None:
                 run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
@@ -211,6 +219,30 @@ class Batch:
             return False
         self.writes.append((request, plan, info, options, keys))
         self.write_statements.append(statement)
+        return True
+
+    def _take_short(
+        self, request: Request, plan: Plan, read: ShortRead, constants: list[Any], options: RunOptions
+    ) -> bool:
+        """Take in a read of some documents, if it is as it should be."""
+        if options.batching or options.noreply:
+            return False
+        info = read.table.find(self.service.catalogue, options.language.get("db", DEFAULT_DATABASE))
+        if info is None:
+            return False
+        frame = plan.frame(None, constants)
+        try:
+            scan = read.scan(frame, info)
+        except (DatumError, ReqlError):
+            return False
+        if scan is None:
+            return False
+
+        def evaluate() -> Answer | None:
+            runtime = frame[0] = self.service.runtime(request.context, options)
+            return start_query(self.channel, request, runtime, options, lambda: execute(plan, frame, options))
+
+        self.others.append(functools.partial(start_short_read, self.channel, request, read, scan, evaluate))
         return True
 
     # --- writes

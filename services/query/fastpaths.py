@@ -71,7 +71,8 @@ class TableName:
         return None if database == SYSTEM_DATABASE else catalogue.tables.get((database, self.name))
 
 
-def _table_name(shape: Shape) -> TableName | None:
+def table_name(shape: Shape) -> TableName | None:
+    """The table that a term without options names, if it is one."""
     if shape[0] != Term.TABLE or shape[2]:
         return None
     args = shape[1]
@@ -89,7 +90,7 @@ def _point(shape: Shape) -> tuple[TableName, int] | None:
     """(table, frame slot of the key) of a `get` with a constant key."""
     if shape[0] != Term.GET or shape[2] or len(shape[1]) != 2:
         return None
-    table = _table_name(shape[1][0])
+    table = table_name(shape[1][0])
     if table is None or shape[1][1][0] != shapes.CONSTANT:
         return None
     return table, 1 + shape[1][1][1]
@@ -186,7 +187,7 @@ def point_write_of(compiler: Compiler, shape: Shape) -> PointWrite | None:
 
 
 def _constant_insert(shape: Shape, durability: Durability | None) -> PointWrite | None:
-    table = _table_name(shape[1][0])
+    table = table_name(shape[1][0])
     if table is None or len(shape[1]) != 2 or shape[1][1][0] != shapes.CONSTANT:
         return None
     slot = 1 + shape[1][1][1]

@@ -19,14 +19,28 @@ from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
 from services.query.families import family_of
 from services.query.fastpaths import PointRead, PointWrite, point_read, point_write_of
+from services.query.short_reads import ShortRead, short_read
 from services.query.summaries import QuerySummary
 
 
 class Plan:
     """A compiled query. `read` or `write` is set for a query that does nothing with tables but read or write one
-    document: such queries of many clients travel to storage together."""
+    document: such queries of many clients travel to storage together. `short_read` is for one that reads some documents
+    and does nothing with them."""
 
-    __slots__ = ("_summary", "constants", "effects", "family", "frame_size", "read", "run", "shape", "weight", "write")
+    __slots__ = (
+        "_summary",
+        "constants",
+        "effects",
+        "family",
+        "frame_size",
+        "read",
+        "run",
+        "shape",
+        "short_read",
+        "weight",
+        "write",
+    )
 
     def __init__(
         self,
@@ -45,10 +59,12 @@ class Plan:
         self.effects: Effects = node.effects
         self.family = family_of(compiler.tags, node.effects)
         self.read: PointRead | None = None
+        self.short_read: ShortRead | None = None
         self.write: PointWrite | None = None
         if not options - {"durability", "db"}:
             self.read = point_read(compiler, shape)
             self.write = None if self.read else point_write_of(compiler, shape)
+            self.short_read = short_read(shape)
         self._summary: QuerySummary | None = None
         self.frame_size = compiler.frame_size
         self.weight = compiler.weight

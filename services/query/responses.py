@@ -24,7 +24,7 @@ NULL_ATOM = b'{"t":1,"r":[null]}'
 
 def raw_atom(raw: bytes | None) -> bytes:
     """One value that is JSON already; None is null."""
-    return NULL_ATOM if raw is None else b'{"t":1,"r":[' + raw + b"]}"
+    return NULL_ATOM if raw is None else b'{"t":1,"r":[%b]}' % raw
 
 
 def atom(value: Any) -> bytes:
@@ -34,9 +34,10 @@ def atom(value: Any) -> bytes:
 
 def rows(rows_json: bytes, more: bool, notes: tuple[ResponseNote, ...] = ()) -> bytes:
     """Some rows of a sequence, as JSON joined by commas; `more` says that others follow."""
+    if not notes:
+        return (b'{"t":3,"r":[%b],"n":[]}' if more else b'{"t":2,"r":[%b],"n":[]}') % rows_json
     kind = b'{"t":3,"r":[' if more else b'{"t":2,"r":['
-    noted = b",".join(b"%d" % note for note in notes)
-    return kind + rows_json + b'],"n":[' + noted + b"]}"
+    return b'%b%b],"n":[%b]}' % (kind, rows_json, b",".join([b"%d" % note for note in notes]))
 
 
 def failure(error: ReqlError) -> bytes:

@@ -65,11 +65,11 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
     cursor = session.cursors.get(token)
     if cursor is None or token in session.running:
         error = ClientError(f"Token {token} not in stream cache.")
-        _count(channel, CONTINUE, time.monotonic(), error)
+        count(channel, CONTINUE, time.monotonic(), error)
         return Answer(request.session, token, responses.failure(error))
     job = session.jobs[token]
     if job.ended_by is not None:
-        _count(channel, CONTINUE, time.monotonic(), job.ended_by)
+        count(channel, CONTINUE, time.monotonic(), job.ended_by)
         return Answer(request.session, token, _fail(session, token, job.ended_by))
     job.batch_started = time.monotonic()
     if request.traceparent:
@@ -91,10 +91,10 @@ def _continue_feed(channel: Channel, session: Session, token: int, job: Job, cur
     try:
         started = start_eagerly(cursor.next_changes())
     except Exception as error:
-        _count(channel, CONTINUE, job.batch_started, error)
+        count(channel, CONTINUE, job.batch_started, error)
         return Answer(session.number, token, _fail(session, token, error))
     if started.task is None:
-        _count(channel, CONTINUE, job.batch_started)
+        count(channel, CONTINUE, job.batch_started)
         return Answer(session.number, token, started.value)
 
     def told(task: asyncio.Task[bytes]) -> None:
@@ -105,7 +105,7 @@ def _continue_feed(channel: Channel, session: Session, token: int, job: Job, cur
         cancelled = job.ended_by or op_failed("The changefeed was closed.")
         error = cancelled if task.cancelled() else task.exception()
         payload = task.result() if error is None else _fail(session, token, error)
-        _count(channel, CONTINUE, job.batch_started, error)
+        count(channel, CONTINUE, job.batch_started, error)
         channel.send_later([Answer(session.number, token, payload)])
 
     session.running[token] = started.task
@@ -156,7 +156,7 @@ def _evaluate(
             session.jobs.pop(token, None)
         # What cannot be compiled has no family.
         operation = CONTINUE if is_continuation else job.runtime.family or "invalid"
-        _count(channel, operation, job.batch_started, error)
+        count(channel, operation, job.batch_started, error)
         if profile is not None and payload:
             return responses.with_profile(payload, profile.datum())
         return payload
@@ -185,7 +185,7 @@ def _evaluate(
     return None
 
 
-def _count(channel: Channel, operation: str, started: float, error: BaseException | None = None) -> None:
+def count(channel: Channel, operation: str, started: float, error: BaseException | None = None) -> None:
     """Count a request that is answered now."""
     requests = channel.service.metrics.requests
     requests.observe(operation, time.monotonic() - started)
@@ -214,12 +214,12 @@ def noreply_wait(channel: Channel, request: Request) -> Answer | None:
     pending = [task for task in session.noreply if not task.done()]
     started = time.monotonic()
     if not pending:
-        _count(channel, "noreply_wait", started)
+        count(channel, "noreply_wait", started)
         return answer
 
     async def wait_for_all() -> None:
         await asyncio.gather(*pending, return_exceptions=True)
-        _count(channel, "noreply_wait", started)
+        count(channel, "noreply_wait", started)
         channel.send_later([answer])
 
     channel.service.keep(asyncio.get_running_loop().create_task(wait_for_all()))

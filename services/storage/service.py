@@ -54,6 +54,7 @@ from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.shards import ShardCounts, even_split_points, uuid_split_points
+from services.storage.short_scan import is_short, read_short
 from services.storage.sizes import DiskSizes
 from services.storage.statistics import StatisticsCollector
 from services.storage.tables import Table
@@ -505,6 +506,11 @@ class Storage(StorageApi):
             with _reql_errors():
                 past = await PastView.open(self._store, table, index, context.as_of_us)
             run = ScanRun(self._store, table, index, scan, context, past)
+        elif is_short(context, scan, table, index):
+            try:
+                return ScanReply(read_short(self._store, table, index, scan))
+            except StoreError as error:
+                raise _reql_error(error) from None
         else:
             run = ScanRun(self._store, table, index, scan, context)
         self._runs.add(run)

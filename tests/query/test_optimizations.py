@@ -31,9 +31,9 @@ SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=list(
 DURABILITY = {"durability": "soft"}
 
 
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    running = Target(tmp_path_factory.mktemp("optimizations") / "data", remote=False, time_s=60)
+@pytest.fixture(scope="module", params=[False, True], ids=["storage", "stub"])
+def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    running = Target(tmp_path_factory.mktemp("optimizations") / "data", request.param, time_s=60)
     for name in ("plain", "shadow"):
         ask(running, r.table_create(name))
         ask(running, r.table(name).index_create("a"))
@@ -104,6 +104,49 @@ def test_documents(target: Target, rows: list[Any], key: Any, steps: list[Change
     compare(target, generated.pipeline(PLAIN.get(key), steps), **options)
 
 
+@SETTINGS
+@given(generated.tables, sources.filter(lambda source: source is not PLAIN), st.integers(-1, 8) | st.none())
+def test_short_reads(target: Target, rows: list[Any], source: Any, limit: int | None) -> None:
+    fill(target, rows, PLAIN)
+    compare(target, source if limit is None else source.limit(limit))
+
+
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_short_reads_that_turn_out_to_be_long(target: Target, size: int) -> None:
+    """More rows than a short read has, or more bytes than a batch: they come in batches as ever."""
+    fill(target, [{"id": number, "a": 1, "text": "x" * size} for number in range(150)], PLAIN)
+    for source in (PLAIN.get_all(1, index="a"), PLAIN.between(0, 200), PLAIN.get_all(*range(150))):
+        for query in (source, source.limit(50), source.limit(100), source.limit(101)):
+            compare(target, query)
+            compare(target, query, max_batch_rows=20)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        r.table("t").get_all(1, 2),
+        r.table("t").get_all("x", index="a").limit(5),
+        r.db("test").table("t").between(1, r.maxval).limit(3),
+        r.table("t").between(1, 5, index="a", left_bound="open"),
+    ],
+)
+def test_short_reads_are_recognised(query: Any) -> None:
+    assert plan_of(query).short_read is not None
+    assert plan_of(query.pluck("a")).short_read is None
+    assert plan_of(query, optimizations=False).short_read is None
+
+
+def test_a_short_read_of_a_table_that_is_gone_fails_as_ever(target: Target) -> None:
+    for query in (r.table("gone").get_all(1), r.table("gone").between(1, 2).limit(3)):
+        ask(target, r.table_create("gone"))
+        for _ in range(2):
+            assert ask(target, query)["r"] == []
+        ask(target, r.table_drop("gone"))
+        response = ask(target, query)
+        assert response["r"] == "Table `test.gone` does not exist."
+        compare(target, query)
+
+
 def compare(target: Target, query: Any, **options: Any) -> None:
     found = ask(target, query, **options)
     expected = ask(target, query, optimizations=False, **options)
@@ -161,13 +204,14 @@ def test_writes(target: Target, rows: list[Any], changes: list[Change]) -> None:
         assert equal(ask(target, read(PLAIN))["r"], ask(target, read(SHADOW))["r"])
 
 
+def plan_of(query: Any, **options: Any) -> Plan:
+    shaper = Shaper(None)
+    return Plan(shaper.shape(wire_term(query)), len(shaper.constants), 0, read_options(options).plan_names)
+
+
 @pytest.mark.parametrize("query", [r.table("t").get(1), r.table("t").get(1).update({"a": 2})])
 def test_without_optimizations_there_is_no_fast_path(query: Any) -> None:
-    def plan(**options: Any) -> Plan:
-        shaper = Shaper(None)
-        return Plan(shaper.shape(wire_term(query)), len(shaper.constants), 0, read_options(options).plan_names)
-
-    fast, plain = plan(), plan(optimizations=False)
+    fast, plain = plan_of(query), plan_of(query, optimizations=False)
     assert fast.read or fast.write
     assert plain.read is None
     assert plain.write is None

@@ -1,0 +1,62 @@
+"""Scans of a few rows, done in one go: they need nothing of what lets a scan be interrupted.
+
+They are most of the scans that applications ask for (a page of a list, what belongs to a user), and are read as fast as
+Python can.
+"""
+
+from __future__ import annotations
+
+from photondb.api.context import CallContext
+from photondb.api.storage import Scan
+from photondb.reql.chunk import Chunk
+from services.storage.indexes import Index
+from services.storage.rocks import Store, StoreError
+from services.storage.tables import Table
+from services.storage.views import DirectReader
+
+MAX_ROWS = 128
+MAX_BYTES = 1 << 20
+"""How many rows a short scan may have, and about how many bytes."""
+
+MAX_RANGES = 128
+
+
+def is_short(context: CallContext, scan: Scan, table: Table, index: Index | None) -> bool:
+    """Whether a scan of the present state is short, by the average size of the table's documents."""
+    limit = scan.limit
+    if limit is None or limit > MAX_ROWS or scan.steps or scan.aggregate is not None or len(scan.ranges) > MAX_RANGES:
+        return False
+    if limit > scan.chunk_rows or (scan.first_chunk_rows is not None and limit > scan.first_chunk_rows):
+        return False
+    position = table.position
+    if limit * position.document_bytes > min(MAX_BYTES, scan.chunk_bytes) * position.rows:
+        return False
+    return context.optimizations and (index is None or not index.info.geo)
+
+
+def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> Chunk:
+    """All rows of a short scan. Raises StoreError."""
+    prefix = table.document_prefix if index is None else index.prefix
+    room = scan.limit
+    assert room is not None
+    rows: list[bytes] = []
+    for wanted in reversed(scan.ranges) if scan.descending else scan.ranges:
+        if room <= 0:
+            break
+        reader = DirectReader(store.database, prefix + wanted.low, prefix + wanted.high, scan.descending, False, False)
+        found = [value for _, value in reader.take(room)]
+        if index is not None:
+            found = _documents(store, table, index, found)
+        if wanted.repeat != 1:
+            found = [document for document in found for _ in range(wanted.repeat)][:room]
+        room -= len(found)
+        rows += found
+    return Chunk.of_raw(rows)
+
+
+def _documents(store: Store, table: Table, index: Index, primaries: list[bytes]) -> list[bytes]:
+    prefix = table.document_prefix
+    documents = store.documents.read([prefix + primary for primary in primaries])
+    if None in documents:
+        raise StoreError("corrupt", f"The index `{index.info.name}` has an entry without a document.")
+    return documents  # type: ignore[return-value]
