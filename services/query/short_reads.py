@@ -85,12 +85,12 @@ def start_short_read(
 ) -> Answer | None:
     """Ask storage: the query's answer, or None when that comes later. `evaluate` gives it where this way does not."""
 
-    started = time.monotonic()
+    asked_at = time.monotonic()
 
     def finish(reply: ScanReply) -> Answer | None:
         payload = read.response(reply)
         if payload is not None:
-            count(channel, "read", started)
+            count(channel, "read", asked_at)
             return Answer(request.session, request.token, payload)
         if reply.cursor is not None:
             channel.service.release(reply.cursor)
