@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from photondb.config import DEFAULT_ADDRESSES, OPTIONS, Option, default_of
+from photondb.config import DEFAULT_ADDRESSES, OPTIONS, Option, Settings, default_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -23,7 +23,7 @@ def test_a_setting_is_described_as_it_is(option: Option) -> None:
     flag, _, default, meaning = rows()[option.variable]
     assert flag == (option.flag or "")
     service = option.field.removesuffix("_address")
-    boolean = "0" if option.field in ("processes", "http_allow_private", "mmap_reads") else ""
+    boolean = "0" if getattr(Settings(), option.field) is False else ""
     expected = DEFAULT_ADDRESSES.get(service, default_of(option) or boolean)
     assert default == expected
     assert meaning
