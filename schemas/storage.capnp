@@ -166,12 +166,14 @@ struct ScanRequest {
   chunkBytes @8 :UInt32 = 1000000;
   firstChunkRows @9 :UInt32;       # the limit of the first chunk; 0 when it is chunkRows
   primaryOrder @10 :Bool;          # the index only finds rows, which come once each, as they do from the table
+  measured @11 :Bool;              # tell what came of it
 }
 
 struct Chunk {
   rows @0 :Data;    # JSON values joined by commas, without brackets
   count @1 :UInt32;
   last @2 :Bool;    # nothing comes after this chunk
+  measures @3 :Data; # of a measured scan: JSON of what came of it so far (`ScanMeasures` of photondb/reql/measures.py)
 }
 
 struct ScanResult {
@@ -182,6 +184,7 @@ struct ScanResult {
         partial @1 :Common.Payload;  # JSON of the partial aggregate, which is all there is
       }
       cursor @2 :ScanCursor;         # reads on; null when the chunk is the last one
+      measures @4 :Data;             # with a partial aggregate; as in a chunk
     }
     error @3 :Common.Error;
   }

@@ -14,6 +14,7 @@ import msgspec
 from photondb.api.catalogue import Catalogue, CatalogueChange, Durability
 from photondb.api.context import CallContext
 from photondb.api.transactions import Isolation, TransactionInfo
+from photondb.reql.measures import ScanMeasures
 
 if TYPE_CHECKING:
     from photondb.reql.function import Func
@@ -85,7 +86,8 @@ class Scan(msgspec.Struct):
     bound each chunk, `first_chunk_rows` the first one.
 
     With `primary_order` the index is a short cut to some rows of the table, which come once each, in the order of the
-    primary key, as if the whole table were read: and so it is where the index cannot be used, or would not pay.
+    primary key, as if the whole table were read: and so it is where the index cannot be used, or would not pay. Steps
+    must leave out what the index does not lead to. A `measured` scan tells what came of it.
     """
 
     table: int
@@ -99,6 +101,7 @@ class Scan(msgspec.Struct):
     chunk_bytes: int = 1_000_000
     first_chunk_rows: int | None = None
     primary_order: bool = False
+    measured: bool = False
 
     def without_index(self) -> Scan:
         """The scan of the whole table that one in primary order is a short cut for."""
@@ -118,11 +121,13 @@ class ScanCursor(Protocol):
 
 
 class ScanReply(msgspec.Struct):
-    """The first chunk (or the partial aggregate), and the cursor for the rest: None when there is no more."""
+    """The first chunk (or the partial aggregate), and the cursor for the rest: None when there is no more. What came of
+    a measured scan so far is in its chunks, or in `measures` with a partial aggregate."""
 
     chunk: Chunk | None = None
     partial: Any = None
     cursor: ScanCursor | None = None
+    measures: ScanMeasures | None = None
 
 
 class IndexStatus(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import msgspec
 
 from photondb.datum.json import dumps, dumps_computed, loads_stored
 from photondb.datum.size import check_size
+from photondb.reql.measures import ScanMeasures
 
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -16,13 +17,15 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 class Chunk:
     """Some rows, in order. Conversions between JSON and datums happen when asked for, once."""
 
-    __slots__ = ("_blob", "_count", "_raw", "_values")
+    __slots__ = ("_blob", "_count", "_raw", "_values", "measures")
 
     def __init__(self, raw: Sequence[bytes] | None, values: list[Any] | None, blob: bytes | None, count: int) -> None:
         self._raw = raw
         self._values = values
         self._blob = blob
         self._count = count
+        self.measures: ScanMeasures | None = None
+        """What came of the scan so far, where that was asked for."""
 
     @classmethod
     def of_raw(cls, rows: Sequence[bytes]) -> Chunk:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import typing
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from photondb.datum.size import check_size
 from photondb.reql.aggregates import Accumulator, Aggregate, KeyedAccumulator, aggregate_from_wire
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ReqlError
+from photondb.reql.measures import ScanMeasures
 from photondb.reql.steps import Fields, FilterStep, Step, steps_from_wire, steps_to_wire
 
 __all__ = ["Aggregate", "Chunk", "Pipeline", "Step", "aggregate_from_wire", "steps_from_wire", "steps_to_wire"]
@@ -34,11 +36,18 @@ def field_decoder(fields: Fields) -> Decode:
 class Pipeline:
     """Feeds raw documents through steps, into chunks or an aggregate.
 
-    `limit` ends it after that many resulting rows: then `done` is true.
+    `limit` ends it after that many resulting rows: then `done` is true. `measures` are told what each step does.
     """
 
-    def __init__(self, steps: Sequence[Step], aggregate: Aggregate | None = None, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        aggregate: Aggregate | None = None,
+        limit: int | None = None,
+        measures: ScanMeasures | None = None,
+    ) -> None:
         self.steps = tuple(steps)
+        self.measures = measures
         self.aggregate = aggregate
         self.accumulator: Accumulator | None = None if aggregate is None else aggregate.start()
         self.chooser = self.accumulator if isinstance(self.accumulator, KeyedAccumulator) else None
@@ -87,8 +96,11 @@ class Pipeline:
         if self.filters_only and (self.accumulator is None or self.chooser is not None):
             return self._filter_raw(rows)
         values = list(map(self.decode, rows))
-        for step in self.steps:
-            values = step.apply(values)
+        if self.measures is None:
+            for step in self.steps:
+                values = step.apply(values)
+        else:
+            values = self._apply_measured(values, self.measures)
         if self.accumulator is not None:
             self.accumulator.feed(values)
             return None
@@ -96,6 +108,13 @@ class Pipeline:
             values = values[: self.remaining]
             self.remaining -= len(values)
         return Chunk.of_values(values)
+
+    def _apply_measured(self, values: list[Any], measures: ScanMeasures) -> list[Any]:
+        for position, step in enumerate(self.steps):
+            began = perf_counter()
+            values = step.apply(values)
+            measures.note(position, len(values), perf_counter() - began)
+        return values
 
     def _one_by_one(self, rows: Sequence[bytes]) -> Chunk:
         """The same where something fails for one of the documents: those before it may be all that is wanted."""
@@ -128,9 +147,12 @@ class Pipeline:
     def _filter_raw(self, rows: Sequence[bytes]) -> Chunk | None:
         kept: Sequence[bytes] = rows
         values: list[Any] = list(map(self.decode, rows))
-        for step in self.steps:
+        for position, step in enumerate(self.steps):
             assert isinstance(step, FilterStep)
+            began = 0.0 if self.measures is None else perf_counter()
             kept, values = step.select(kept, values)
+            if self.measures is not None:
+                self.measures.note(position, len(kept), perf_counter() - began)
         if self.chooser is not None:
             self.chooser.feed_keyed(self.chooser.keys_of(values), kept)
             return None

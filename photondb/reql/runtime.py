@@ -37,6 +37,7 @@ from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.planner.access import Decision, choose
 from photondb.reql.planner.conditions import conditions_of
 from photondb.reql.planner.expressions import is_field
+from photondb.reql.planner.trace import Trace
 from photondb.reql.profile import Profile
 from photondb.reql.steps import FilterStep, Step
 from photondb.reql.suspend import may_wait, turns, wait
@@ -175,7 +176,8 @@ class Surroundings(Protocol):
 
 class Runtime:
     """One query's run. `memory` is what it may take, None for as much as there is; one that is `untimed` may wait for
-    as long as it takes. `family` says what kind of work it is, as soon as that is known."""
+    as long as it takes. `family` says what kind of work it is, as soon as that is known; `trace` is told of the query's
+    scans where that was asked for."""
 
     __slots__ = (
         "_slice_end",
@@ -189,6 +191,7 @@ class Runtime:
         "profile",
         "service",
         "storage",
+        "trace",
         "untimed",
     )
 
@@ -208,6 +211,7 @@ class Runtime:
         self.permit = permit
         self.profile: Profile | None = None
         self.memory = memory
+        self.trace: Trace | None = None
         self.untimed = False
         self.family = ""
         self._slice_end = 0.0

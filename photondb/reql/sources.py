@@ -132,16 +132,22 @@ class ScanSource:
         scan.chunk_rows = rows
         if not rest:
             scan.limit = limit
+        trace = None if runtime.trace is None else runtime.trace.begin(scan, rest)
         runtime.require_index(self.info, self.index)
         reply = runtime.scan(self.info, scan)
         chunk, cursor = reply.chunk, reply.cursor
         try:
             while True:
+                if trace is not None and chunk is not None:
+                    trace.learn(chunk.measures)
                 if chunk is not None and len(chunk):
                     if rest:
                         values = chunk.values()
-                        for step in rest:
-                            values = step.apply(values)
+                        if trace is not None:
+                            values = trace.apply(rest, values)
+                        else:
+                            for step in rest:
+                                values = step.apply(values)
                         chunk = Chunk.of_values(values)
                     if limit is not None:
                         chunk = chunk.head(limit)
@@ -169,7 +175,11 @@ class ScanSource:
             return accumulator
         runtime.require_index(self.info, self.index)
         scan.aggregate = aggregate
-        accumulator.merge(runtime.scan(self.info, scan).partial)
+        trace = None if runtime.trace is None else runtime.trace.begin(scan, rest)
+        reply = runtime.scan(self.info, scan)
+        if trace is not None:
+            trace.learn(reply.measures)
+        accumulator.merge(reply.partial)
         return accumulator
 
 

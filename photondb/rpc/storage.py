@@ -25,6 +25,7 @@ from photondb.api.storage import (
 from photondb.api.transactions import Isolation, TransactionInfo
 from photondb.datum.json import dumps, loads_stored
 from photondb.reql.chunk import Chunk
+from photondb.reql.measures import read_measures, write_measures
 from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.catalogue_messages import read_catalogue, read_change, write_catalogue, write_change
@@ -116,10 +117,12 @@ class StorageStub(StorageApi):
         bulk = scan.limit is None or scan.limit > MAX_ROWS
         reply = (await self._client.call(_SCAN, context, bulk=bulk, scan=write_scan(scan))).ok
         if reply.which() == "partial":
-            return ScanReply(partial=loads_stored(await read_payload(reply.partial, context, SERVICE)))
+            measures = read_measures(reply.measures)
+            partial = loads_stored(await read_payload(reply.partial, context, SERVICE))
+            return ScanReply(partial=partial, measures=measures)
         chunk = reply.chunk
         cursor = None if chunk.last else ScanCursorStub(Remote(reply.cursor, SERVICE), context)
-        return ScanReply(Chunk.of_blob(chunk.rows, chunk.count), cursor=cursor)
+        return ScanReply(_read_chunk(chunk), cursor=cursor)
 
     async def _send_short_scans(self, context: CallContext, scans: bytes) -> tuple[Sequence[bytes], Sequence[int]]:
         found = (await self._client.call(_SHORT_SCANS, context, scans=scans)).ok
@@ -190,7 +193,7 @@ class ScanCursorStub(RemoteObject):
         last: bool = chunk.last
         if last:
             self.drop()
-        return Chunk.of_blob(chunk.rows, chunk.count), last
+        return _read_chunk(chunk), last
 
 
 def storage_servant(storage: StorageApi, max_calls: int = DEFAULT_MAX_CALLS) -> Servant:
@@ -226,6 +229,7 @@ class _StorageHandlers(Handlers):
         ok = call.results.init("ok")
         if reply.chunk is None:
             write_payload(ok.init("partial"), dumps(reply.partial), self)
+            ok.measures = write_measures(reply.measures)
             return
         _write_chunk(ok.init("chunk"), reply.chunk, last=reply.cursor is None)
         if reply.cursor is not None:
@@ -304,10 +308,18 @@ class _CursorHandlers(ClosableHandlers):
         _write_chunk(call.results.init("ok"), chunk, last)
 
 
+def _read_chunk(reader: Any) -> Chunk:
+    chunk = Chunk.of_blob(reader.rows, reader.count)
+    chunk.measures = read_measures(reader.measures)
+    return chunk
+
+
 def _write_chunk(builder: Any, chunk: Chunk, last: bool) -> None:
     builder.rows = chunk.json()
     builder.count = len(chunk)
     builder.last = last
+    if chunk.measures is not None:
+        builder.measures = write_measures(chunk.measures)
 
 
 def _fitting(sizes: Iterable[int]) -> int:

@@ -204,6 +204,7 @@ def write_scan(scan: Scan) -> dict[str, Any]:
         "chunkBytes": scan.chunk_bytes,
         "firstChunkRows": scan.first_chunk_rows or 0,
         "primaryOrder": scan.primary_order,
+        "measured": scan.measured,
     }
 
 
@@ -222,6 +223,7 @@ def read_scan(reader: Any) -> Scan:
         chunk_bytes=reader.chunkBytes,
         first_chunk_rows=reader.firstChunkRows or None,
         primary_order=reader.primaryOrder,
+        measured=reader.measured,
     )
 
 

@@ -58,7 +58,7 @@ class RunOptions(msgspec.Struct, gc=False):
     `transaction` is the id of the transaction that the query is part of, `atomic` that it is one of its own, and
     `as_of_us` the time (microseconds since 1970) that it reads as of. Without `optimizations` no shortcut is taken: the
     answer is the same, to compare with in tests and when a shortcut is in doubt. With `explain` the answer tells how
-    the query would be run."""
+    the query is run: "plan" without running it, "analyze" with what came of it."""
 
     noreply: bool = False
     profile: bool = False
@@ -68,7 +68,7 @@ class RunOptions(msgspec.Struct, gc=False):
     atomic: bool = False
     as_of_us: int | None = None
     optimizations: bool = True
-    explain: Literal["", "plan"] = ""
+    explain: Literal["", "plan", "analyze"] = ""
     plan_names: frozenset[str] = frozenset()
 
 
@@ -150,8 +150,12 @@ def _value(name: str, term: Any) -> Any:
     return function.call()
 
 
-def _explain(value: Any) -> Literal["", "plan"]:
-    return "plan" if _boolean("explain", value) else ""
+def _explain(value: Any) -> Literal["", "plan", "analyze"]:
+    if value == "analyze":
+        return "analyze"
+    if type(value) is not bool:
+        raise logic_error(f'The run option `explain` must be a boolean or "analyze", not {print_datum(value)}.')
+    return "plan" if value else ""
 
 
 def _transaction(value: Any) -> str:

@@ -20,6 +20,7 @@ from photondb.geo.cells import found_once
 from photondb.reql.aggregates import Count
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.reql.measures import ScanMeasures
 from photondb.reql.pipeline import Pipeline
 from photondb.reql.suspend import Evaluation
 from services.storage.indexes import Index
@@ -65,6 +66,7 @@ class ScanRun:
         "_index",
         "_keys_suffice",
         "_limit",
+        "_measures",
         "_pipeline",
         "_prefix",
         "_primaries",
@@ -109,8 +111,9 @@ class ScanRun:
         self._limit = scan.limit
         self._pipeline: Pipeline | None = None
         self._keys_suffice = False
+        self._measures = ScanMeasures.of_steps(len(scan.steps)) if scan.measured else None
         if scan.steps or scan.aggregate is not None:
-            self._pipeline = Pipeline(scan.steps, scan.aggregate, scan.limit)
+            self._pipeline = Pipeline(scan.steps, scan.aggregate, scan.limit, self._measures)
             self._keys_suffice = type(scan.aggregate) is Count and not scan.steps
         self._block_rows = self._rows_of_block(table.position.document_bytes, table.position.rows)
 
@@ -133,8 +136,23 @@ class ScanRun:
         self._aborted = reason
         self.close()
 
+    @property
+    def measures(self) -> ScanMeasures | None:
+        """What has come of it so far, if that was asked for."""
+        return self._measures
+
     async def chunk(self, rows: int) -> tuple[Chunk, bool]:
         """The next chunk, of at most about `rows` rows, and whether it is the last one."""
+        if self._measures is None:
+            return await self._chunk(rows)
+        began = perf_counter()
+        chunk, last = await self._chunk(rows)
+        self._measures.seconds += perf_counter() - began
+        chunk = chunk if chunk is not EMPTY else Chunk.of_raw(())
+        chunk.measures = self._measures
+        return chunk, last
+
+    async def _chunk(self, rows: int) -> tuple[Chunk, bool]:
         self._check_aborted()
         max_bytes = self._scan.chunk_bytes
         if self._limit is not None and self._pipeline is None:
@@ -180,6 +198,13 @@ class ScanRun:
 
     async def aggregate(self) -> Any:
         """Read everything into the aggregate, and return its partial result."""
+        began = perf_counter()
+        partial = await self._aggregate()
+        if self._measures is not None:
+            self._measures.seconds = perf_counter() - began
+        return partial
+
+    async def _aggregate(self) -> Any:
         pipeline = self._pipeline
         assert pipeline is not None
         if self._keys_suffice and self._index is None and self._ranges == [KeyRange()]:
@@ -238,6 +263,8 @@ class ScanRun:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        if self._measures is not None:
+            self._measures.left_index = True
         self._index = None
         self._prefix = self._table.document_prefix
         self._ranges = [KeyRange()]
@@ -319,6 +346,8 @@ class ScanRun:
     def _learn(self, block: list[bytes]) -> int:
         """The size of the block in bytes, from which the number of rows of the next ones follows."""
         size = sum(map(len, block))
+        if self._measures is not None:
+            self._measures.read += len(block)
         if len(block) >= 8:
             self._block_rows = self._rows_of_block(size, len(block))
         return size

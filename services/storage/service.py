@@ -517,7 +517,8 @@ class Storage(StorageApi):
         last = True
         try:
             if scan.aggregate is not None:
-                return ScanReply(partial=await run.aggregate())
+                partial = await run.aggregate()
+                return ScanReply(partial=partial, measures=run.measures)
             chunk, last = await run.chunk(scan.first_chunk_rows or scan.chunk_rows)
         except StoreError as error:
             raise _reql_error(error) from None

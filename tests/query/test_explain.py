@@ -111,7 +111,7 @@ def test_a_choice_that_the_query_makes(database: RunningDatabase) -> None:
 
 
 def test_wrong_values(database: RunningDatabase) -> None:
-    with pytest.raises(ReqlError, match="must be a boolean"):
+    with pytest.raises(ReqlError, match='must be a boolean or "analyze"'):
         database.run(T, explain="loud")
     assert database.run(T.count(), explain=False) == ROWS
 
@@ -148,3 +148,49 @@ def test_statistics_follow_the_data(tmp_path: Path) -> None:
         assert scan_of(explain(database, often))["by"] == "whole table"
         assert scan_of(explain(database, often))["instead_of"][0]["rows"] == pytest.approx(2700, rel=0.2)
         assert scan_of(explain(database, seldom))["by"] == "index a"
+
+
+# --- with what came of it
+
+
+def test_actual_rows(database: RunningDatabase) -> None:
+    plan = database.run(T.filter({"a": 5, "g": 0}, index="a").map(r.row["id"]), explain="analyze")
+    assert (plan["step"], plan["actual_rows"]) == ("map", 4)
+    chosen = plan["input"]
+    assert (chosen["step"], chosen["actual_rows"]) == ("filter", 4)
+    scan = chosen["input"]
+    assert (scan["actual_rows"], scan["times"], scan["by"]) == (4, 1, "index a")
+    assert plan["ms"] >= scan["ms"] > 0
+
+
+def test_steps_outside_of_storage_and_aggregates(database: RunningDatabase) -> None:
+    random = T.filter(lambda row: row["a"] >= r.random(1)).filter({"g": 1}).count()
+    plan = database.run(random, explain="analyze")
+    assert (plan["step"], plan["actual_rows"]) == ("count", 1)
+    assert [plan["input"]["runs_in"], plan["input"]["input"]["runs_in"]] == ["query", "query"]
+    assert plan["input"]["actual_rows"] == 400
+    assert scan_of(plan)["actual_rows"] == ROWS
+    counted = database.run(T.filter({"a": 5}).count(), explain="analyze")
+    assert (counted["input"]["step"], counted["input"]["actual_rows"]) == ("filter", 4)
+
+
+def test_scans_in_functions(database: RunningDatabase) -> None:
+    query = T.get_all(1, 2, 3).map(lambda row: T.filter({"a": row["a"]}).count())
+    plan = database.run(query, explain="analyze")
+    others = plan["scans_in_functions"]
+    assert sum(scan["times"] for scan in others) == 3
+    assert {scan["by"] for scan in others} == {"index a"}
+    assert sum(scan["actual_rows"] for scan in others) == 12
+
+
+def test_an_index_that_was_left_is_told(database: RunningDatabase) -> None:
+    plan = database.run(T.filter(r.row["a"] >= 0, index="a"), explain="analyze")
+    assert scan_of(plan)["by"] == "whole table"
+    assert scan_of(plan)["actual_rows"] == ROWS
+    assert plan["actual_rows"] == ROWS
+
+
+def test_what_writes_is_not_run(database: RunningDatabase) -> None:
+    with pytest.raises(ReqlError, match="A query that writes cannot be run"):
+        database.run(T.delete(), explain="analyze")
+    assert database.run(T.count()) == ROWS

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from photondb.api.catalogue import TableInfo
 from photondb.reql import shape as shapes
 from photondb.reql.compiler import free_variables
-from photondb.reql.function import Frame
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import Choice, Decision
+from photondb.reql.planner.trace import ScanTrace, Signature, Trace, signature
 from photondb.reql.shape import Shape
 from photondb.reql.sources import ComputedSource, ScanSource, SlicedSource, SortedSource, UnionSource
 from photondb.reql.steps import FilterStep, Step, keeps_count
@@ -51,18 +51,53 @@ AGGREGATES = frozenset(
 ONE_ROW = frozenset({*AGGREGATES, Term.NTH, Term.FOLD}) - {Term.DISTINCT}
 
 
-def explain(runtime: Runtime, shape: Shape, frame: Frame, evaluate: Callable[[Shape], Any]) -> Explanation:
-    """How a query of that shape is run. `evaluate` gives the value of a part of it."""
-    return _Explainer(runtime, frame, evaluate).term(shape)
+class Explainer:
+    """Explains one query. `evaluate` gives the value of a part of it."""
 
-
-class _Explainer:
-    def __init__(self, runtime: Runtime, frame: Frame, evaluate: Callable[[Shape], Any]) -> None:
+    def __init__(self, runtime: Runtime, evaluate: Callable[[Shape], Any]) -> None:
         self.runtime = runtime
-        self.frame = frame
         self.evaluate = evaluate
+        self._scans: dict[Signature, tuple[Explanation, list[Explanation], list[Explanation]]] = {}
+        """The scans, each with the steps that storage does and those that are left to `query`."""
 
-    def term(self, shape: Shape) -> Explanation:
+    def add_actual(self, trace: Trace) -> list[Explanation]:
+        """Add to each scan and its steps what came of it. Gives the scans that are no part of the tree: those of
+        functions, which are made for each row."""
+        others = []
+        for key, traced in trace.scans.items():
+            total = traced.total
+            if key not in self._scans:
+                others.append(self._other(traced))
+                continue
+            scan, pushed, rest = self._scans[key]
+            scan["actual_rows"] = total.read
+            scan["times"] = traced.times
+            scan["ms"] = _ms(total.seconds)
+            if total.left_index:
+                scan["by"] = "whole table"
+                scan["why"] = "the index led to more documents than expected, so that the table was read instead"
+            measures = zip([*pushed, *rest], [*total.steps, *traced.rest.steps], strict=True)
+            for step, measure in measures:
+                step["actual_rows"] = measure.rows
+                step["ms"] = _ms(measure.seconds)
+        return others
+
+    def _other(self, traced: ScanTrace) -> Explanation:
+        tables = {info.id: info for info in self.runtime.service.catalogue.tables.values()}
+        info, total = tables.get(traced.scan.table), traced.total
+        indexes = () if info is None else info.indexes
+        name = next((index.name for index in indexes if index.id == traced.scan.index), None)
+        return {
+            "step": "scan",
+            "runs_in": "storage",
+            "table": "" if info is None else self._table(info),
+            "by": "primary key" if name is None else f"index {name}",
+            "times": traced.times,
+            "actual_rows": total.read,
+            "ms": _ms(total.seconds),
+        }
+
+    def explain(self, shape: Shape) -> Explanation:
         """A term, and what goes into it."""
         if _is_sequence(shape) and not free_variables(shape):
             value = self.evaluate(shape)
@@ -72,7 +107,7 @@ class _Explainer:
                 return self.stream(value)
             if isinstance(value, SingleSelection):
                 return self.document(value)
-        inputs = [self.term(arg) for arg in _arguments(shape) if _reads(arg)]
+        inputs = [self.explain(arg) for arg in _arguments(shape) if _reads(arg)]
         name = _name(shape)
         rows = 1 if shape[0] in ONE_ROW or not inputs else inputs[0].get("rows", 1)
         cost = sum(step.get("cost", 0) for step in inputs)
@@ -153,8 +188,12 @@ class _Explainer:
             step["table"] = self._table(source.info)
             step["by"] = "primary key" if source.index is None else f"index {source.index.name}"
             step["why"] = _why(source)
+        bottom = step
         step = self._with_steps(step, scan.steps, "storage", matching)
-        return self._with_steps(step, rest, "query", None if scan.steps else matching)
+        pushed = _between(step, bottom)
+        top = self._with_steps(step, rest, "query", None if scan.steps else matching)
+        self._scans[signature(scan, rest)] = (bottom, pushed, _between(top, step))
+        return top
 
     def _chosen(self, info: TableInfo, decision: Decision) -> Explanation:
         chosen = decision.chosen
@@ -190,6 +229,19 @@ class _Explainer:
 
 def _step(name: str, runs_in: str, rows: float, cost: float) -> Explanation:
     return {"step": name, "runs_in": runs_in, "rows": round(rows), "cost": round(cost, 1)}
+
+
+def _between(top: Explanation, bottom: Explanation) -> list[Explanation]:
+    """The steps above `bottom`, up to `top`, the lowest one first."""
+    steps = []
+    while top is not bottom:
+        steps.append(top)
+        top = top["input"]
+    return steps[::-1]
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
 
 
 def _by(way: Choice) -> str:
