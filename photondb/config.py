@@ -70,6 +70,7 @@ class Settings:
     max_cursor_seconds: int = 3600
     max_query_seconds: int = 3600
     max_query_bytes: int | None = None
+    result_cache_bytes: int = 64 << 20
 
     @classmethod
     def load(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -204,6 +205,12 @@ def _cache_bytes(text: str) -> int:
 
 def _query_bytes(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 16 << 20:
+        raise ValueError
+    return int(text)
+
+
+def _result_cache_bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
         raise ValueError
     return int(text)
 
@@ -448,6 +455,13 @@ OPTIONS: tuple[Option, ...] = (
         "a number of bytes from 16777216 (16 MB)",
         "how much memory a query may take, about; a quarter of the memory that there is (of a container's, within it) "
         "when it is not set",
+    ),
+    Option(
+        "result_cache_bytes",
+        "PHOTONDB_RESULT_CACHE_BYTES",
+        _result_cache_bytes,
+        "a number of bytes (0 keeps nothing)",
+        "how much memory the answers to queries with the run option `cache` may take",
     ),
     *(
         Option(

@@ -85,6 +85,9 @@ interface Storage extends(Common.Service) {
 
   statistics @18 (context :Common.Context, table :UInt32) -> StatisticsResult;
   # What a planner wants to know of a table and its indexes.
+
+  positions @19 (context :Common.Context, tables :List(UInt32)) -> PositionsResult;
+  # The version of the catalogue, and where tables stand: what tells whether something that was read is still true.
 }
 
 struct Transaction {
@@ -250,6 +253,13 @@ struct LogPart {
 struct EngineStatsResult {
   union {
     ok @0 :Data;  # a JSON object, whose members `EngineStats` of photondb/api/storage.py names
+    error @1 :Common.Error;
+  }
+}
+
+struct PositionsResult {
+  union {
+    ok @0 :Data;  # JSON: {"catalogue": version, "tables": [[sequence of the last change of each shard], ...]}
     error @1 :Common.Error;
   }
 }

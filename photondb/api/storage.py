@@ -176,6 +176,14 @@ class IndexStatistics(msgspec.Struct, frozen=True):
     sequence: int
 
 
+class Positions(msgspec.Struct, frozen=True):
+    """The version of the catalogue, and of some tables the sequence of the last change of each shard. As long as they
+    are the same, whatever is read of these tables is, too."""
+
+    catalogue: int
+    tables: tuple[tuple[int, ...], ...]
+
+
 class TableStatistics(msgspec.Struct, frozen=True):
     """What the planner wants to know of a table: how many documents it has, their size in bytes, and what is known of
     its indexes, by their ids. Of an index that is new nothing may be known yet."""
@@ -264,6 +272,10 @@ class StorageApi(Protocol):
 
     async def shard_rows(self, context: CallContext, table: int) -> list[int]:
         """About how many documents each shard of the table has."""
+        ...
+
+    async def positions(self, context: CallContext, tables: Sequence[int]) -> Positions:
+        """Where these tables stand."""
         ...
 
     async def statistics(self, context: CallContext, table: int) -> TableStatistics:

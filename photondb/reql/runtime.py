@@ -129,6 +129,8 @@ class Surroundings(Protocol):
     node introduces itself to clients."""
 
     storage: StorageApi
+    results: Any
+    """The answers to queries that are kept (`services.query.results.ResultCache`)."""
     auth: AuthApi | None
     changefeed: ChangefeedApi | None
     server_id: str
@@ -425,6 +427,8 @@ class Runtime:
 
     def statistics(self, info: TableInfo) -> TableStatistics:
         """What is known of a table and its indexes: it may be some seconds old."""
+        if system_tables.is_system(info):
+            return TableStatistics(system_tables.count_rows(self, info), 0, {})
         return self._ask(info, self.service.statistics.of(info.id))
 
     def log_position(self, info: TableInfo) -> list[int]:

@@ -13,6 +13,7 @@ from photondb.api.storage import (
     EngineStats,
     IndexStatus,
     LogRecord,
+    Positions,
     Scan,
     ScanCursor,
     ScanReply,
@@ -68,6 +69,7 @@ _BEGIN_TRANSACTION = Method("beginTransaction")
 _COMMIT_TRANSACTION = Method("commitTransaction", effects=True)
 _ABORT_TRANSACTION = Method("abortTransaction")
 _TRANSACTIONS = Method("transactions")
+_POSITIONS = Method("positions")
 _STATISTICS = Method("statistics")
 _ENGINE_STATS = Method("engineStats")
 _CHECKPOINT = Method("checkpoint", effects=True)
@@ -151,6 +153,10 @@ class StorageStub(StorageApi):
 
     async def shard_rows(self, context: CallContext, table: int) -> list[int]:
         return list((await self._client.call(_SHARD_ROWS, context, table=table)).ok)
+
+    async def positions(self, context: CallContext, tables: Sequence[int]) -> Positions:
+        response = await self._client.call(_POSITIONS, context, tables=list(tables))
+        return msgspec.json.decode(response.ok, type=Positions)
 
     async def statistics(self, context: CallContext, table: int) -> TableStatistics:
         response = await self._client.call(_STATISTICS, context, table=table)
@@ -268,6 +274,9 @@ class _StorageHandlers(Handlers):
 
     async def shard_rows(self, call: Call) -> None:
         call.results.ok = await self._storage.shard_rows(call.context, call.params.table)
+
+    async def positions(self, call: Call) -> None:
+        call.results.ok = msgspec.json.encode(await self._storage.positions(call.context, list(call.params.tables)))
 
     async def statistics(self, call: Call) -> None:
         call.results.ok = msgspec.json.encode(await self._storage.statistics(call.context, call.params.table))

@@ -19,6 +19,7 @@ from services.query.explaining import explained
 from services.query.feeds import FeedCursor
 from services.query.options import RunOptions
 from services.query.plans import Plan, PlanCache
+from services.query.results import answered
 from services.query.steps import QuerySteps
 from services.query.transactions import atomically, in_transaction
 
@@ -71,6 +72,8 @@ def execute(plan: Plan, frame: Frame, options: RunOptions) -> Outcome:
         return atomically(runtime, plan.effects, lambda: _whole(plan, frame)), None
     if options.transaction:
         return in_transaction(runtime, plan.effects, lambda: _run(plan, frame, options))
+    if options.cache:
+        return answered(plan, frame, options, lambda: _run(plan, frame, options))
     return _run(plan, frame, options)
 
 

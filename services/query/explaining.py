@@ -18,6 +18,7 @@ from photondb.reql.values import TableSlice
 from services.query import responses
 from services.query.options import RunOptions
 from services.query.plans import Plan
+from services.query.results import state_of
 
 
 def explained(plan: Plan, frame: Frame, options: RunOptions) -> bytes:
@@ -36,6 +37,8 @@ def explained(plan: Plan, frame: Frame, options: RunOptions) -> bytes:
     tree = explainer.explain(plan.shape)
     if options.explain == "analyze":
         _analyze(explainer, tree, plan, frame)
+    if options.cache:
+        tree["cache"] = state_of(plan, frame, options)
     return responses.atom(tree)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from photondb.config import Settings
 from photondb.reql.memory import total_bytes
@@ -21,9 +21,13 @@ class QueryLimits:
     memory_bytes: int = field(default_factory=lambda: int(total_bytes() * DEFAULT_MEMORY_SHARE))
     """How much memory it may take, about."""
 
+    result_cache_bytes: int = 64 << 20
+    """How much memory the answers to queries with the run option `cache` may take, together."""
+
     @classmethod
     def of(cls, settings: Settings) -> QueryLimits:
         """The limits that settings ask for."""
+        limits = cls(float(settings.max_query_seconds), result_cache_bytes=settings.result_cache_bytes)
         if settings.max_query_bytes is None:
-            return cls(float(settings.max_query_seconds))
-        return cls(float(settings.max_query_seconds), settings.max_query_bytes)
+            return limits
+        return replace(limits, memory_bytes=settings.max_query_bytes)

@@ -43,6 +43,9 @@ TRANSACTION = "transaction"
 UNOPTIMIZED = "optimizations"
 """The plan name of queries that are run the plainest way that there is (run option `optimizations=False`)."""
 
+CACHED = "cache"
+"""The plan name of queries that may be answered from the result cache."""
+
 EXPLAINED = "explain"
 """The plan name of queries that are explained."""
 
@@ -58,7 +61,8 @@ class RunOptions(msgspec.Struct, gc=False):
     `transaction` is the id of the transaction that the query is part of, `atomic` that it is one of its own, and
     `as_of_us` the time (microseconds since 1970) that it reads as of. Without `optimizations` no shortcut is taken: the
     answer is the same, to compare with in tests and when a shortcut is in doubt. With `explain` the answer tells how
-    the query is run: "plan" without running it, "analyze" with what came of it."""
+    the query is run: "plan" without running it, "analyze" with what came of it. With `cache` it may
+    be an answer that was given before, if its tables have not changed."""
 
     noreply: bool = False
     profile: bool = False
@@ -69,6 +73,7 @@ class RunOptions(msgspec.Struct, gc=False):
     as_of_us: int | None = None
     optimizations: bool = True
     explain: Literal["", "plan", "analyze"] = ""
+    cache: bool = False
     plan_names: frozenset[str] = frozenset()
 
 
@@ -108,6 +113,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
             options.atomic = _boolean(name, value)
         elif name == "as_of":
             options.as_of_us = _time_us(value)
+        elif name == "cache":
+            options.cache = _boolean(name, value)
         elif name == "explain":
             options.explain = _explain(value)
         elif name == "optimizations":
@@ -131,6 +138,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
         raise logic_error("The run option `as_of` excludes `transaction` and `atomic`.")
     if options.transaction or options.atomic or options.as_of_us is not None:
         options.plan_names |= {TRANSACTION}
+    if options.cache:
+        options.plan_names |= {CACHED}
     if options.explain:
         options.plan_names |= {EXPLAINED}
     if not options.optimizations:

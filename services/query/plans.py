@@ -35,6 +35,7 @@ class Plan:
         "family",
         "frame_size",
         "read",
+        "reads",
         "run",
         "shape",
         "short_read",
@@ -58,6 +59,8 @@ class Plan:
         self.run = node.run
         self.effects: Effects = node.effects
         self.family = family_of(compiler.tags, node.effects)
+        self.reads: tuple[tuple[str | None, str], ...] | str | None = None
+        """What the result cache found out: the tables that are read, or why the answer cannot be kept."""
         self.read: PointRead | None = None
         self.short_read: ShortRead | None = None
         self.write: PointWrite | None = None

@@ -36,6 +36,7 @@ from services.query.metrics import QueryMetrics
 from services.query.options import NO_OPTIONS, RunOptions
 from services.query.peers import PeerQuery, Peers
 from services.query.plans import PlanCache
+from services.query.results import ResultCache
 from services.query.statistics import StatisticsCache
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Query:
         self.bus = bus
         self.access = Access(auth)
         self.plans = PlanCache()
+        self.results = ResultCache(self.limits.result_cache_bytes)
         self.statistics = StatisticsCache(storage, self._in_background)
         self.metrics = QueryMetrics()
         self.channels: weakref.WeakSet[Channel] = weakref.WeakSet()

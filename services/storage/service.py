@@ -19,6 +19,7 @@ from photondb.api.storage import (
     EngineStats,
     IndexStatus,
     LogRecord,
+    Positions,
     Scan,
     ScanReply,
     StorageApi,
@@ -435,6 +436,11 @@ class Storage(StorageApi):
     async def shard_rows(self, context: CallContext, table: int) -> list[int]:
         with _reql_errors():
             return await self._shard_counts.of(self._table(table))
+
+    @measured
+    async def positions(self, context: CallContext, tables: Sequence[int]) -> Positions:
+        sequences = tuple((self._table(table).position.sequence,) for table in tables)
+        return Positions(self._catalogue.version, sequences)
 
     @measured
     async def statistics(self, context: CallContext, table: int) -> TableStatistics:

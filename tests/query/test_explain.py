@@ -25,6 +25,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDataba
         database.run(T.index_create("tags", multi=True))
         database.run(T.insert([{"id": n, "a": n % 500, "g": n % 5, "tags": [n % 90, "x"]} for n in range(ROWS)]))
         database.run(T.index_wait())
+        database.collect_statistics()
         yield database
 
 
