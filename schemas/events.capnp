@@ -2,7 +2,8 @@
 # What services publish on the bus. Version 1. Only ever extended: see the rule in common.capnp.
 
 struct ChangeBatch {
-  # The changes that one commit made in one shard of one table, published on `photondb.changes.<table>.<shard>`.
+  # Changes of one shard of one table, those of one commit or of several that were made at about the same time, published
+  # on `photondb.changes.<table>.<shard>`.
   #
   # Record i has the sequence number firstSequence + i. A subscriber that sees a batch whose firstSequence is not the one
   # after the last that it had has missed something (the bus may lose messages) and reads it with `Storage.readLog`. A
@@ -12,8 +13,10 @@ struct ChangeBatch {
   table @0 :Text;           # the table's uuid
   shard @1 :UInt16;
   firstSequence @2 :UInt64;
-  timeUs @3 :Int64;         # when it was committed: microseconds since 1970 UTC
-  records @4 :Records;
+  records @3 :Data;
+  # MessagePack: an array with an array for each record, of its sequence number, when it was committed (microseconds since
+  # 1970 UTC), the encoded primary key, the document before, and the document after. The latter three are bin, the
+  # documents as JSON, or nil where there is none.
 }
 
 struct Records {

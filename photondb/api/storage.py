@@ -139,7 +139,7 @@ class IndexStatus(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class LogRecord(msgspec.Struct, frozen=True, gc=False):
+class LogRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One committed change of one document. `time_us` is microseconds since 1970. None is an absent document."""
 
     sequence: int

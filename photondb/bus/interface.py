@@ -10,12 +10,31 @@ import msgspec
 from photondb.telemetry.scrape import Scrape
 
 
+class Content(Protocol):
+    """What can be published as it is: it is made bytes only where it has to leave the process. Nobody may change it."""
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it comes to."""
+        ...
+
+    def encode(self) -> bytes:
+        """The payload that says the same."""
+        ...
+
+
 class BusMessage(msgspec.Struct, frozen=True):
-    """A message as it reaches a subscriber. `headers` is empty where the publisher gave none."""
+    """A message as it reaches a subscriber. `headers` is empty where the publisher gave none. `content` is the payload,
+    or what the publisher gave in its place where it is in the same process."""
 
     subject: str
-    payload: bytes
+    content: bytes | Content
     headers: Mapping[str, str]
+
+    @property
+    def payload(self) -> bytes:
+        """The content as bytes."""
+        return self.content if isinstance(self.content, bytes) else self.content.encode()
 
 
 Handler = Callable[[BusMessage], None]
@@ -38,13 +57,18 @@ class Bus(Protocol):
     reads the missing ones from their source. Messages of one publisher on one subject arrive in order. Subjects are
     words joined by dots; a pattern may use `*` for one word and, at its end, `>` for one or more. All methods belong
     on the thread of the loop.
+
+    `message_interval_s` is how far apart messages had better be where one can say what several would: 0 where a message
+    costs next to nothing by itself.
     """
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
+    message_interval_s: float
+
+    async def publish(self, subject: str, content: bytes | Content, headers: Mapping[str, str] | None = None) -> None:
         """The same as `publish_nowait`; it returns without waiting for anybody."""
         ...
 
-    def publish_nowait(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
+    def publish_nowait(self, subject: str, content: bytes | Content, headers: Mapping[str, str] | None = None) -> None:
         """Send a message to those who subscribe to its subject now. Raises ValueError for a malformed subject."""
         ...
 

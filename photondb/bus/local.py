@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from photondb.bus.interface import BusMessage, GapListener, Handler, Subscription
+from photondb.bus.interface import BusMessage, Content, GapListener, Handler, Subscription
 from photondb.bus.metrics import BusMetrics
 from photondb.bus.subjects import check_pattern, check_subject, matches
 from photondb.telemetry import catalogue
@@ -43,6 +43,8 @@ class LocalSubscription:
 class LocalBus:
     """A `Bus` whose publishers and subscribers share a process. It loses nothing."""
 
+    message_interval_s = 0.001
+
     def __init__(self) -> None:
         self._subscriptions: list[LocalSubscription] = []
         # Who gets a subject, looked up once per subject and forgotten when the subscriptions change.
@@ -50,18 +52,18 @@ class LocalBus:
         self._metrics = BusMetrics()
         self._waiting: list[tuple[tuple[LocalSubscription, ...], BusMessage]] = []
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self.publish_nowait(subject, payload, headers)
+    async def publish(self, subject: str, content: bytes | Content, headers: Mapping[str, str] | None = None) -> None:
+        self.publish_nowait(subject, content, headers)
 
-    def publish_nowait(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
+    def publish_nowait(self, subject: str, content: bytes | Content, headers: Mapping[str, str] | None = None) -> None:
         route = self._route(subject)
         self._metrics.published += 1
-        self._metrics.published_bytes += len(payload)
+        self._metrics.published_bytes += len(content) if isinstance(content, bytes) else content.size
         if not route:
             return
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._deliver)
-        self._waiting.append((route, BusMessage(subject, payload, headers or _NO_HEADERS)))
+        self._waiting.append((route, BusMessage(subject, content, headers or _NO_HEADERS)))
 
     def has_subscribers(self, subject: str) -> bool:
         return bool(self._route(subject))

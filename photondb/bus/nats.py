@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsClientSubscription
 
-from photondb.bus.interface import BusMessage, GapListener, Handler, Subscription
+from photondb.bus.interface import BusMessage, Content, GapListener, Handler, Subscription
 from photondb.bus.metrics import BusMetrics
 from photondb.bus.subjects import check_pattern, check_subject
 from photondb.telemetry import catalogue
@@ -79,6 +79,8 @@ class NatsBus:
     faster than their handlers took them.
     """
 
+    message_interval_s = 0.001
+
     def __init__(self, url: str, name: str = "photondb", *, max_pending_messages: int = MAX_PENDING_MESSAGES) -> None:
         self._servers = [server.strip() for server in url.split(",")]
         self._name = name
@@ -120,11 +122,12 @@ class NatsBus:
             raise
         return bus
 
-    async def publish(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self.publish_nowait(subject, payload, headers)
+    async def publish(self, subject: str, content: bytes | Content, headers: Mapping[str, str] | None = None) -> None:
+        self.publish_nowait(subject, content, headers)
 
-    def publish_nowait(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> None:
+    def publish_nowait(self, subject: str, content: bytes | Content, headers: Mapping[str, str] | None = None) -> None:
         check_subject(subject)
+        payload = content if isinstance(content, bytes) else content.encode()
         size = len(payload)
         self.metrics.published += 1
         self.metrics.published_bytes += size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo
@@ -27,6 +28,10 @@ class Document:
             self._value = loads_stored(self.raw)
         return self._value
 
+    def part(self, decode: Callable[[bytes], Any]) -> Any:
+        """Some fields of the document, which `decode` takes out of it; all where they are known already."""
+        return decode(self.raw) if self._value is ... else self._value
+
     def index_keys(self, index: Index) -> list[bytes]:
         """The keys of its entries in an index; equal ones as often as there are such entries."""
         keys = self._index_keys.get(index.id)
@@ -50,7 +55,7 @@ class Row:
     """One committed change: the document's key, and the document before and after. `traceparent` names the span that
     received it, where its commit is traced."""
 
-    __slots__ = ("key", "new", "old", "sequence", "shard", "time_us", "traceparent")
+    __slots__ = ("_documents", "_record", "key", "sequence", "shard", "time_us", "traceparent")
 
     def __init__(self, shard: int, record: LogRecord, traceparent: str = "") -> None:
         self.traceparent = traceparent
@@ -58,5 +63,23 @@ class Row:
         self.sequence = record.sequence
         self.time_us = record.time_us
         self.key = record.key
-        self.old = None if record.old is None else Document(record.old)
-        self.new = None if record.new is None else Document(record.new)
+        self._record = record
+        self._documents: tuple[Document | None, Document | None] | None = None
+
+    @property
+    def documents(self) -> tuple[Document | None, Document | None]:
+        """The document before and after."""
+        if self._documents is None:
+            old, new = self._record.old, self._record.new
+            self._documents = None if old is None else Document(old), None if new is None else Document(new)
+        return self._documents
+
+    @property
+    def old(self) -> Document | None:
+        """The document before."""
+        return self.documents[0]
+
+    @property
+    def new(self) -> Document | None:
+        """The document after."""
+        return self.documents[1]

@@ -18,7 +18,7 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import CHANGES_SUBJECT, LogGap, LogRecord, Scan, ScanReply, StorageApi, TableGone
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql.errors import ReqlError, op_failed
-from photondb.rpc.events import ChangeBatch, decode_change_batch
+from photondb.rpc.events import ChangeBatch, read_change_batch
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import RECEIVE
 from photondb.telemetry.trace_context import TRACEPARENT
@@ -212,14 +212,18 @@ class TableFollower:
         if self._error is not None or not self._has_room.is_set():
             return
         try:
-            batch = decode_change_batch(message.payload)
+            batch = read_change_batch(message)
         except ValueError as error:
             log.warning("not a message about changes", extra={"subject": message.subject, "reason": str(error)})
             return
         sequencer = self._sequencer(batch.shard)
-        with tracing.span_of(RECEIVE, message.headers.get(TRACEPARENT, "")) as span:
+        traceparent = message.headers.get(TRACEPARENT)
+        if traceparent is None:
+            self._carry_out(batch.shard, sequencer.batch(batch.first_sequence, batch.records))
+            return
+        with tracing.span_of(RECEIVE, traceparent) as span:
             self._note_trace(batch, span.context())
-            self._carry_out(batch.shard, sequencer.batch(batch.first_sequence, batch.time_us, batch.records))
+            self._carry_out(batch.shard, sequencer.batch(batch.first_sequence, batch.records))
 
     def _note_trace(self, batch: ChangeBatch, traceparent: str) -> None:
         """Remember of which trace the changes of a batch are until feeds are told of them."""
@@ -241,18 +245,12 @@ class TableFollower:
             match instruction:
                 case Deliver(records):
                     traced = self._traced
-                    self._backlog.extend(
-                        Row(shard, record, traced.pop((shard, record.sequence), "") if traced else "")
-                        for record in records
+                    self._deliver(
+                        [
+                            Row(shard, record, traced.pop((shard, record.sequence), "") if traced else "")
+                            for record in records
+                        ]
                     )
-                    if len(self._backlog) > MAX_BACKLOG_RECORDS:
-                        self._has_room.clear()
-                    if not self._telling:
-                        # Where storage runs in this process, its writer is to have the answer first, which has its
-                        # turn in the loop's next round.
-                        self._telling = True
-                        loop = asyncio.get_running_loop()
-                        loop.call_soon(loop.call_soon, self._tell)
                 case ReadLog(after, limit):
                     self.metrics.gap_reads += 1
                     self.spawn(self._guarded(self._read(shard, after, limit)))
@@ -266,6 +264,21 @@ class TableFollower:
                 case Fail(reason):
                     log.error("a table cannot be followed", extra={"table": self.info.uuid, "reason": reason})
                     self.fail(aborted())
+
+    def _deliver(self, rows: list[Row]) -> None:
+        """Have the router tell of the next rows, unless they concern nobody."""
+        if not self._backlog and not any(map(self.router.concerns, rows)):
+            self._told[rows[-1].shard] = rows[-1].sequence
+            return
+        self._backlog.extend(rows)
+        if len(self._backlog) > MAX_BACKLOG_RECORDS:
+            self._has_room.clear()
+        if not self._telling:
+            # Where storage runs in this process, its writer is to have the answer first, which has its turn in the
+            # loop's next round.
+            self._telling = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._tell)
 
     def _tell(self) -> None:
         """Tell the router of what waits, for a while; then again in the loop's next turn."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any, Protocol
 
+from photondb.reql.pipeline import Decode, field_decoder
 from services.changefeed.documents import Index, Row
 from services.changefeed.equality import value_key
 from services.changefeed.notices import Change
@@ -45,13 +46,14 @@ class SharedSelection:
 class _Routes:
     """The selections on the primary key or on an index."""
 
-    __slots__ = ("equalities", "index", "points", "ranges")
+    __slots__ = ("_decode", "equalities", "index", "points", "ranges")
 
     def __init__(self, index: Index | None) -> None:
         self.index = index
         self.points: dict[bytes, dict[SharedSelection, None]] = {}
         self.equalities: dict[str, dict[Hashable, dict[SharedSelection, None]]] = {}
         """Those on ranges whose filter asks for a value, by field and value."""
+        self._decode: Decode | None = None
         self.ranges: dict[SharedSelection, None] = {}
 
     def add(self, shared: SharedSelection) -> None:
@@ -62,6 +64,8 @@ class _Routes:
                 self.ranges[shared] = None
             else:
                 field, value = equality
+                if field not in self.equalities:
+                    self._decode = None
                 self.equalities.setdefault(field, {}).setdefault(value, {})[shared] = None
             return
         for key in points:
@@ -77,6 +81,7 @@ class _Routes:
             _discard(self.equalities[field], value, shared)
             if not self.equalities[field]:
                 del self.equalities[field]
+                self._decode = None
         else:
             del self.ranges[shared]
 
@@ -100,12 +105,19 @@ class _Routes:
         yield from self.ranges
 
     def _with_equalities(self, row: Row) -> dict[SharedSelection, None]:
+        if self._decode is None:
+            self._decode = field_decoder(frozenset(self.equalities))
         found: dict[SharedSelection, None] = {}
-        for field, by_value in self.equalities.items():
-            for document in (row.old, row.new):
-                if document is not None and field in document.value:
-                    found.update(by_value.get(value_key(document.value[field]), {}))
+        for document in row.documents:
+            if document is not None:
+                for field, value in document.part(self._decode).items():
+                    by_value = self.equalities.get(field)
+                    if by_value is not None:
+                        found.update(by_value.get(value_key(value), _NOBODY))
         return found
+
+
+_NOBODY: dict[SharedSelection, None] = {}
 
 
 def _discard(places: dict[Any, dict[SharedSelection, None]], key: Hashable, shared: SharedSelection) -> None:
@@ -157,6 +169,12 @@ class Router:
     def remove_row_listener(self, listener: RowListener) -> None:
         """Stop telling `listener`. Once it was removed this does nothing."""
         self._row_listeners.pop(listener, None)
+
+    def concerns(self, row: Row) -> bool:
+        """Whether there may be anybody whom a change concerns. It costs little, however many there are."""
+        if self._row_listeners:
+            return True
+        return any(next(routes.concerned(row), None) is not None for routes in self._routes.values())
 
     def dispatch(self, row: Row) -> None:
         """Tell all whom it concerns of a change."""

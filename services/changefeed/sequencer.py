@@ -89,11 +89,9 @@ class ShardSequencer:
         self._asked_at = self._known_end
         return [AskPosition()]
 
-    def batch(self, first: int, time_us: int, records: Sequence[LogRecord]) -> list[Instruction]:
-        """A message of the bus: records from sequence `first` on, committed at `time_us`.
-
-        One without records says that the record before `first` is the last one.
-        """
+    def batch(self, first: int, records: Sequence[LogRecord]) -> list[Instruction]:
+        """A message of the bus: records from sequence `first` on. One without records says that the record
+        before `first` is the last one."""
         if self._failed:
             return []
         last = first + len(records) - 1
@@ -101,9 +99,9 @@ class ShardSequencer:
             self._known_end = max(self._known_end, last)
             self._keep(first, records)
             return []
-        if first <= self.delivered and records and self._is_new(time_us):
-            # A repeated batch is no younger than what followed it. So storage has lost the end of its log (its disk
-            # did not survive what its reader saw) and uses the numbers again.
+        if first <= self.delivered and records and self._is_new(records[min(last, self.delivered) - first].time_us):
+            # A record that is repeated is no younger than what followed it. So storage has lost the end of its log (its
+            # disk did not survive what its reader saw) and uses the numbers again.
             return self._fail("the log was written anew from an earlier place")
         if last <= self.delivered:
             return []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from math import inf
 
-from photondb.api.storage import CATALOGUE_SUBJECT, CHANGES_SUBJECT, LogRecord
+from photondb.api.storage import CATALOGUE_SUBJECT, LogRecord
 from photondb.bus import Bus
-from photondb.rpc.events import ChangeBatch, encode_change_batch
+from photondb.rpc.events import ChangeBatch
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import PUBLISH
 from photondb.telemetry.trace_context import TRACEPARENT
@@ -14,29 +16,78 @@ from services.storage import layout
 from services.storage.commit import Commit
 from services.storage.tables import Table
 
+MAX_BATCH_BYTES = 256 << 10
+"""A message that has about this much to say, in bytes of documents, does not wait for more."""
+
 
 class Publisher:
-    """Publishes commits as they become durable. Messages for which there is no subscriber are not made."""
+    """Publishes commits as they become durable. Those that come faster than the bus likes messages share one. Messages
+    for which there is no subscriber are not made."""
 
     def __init__(self, bus: Bus, tables: Mapping[int, Table]) -> None:
         self._bus = bus
+        self._interval_s = bus.message_interval_s
         self._tables = tables
         self._version = 0
+        self._waiting: dict[Table, list[LogRecord]] = {}
+        self._waiting_bytes = 0
+        self._timer: asyncio.Handle | None = None
+        self._published_at = -inf
         bus.on_gap(self.announce_positions)
 
     def commit(self, commit: Commit) -> None:
-        """Publish the changes of a commit."""
+        """Publish the changes of a commit, at once or soon."""
+        gathers = self._interval_s and not commit.traceparent  # a trace has its own messages
+        if not gathers:
+            self.flush()
         for changes in commit.changes.values():
-            uuid = changes.table.info.uuid
-            if not self._bus.has_subscribers(_subject(uuid)):
+            table = changes.table
+            if not self._bus.has_subscribers(table.subject):
                 continue
-            first, time_us = changes.first_sequence, commit.time_us
+            time_us = commit.time_us
             records = [
-                LogRecord(first + number, time_us, key, old, new)
-                for number, (key, old, new) in enumerate(changes.records)
+                LogRecord(sequence, time_us, key, old, new)
+                for sequence, (key, old, new) in enumerate(changes.records, changes.first_sequence)
             ]
-            with tracing.span_of(PUBLISH, commit.traceparent) as span:
-                self._publish(ChangeBatch(uuid, layout.SHARD, first, time_us, records), span.context())
+            if gathers:
+                self._gather(table, records)
+            elif commit.traceparent:
+                with tracing.span_of(PUBLISH, commit.traceparent) as span:
+                    self._publish(table, records[0].sequence, records, span.context())
+            else:
+                self._publish(table, records[0].sequence, records)
+        if gathers and self._waiting:
+            self._flush_soon(commit.size)
+
+    def _gather(self, table: Table, records: list[LogRecord]) -> None:
+        waiting = self._waiting.get(table)
+        if waiting and waiting[-1].sequence + 1 != records[0].sequence:  # nobody had subscribed for a while
+            self.flush()
+            waiting = None
+        if waiting is None:
+            self._waiting[table] = records
+        else:
+            waiting += records
+
+    def _flush_soon(self, size: int) -> None:
+        self._waiting_bytes += size
+        if self._waiting_bytes > MAX_BATCH_BYTES:
+            self.flush()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            due = self._published_at + self._interval_s
+            self._timer = loop.call_soon(self.flush) if due <= loop.time() else loop.call_at(due, self.flush)
+
+    def flush(self) -> None:
+        """Publish what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
+            for table, records in waiting.items():
+                self._publish(table, records[0].sequence, records)
+            self._published_at = asyncio.get_running_loop().time()
 
     def catalogue(self, version: int) -> None:
         """Publish that the catalogue has changed."""
@@ -46,14 +97,9 @@ class Publisher:
     def announce_positions(self) -> None:
         """Messages may have been lost. A subscriber sees from an empty batch what the last record is."""
         for table in self._tables.values():
-            position = table.position
-            self._publish(ChangeBatch(table.info.uuid, layout.SHARD, position.sequence + 1, position.time_us, ()))
+            self._publish(table, table.position.sequence + 1, [])
         self.catalogue(self._version)
 
-    def _publish(self, batch: ChangeBatch, traceparent: str = "") -> None:
+    def _publish(self, table: Table, first: int, records: list[LogRecord], traceparent: str = "") -> None:
         headers = {TRACEPARENT: traceparent} if traceparent else None
-        self._bus.publish_nowait(_subject(batch.table_uuid), encode_change_batch(batch), headers)
-
-
-def _subject(table_uuid: str) -> str:
-    return CHANGES_SUBJECT.format(table_uuid=table_uuid, shard=layout.SHARD)
+        self._bus.publish_nowait(table.subject, ChangeBatch(table.info.uuid, layout.SHARD, first, records), headers)

@@ -166,6 +166,7 @@ class Storage(StorageApi):
             await self._path.close()
         except StoreError as error:
             log.error("the last writes may be lost", extra={"reason": str(error)})
+        self._publisher.flush()
         try:
             await asyncio.to_thread(self._store.close)
         except StoreError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import photondb.reql.terms  # noqa: F401  # functions are compiled here, which may use any term
 from photondb.api.catalogue import TableInfo
+from photondb.api.storage import CHANGES_SUBJECT
 from photondb.reql.function import Func
 from services.storage import layout
 from services.storage.indexes import Index
@@ -27,6 +28,7 @@ class Table:
         "primary_key",
         "reads",
         "scans",
+        "subject",
         "write_hook",
         "writes",
     )
@@ -35,6 +37,8 @@ class Table:
     indexes: tuple[Index, ...]
     write_hook: Func | None
     hard: bool
+    subject: str
+    """Where its changes are published."""
 
     def __init__(self, info: TableInfo, position: Position, oldest: int) -> None:
         self.id = info.id
@@ -67,6 +71,7 @@ class Table:
             indexes.append(index)
         self.indexes = tuple(indexes)
         self.info = info
+        self.subject = CHANGES_SUBJECT.format(table_uuid=info.uuid, shard=layout.SHARD)
         self.hard = info.durability == "hard"
         self.write_hook = Func.from_wire(info.write_hook) if info.write_hook else None
 

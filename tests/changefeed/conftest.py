@@ -119,6 +119,8 @@ async def take(feed: Feed, count: int) -> list[Any]:
 async def ready(feed: Feed, count: int = 1000) -> list[Any]:
     """The notices that there are without waiting."""
     notices: list[Any] = []
+    for _ in range(10):
+        await asyncio.sleep(0)  # for what is under way to get here before it is asked for
     waiting = asyncio.ensure_future(feed.next(count))
     for _ in range(20):  # turns of the loop, which what is under way in this process needs to get here
         await asyncio.sleep(0)

@@ -47,33 +47,33 @@ def delivered(instructions: Sequence[Instruction]) -> list[int]:
 
 def test_batches_in_order_are_delivered_at_once() -> None:
     sequencer = started(4)
-    assert delivered(sequencer.batch(5, 6, records(5, 2))) == [5, 6]
-    assert delivered(sequencer.batch(7, 7, records(7, 1))) == [7]
+    assert delivered(sequencer.batch(5, records(5, 2))) == [5, 6]
+    assert delivered(sequencer.batch(7, records(7, 1))) == [7]
 
 
 def test_batches_before_the_position_is_known_wait_for_it() -> None:
     sequencer = ShardSequencer()
-    assert sequencer.batch(3, 4, records(3, 2)) == []
-    assert sequencer.batch(5, 5, records(5, 1)) == []
+    assert sequencer.batch(3, records(3, 2)) == []
+    assert sequencer.batch(5, records(5, 1)) == []
     assert delivered(sequencer.position_known(3)) == [4, 5]
 
 
 def test_a_repeated_batch_is_ignored() -> None:
     sequencer = started()
-    sequencer.batch(1, 2, records(1, 2))
-    assert sequencer.batch(1, 2, records(1, 2)) == []
-    assert sequencer.batch(1, 1, records(1, 1)) == []
+    sequencer.batch(1, records(1, 2))
+    assert sequencer.batch(1, records(1, 2)) == []
+    assert sequencer.batch(1, records(1, 1)) == []
 
 
 def test_of_a_batch_that_is_known_in_part_the_rest_is_delivered() -> None:
     sequencer = started()
-    sequencer.batch(1, 9, records(1, 2, time_us=9))
-    assert delivered(sequencer.batch(1, 9, records(1, 4, time_us=9))) == [3, 4]
+    sequencer.batch(1, records(1, 2, time_us=9))
+    assert delivered(sequencer.batch(1, records(1, 4, time_us=9))) == [3, 4]
 
 
 def test_a_gap_is_read_from_the_log() -> None:
     sequencer = started()
-    (read,) = sequencer.batch(4, 4, records(4, 1))
+    (read,) = sequencer.batch(4, records(4, 1))
     assert isinstance(read, ReadLog)
     assert read.after == 0
     assert delivered(sequencer.log_read(records(1, 3))) == [1, 2, 3, 4]
@@ -81,8 +81,8 @@ def test_a_gap_is_read_from_the_log() -> None:
 
 def test_only_one_read_is_under_way() -> None:
     sequencer = started()
-    sequencer.batch(4, 4, records(4, 1))
-    assert sequencer.batch(7, 7, records(7, 1)) == []
+    sequencer.batch(4, records(4, 1))
+    assert sequencer.batch(7, records(7, 1)) == []
     assert sequencer.check() == []
     instructions = sequencer.log_read(records(1, 3))
     assert delivered(instructions) == [1, 2, 3, 4]
@@ -91,15 +91,15 @@ def test_only_one_read_is_under_way() -> None:
 
 def test_a_gap_that_closes_by_itself_makes_the_read_superfluous() -> None:
     sequencer = started()
-    sequencer.batch(2, 2, records(2, 1))
-    assert delivered(sequencer.batch(1, 1, records(1, 1))) == [1, 2]
+    sequencer.batch(2, records(2, 1))
+    assert delivered(sequencer.batch(1, records(1, 1))) == [1, 2]
     assert sequencer.log_read(records(1, 2)) == []
 
 
 def test_an_announced_position_shows_that_the_last_batch_is_missing() -> None:
     sequencer = started(2)
-    assert sequencer.batch(3, 2, ()) == []
-    (read,) = sequencer.batch(6, 5, ())
+    assert sequencer.batch(3, ()) == []
+    (read,) = sequencer.batch(6, ())
     assert isinstance(read, ReadLog)
     assert delivered(sequencer.log_read(records(3, 3))) == [3, 4, 5]
 
@@ -117,15 +117,15 @@ def test_asking_for_the_position_shows_it_too() -> None:
 def test_a_batch_that_overtakes_the_answer_about_the_position_is_no_contradiction() -> None:
     sequencer = started(2)
     sequencer.check()
-    assert delivered(sequencer.batch(3, 3, records(3, 1))) == [3]
+    assert delivered(sequencer.batch(3, records(3, 1))) == [3]
     assert sequencer.position_known(2) == []
 
 
 def test_storage_that_does_not_answer_is_asked_again() -> None:
     sequencer = started()
-    sequencer.batch(2, 2, records(2, 1))
+    sequencer.batch(2, records(2, 1))
     assert sequencer.read_failed() == [RetryLater()]
-    assert sequencer.batch(5, 5, records(5, 1)) == []
+    assert sequencer.batch(5, records(5, 1)) == []
     assert sequencer.retry_due() == [AskPosition()]
     (read,) = sequencer.position_known(5)
     assert isinstance(read, ReadLog)
@@ -135,39 +135,39 @@ def test_storage_that_does_not_answer_is_asked_again() -> None:
 def test_early_records_are_kept_up_to_a_limit_and_read_again_beyond() -> None:
     sequencer = started()
     many = MAX_EARLY_RECORDS + 10
-    sequencer.batch(2, many + 1, records(2, many))
+    sequencer.batch(2, records(2, many))
     assert sequencer.log_read(records(1, 1))[1:] == [ReadLog(1, 1000)]
 
 
 def test_a_trimmed_log_ends_it() -> None:
     sequencer = started()
-    sequencer.batch(9, 9, records(9, 1))
+    sequencer.batch(9, records(9, 1))
     (failure,) = sequencer.log_trimmed(5)
     assert isinstance(failure, Fail)
-    assert sequencer.batch(10, 10, records(10, 1)) == []
+    assert sequencer.batch(10, records(10, 1)) == []
     assert sequencer.check() == []
 
 
 def test_a_trimmed_log_does_not_matter_when_the_records_came_meanwhile() -> None:
     sequencer = started()
-    sequencer.batch(3, 3, records(3, 1))
-    sequencer.batch(1, 2, records(1, 2))
+    sequencer.batch(3, records(3, 1))
+    sequencer.batch(1, records(1, 2))
     assert sequencer.log_trimmed(3) == []
-    assert delivered(sequencer.batch(4, 4, records(4, 1))) == [4]
+    assert delivered(sequencer.batch(4, records(4, 1))) == [4]
 
 
 @pytest.mark.parametrize("first", [1, 3])
 def test_numbers_that_are_used_again_end_it(first: int) -> None:
     """Storage lost the end of its log in a crash, and went on from before it."""
     sequencer = started()
-    sequencer.batch(1, 3, records(1, 3))
-    (failure,) = sequencer.batch(first, 50, records(first, 1, time_us=50))
+    sequencer.batch(1, records(1, 3))
+    (failure,) = sequencer.batch(first, records(first, 1, time_us=50))
     assert isinstance(failure, Fail)
 
 
 def test_a_position_that_goes_back_ends_it() -> None:
     sequencer = started()
-    sequencer.batch(1, 3, records(1, 3))
+    sequencer.batch(1, records(1, 3))
     sequencer.check()
     (failure,) = sequencer.position_known(2)
     assert isinstance(failure, Fail)
@@ -175,7 +175,7 @@ def test_a_position_that_goes_back_ends_it() -> None:
 
 def test_a_log_without_what_was_announced_is_looked_at_again() -> None:
     sequencer = started()
-    sequencer.batch(5, 4, ())
+    sequencer.batch(5, ())
     assert sequencer.log_read([]) == [RetryLater()]
     assert sequencer.retry_due() == [AskPosition()]
 
@@ -186,7 +186,7 @@ class FaultyWorld:
     def __init__(self, choose: random.Random, begins_at: int) -> None:
         self.choose = choose
         self.log = records(1, begins_at)
-        self.bus: list[tuple[int, int, list[LogRecord]]] = []
+        self.bus: list[tuple[int, list[LogRecord]]] = []
         self.calls: list[Instruction] = []
         self.retries = 0
         self.delivered: list[LogRecord] = []
@@ -196,12 +196,12 @@ class FaultyWorld:
     def commit(self) -> None:
         batch = records(len(self.log) + 1, self.choose.randint(1, 4), time_us=len(self.log) + 1)
         self.log += batch
-        message = (batch[0].sequence, batch[0].time_us, batch)
+        message = (batch[0].sequence, batch)
         for _ in range(self.choose.choice([0, 1, 1, 1, 2])):
             self.bus.insert(self.choose.randint(0, len(self.bus)), message)
 
     def announce(self) -> None:
-        self.bus.append((len(self.log) + 1, self.log[-1].time_us if self.log else 0, []))
+        self.bus.append((len(self.log) + 1, []))
 
     def message(self) -> None:
         if self.bus:
