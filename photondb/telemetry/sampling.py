@@ -50,10 +50,10 @@ class Sampler:
         """The id of a trace that is recorded. One that samplers by ratio in other programs would choose, too: their
         rule is that the lower half of the id is below the ratio's share of all numbers."""
         lower = random.getrandbits(64) * self._bound >> 64
-        return ((random.getrandbits(64) or 1) << 64 | lower).to_bytes(16, "big")
+        return (random.getrandbits(63) + 1 << 64 | lower).to_bytes(16, "big")
 
     def follows(self, parent: RemoteParent) -> bool:
         """Whether what a client began elsewhere is recorded here."""
         if self._follows_parent:
             return parent.sampled
-        return int.from_bytes(parent.name.trace_id[8:], "big") < self._bound
+        return int.from_bytes(parent.name[0][8:], "big") < self._bound

@@ -45,7 +45,7 @@ class SpanKind(IntEnum):
 class Operation:
     """What spans of one kind have in common: the service that does it, their name, kind and constant attributes."""
 
-    __slots__ = ("encoded", "name", "scope")
+    __slots__ = ("encoded", "encoded_name", "name", "scope")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Operation:
     ) -> None:
         self.scope = scope
         self.name = name
+        self.encoded_name = _encode_name(name)
         self.encoded = b"\x30%c" % kind + encode_attributes(attributes or {})
 
 
@@ -74,7 +75,18 @@ class Span:
     all of them. Used in a `with` statement, it ends with the block, and an exception marks it as failed.
     """
 
-    __slots__ = ("_names", "_operation", "_parents", "_sink", "_start_ns", "attributes", "error", "links", "name")
+    __slots__ = (
+        "_context",
+        "_ids",
+        "_operation",
+        "_parents",
+        "_sink",
+        "_start_ns",
+        "attributes",
+        "encoded_attributes",
+        "error",
+        "name",
+    )
 
     def __init__(
         self, sink: SpanSink, operation: Operation, parents: Sequence[SpanName], start_ns: int | None = None
@@ -82,21 +94,31 @@ class Span:
         self._sink = sink
         self._operation = operation
         self._parents = parents
-        self._names = [SpanName(parent.trace_id, _new_id()) for parent in parents]
+        self._ids = [(getrandbits(64) or 1).to_bytes(8, "big") for _ in parents]
         self._start_ns = time.time_ns() if start_ns is None else start_ns
-        self.name = operation.name
+        self._context = ""
+        self.name = ""
+        """What it is called, where that is not the operation's name."""
         self.attributes: dict[str, Attribute] = {}
-        self.links: Sequence[SpanName] = ()
+        self.encoded_attributes = b""
+        """More attributes, from `encode_attributes`: those that many spans have need not be encoded each time."""
         self.error = ""
         """The kind of error with which it ended, if it did."""
 
+    @property
+    def names(self) -> list[SpanName]:
+        """What others call it, in each of its traces."""
+        return [(parent[0], span_id) for parent, span_id in zip(self._parents, self._ids, strict=True)]
+
     def child(self, operation: Operation) -> Span:
         """A span of a part of it that begins now."""
-        return Span(self._sink, operation, self._names)
+        return Span(self._sink, operation, self.names)
 
     def context(self) -> str:
         """The context that makes it the parent of what comes next."""
-        return write_context(self._names)
+        if not self._context:
+            self._context = write_context(self.names)
+        return self._context
 
     def within(self, context: CallContext) -> CallContext:
         """The context for calls that are part of it."""
@@ -108,23 +130,24 @@ class Span:
 
     def end(self, end_ns: int | None = None) -> None:
         """It ends, now or at that time; to be called once."""
-        start_and_end = struct.pack("<BQBQ", 0x39, self._start_ns, 0x41, end_ns or time.time_ns())
-        common = start_and_end + _encode_name(self.name) + self._operation.encoded
+        operation = self._operation
+        common = (_encode_name(self.name) if self.name else operation.encoded_name) + operation.encoded
+        common += self.encoded_attributes
         if self.attributes:
             common += encode_attributes(self.attributes)
         if self.error:
             common += _ERROR + _encode_attribute("error.type", self.error)
-        common += _encode_links(self.links)
-        put, scope = self._sink.put, self._operation.scope
-        if len(self._names) == 1:
-            put(scope, _encode_ids(self._names[0], self._parents[0]) + common)
+        times = _TIMES(0x39, self._start_ns, 0x41, end_ns or time.time_ns())
+        put, scope = self._sink.put, operation.scope
+        parents = self._parents
+        if len(parents) == 1:
+            put(scope, _encode_ids(parents[0], self._ids[0]) + times + common)
             return
-        common += _encode_attribute("photondb.batch.traces", len(self._names))
-        first = self._names[0]
-        put(scope, _encode_ids(first, self._parents[0]) + common + _encode_links(self._parents[1:]))
-        to_first = _encode_links((first,))
-        for name, parent in zip(self._names[1:], self._parents[1:], strict=True):
-            put(scope, _encode_ids(name, parent) + common + to_first)
+        common = times + common + _encode_attribute("photondb.batch.traces", len(parents))
+        put(scope, _encode_ids(parents[0], self._ids[0]) + common + _encode_links(parents[1:]))
+        common += _encode_links(self.names[:1])
+        for parent, span_id in zip(parents[1:], self._ids[1:], strict=True):
+            put(scope, _encode_ids(parent, span_id) + common)
 
     def __enter__(self) -> Span:
         return self
@@ -171,23 +194,22 @@ def error_name(error: BaseException) -> str:
     return error.kind.name if isinstance(error, ReqlError) else type(error).__name__
 
 
-def _new_id() -> bytes:
-    return (getrandbits(64) or 1).to_bytes(8, "big")
-
-
 # --- the wire format of OTLP: a field is its number and type, then its value
 
 _ERROR = b"\x7a\x02\x18\x02"  # status: { code: STATUS_CODE_ERROR }
 _SAMPLED = b"\x85\x01\x01\x01\x00\x00"  # flags: sampled; whether the parent is remote is known
+_TIMES = struct.Struct("<BQBQ").pack
 
 
-def _encode_ids(name: SpanName, parent: SpanName) -> bytes:
-    ids = b"\x0a\x10" + name.trace_id + b"\x12\x08" + name.span_id + _SAMPLED
-    return ids + b"\x22\x08" + parent.span_id if parent.span_id else ids
+def _encode_ids(parent: SpanName, span_id: bytes) -> bytes:
+    trace_id, parent_id = parent
+    if parent_id:
+        return b"\x0a\x10%b\x12\x08%b\x22\x08%b%b" % (trace_id, span_id, parent_id, _SAMPLED)
+    return b"\x0a\x10%b\x12\x08%b%b" % (trace_id, span_id, _SAMPLED)
 
 
 def _encode_links(links: Sequence[SpanName]) -> bytes:
-    encoded = b"".join([b"\x6a\x1c\x0a\x10" + link.trace_id + b"\x12\x08" + link.span_id for link in links[:MAX_LINKS]])
+    encoded = b"".join([b"\x6a\x1c\x0a\x10%b\x12\x08%b" % link for link in links[:MAX_LINKS]])
     return encoded + b"\x70" + _varint(len(links) - MAX_LINKS) if len(links) > MAX_LINKS else encoded
 
 

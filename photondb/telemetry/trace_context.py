@@ -7,7 +7,8 @@ each. Its context names one span in each of them: their `traceparent`s, joined b
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 TRACEPARENT = "traceparent"
 """The name of the header, of HTTP requests and of messages on the bus."""
@@ -15,16 +16,12 @@ TRACEPARENT = "traceparent"
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 0x01
 
+fromhex = bytes.fromhex
 
-class SpanName(NamedTuple):
-    """A span, as others refer to it: the ids of its trace (16 bytes) and of itself (8 bytes)."""
 
-    trace_id: bytes
-    span_id: bytes
-
-    def traceparent(self) -> str:
-        """The header that makes it the parent of what comes next."""
-        return f"00-{self.trace_id.hex()}-{self.span_id.hex()}-01"
+SpanName: TypeAlias = tuple[bytes, bytes]
+"""A span, as others refer to it: the ids of its trace (16 bytes) and of itself (8 bytes). Without an id of its own it
+stands for the parent of a trace's first span, which has none."""
 
 
 class RemoteParent(NamedTuple):
@@ -44,14 +41,16 @@ def read_traceparent(text: str) -> RemoteParent | None:
         return None
     if not int(trace_id, 16) or not int(span_id, 16):
         return None
-    return RemoteParent(SpanName(bytes.fromhex(trace_id), bytes.fromhex(span_id)), bool(int(flags, 16) & _SAMPLED))
+    return RemoteParent((fromhex(trace_id), fromhex(span_id)), bool(int(flags, 16) & _SAMPLED))
 
 
-def write_context(names: list[SpanName]) -> str:
+def write_context(names: Sequence[SpanName]) -> str:
     """The context that makes these spans the parents of what comes next."""
-    return ",".join([name.traceparent() for name in names])
+    return ",".join([f"00-{trace_id.hex()}-{span_id.hex()}-01" for trace_id, span_id in names])
 
 
 def read_context(context: str) -> list[SpanName]:
     """The spans that a context of ours names."""
-    return [SpanName(bytes.fromhex(text[3:35]), bytes.fromhex(text[36:52])) for text in context.split(",")]
+    if len(context) == 55:
+        return [(fromhex(context[3:35]), fromhex(context[36:52]))]
+    return [(fromhex(text[3:35]), fromhex(text[36:52])) for text in context.split(",")]

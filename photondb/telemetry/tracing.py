@@ -22,7 +22,7 @@ from photondb.config import Settings
 from photondb.telemetry.sampling import Sampler
 from photondb.telemetry.span_export import SpanExporter
 from photondb.telemetry.spans import NO_SPAN, Attribute, NoSpan, Operation, Span
-from photondb.telemetry.trace_context import RemoteParent, SpanName, read_context
+from photondb.telemetry.trace_context import RemoteParent, read_context
 
 STOP_TIMEOUT_MS = 500
 """How long the end of the process waits for the last spans to be sent."""
@@ -40,7 +40,7 @@ class Tracer:
 
     def begin(self, operation: Operation, parent: RemoteParent | None = None) -> Span:
         """The first span of a trace that is recorded, or the first one here of a trace that a client began."""
-        name = SpanName(self.sampler.new_trace_id(), b"") if parent is None else parent.name
+        name = (self.sampler.new_trace_id(), b"") if parent is None else parent.name
         return Span(self.exporter, operation, (name,))
 
     def follow(self, operation: Operation, context: str, start_ns: int | None = None) -> Span:

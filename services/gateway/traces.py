@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from photondb.api.query import Request
 from photondb.telemetry.operations import QUERY
 from photondb.telemetry.responses import error_of
-from photondb.telemetry.spans import Span
-from photondb.telemetry.trace_context import RemoteParent, SpanName, read_context, read_traceparent
+from photondb.telemetry.spans import Span, encode_attributes
+from photondb.telemetry.trace_context import RemoteParent, SpanName, read_traceparent
 from photondb.telemetry.tracing import Tracer
 
-_MARK = b'"traceparent"'
+_MARK = b"traceparent"
 _GIVEN = re.compile(rb'"traceparent"\s*:\s*"([0-9a-f-]{55,256})"')
 
 _NAMES = {b"[2": "continue", b"[3": "stop", b"[4": "noreply wait", b"[5": "server info"}
@@ -33,7 +33,7 @@ class ClientTraces:
 
     def __init__(self, tracer: Tracer, address: str) -> None:
         self._tracer = tracer
-        self._address = address
+        self._attributes = encode_attributes({"client.address": address})
         self._waiting: list[tuple[Request, Span]] = []
         self._cursors: dict[int, SpanName] = {}
         """For tokens with an open cursor, the span of the query."""
@@ -42,33 +42,29 @@ class ClientTraces:
         """Begin the traces of the queries that are to have one. `data` is what was read last; the first query may have
         begun before, and without any data all have."""
         sampler = self._tracer.sampler
+        chosen = sampler.choose(len(requests))
+        if not chosen and not self._cursors and _MARK not in data and data and _MARK not in requests[0].payload:
+            return
         parents: dict[int, RemoteParent | None] = {
-            position: None
-            for position in sampler.choose(len(requests))
-            if requests[position].payload[:2] not in _OF_CURSORS
+            position: None for position in chosen if requests[position].payload[:2] not in _OF_CURSORS
         }
-        if not data or _MARK in data or _MARK in requests[0].payload:
-            for position, request in enumerate(requests):
+        for position, request in enumerate(requests):
+            if request.token in self._cursors:
+                parents[position] = RemoteParent(self._cursors[request.token], True)
+            elif _MARK in request.payload:
                 given = _GIVEN.search(request.payload)
-                parent = read_traceparent(given[1].decode()) if given is not None else None
-                if parent is None:
-                    continue
-                if sampler.follows(parent):
+                parent = None if given is None else read_traceparent(given[1].decode())
+                if parent is not None and sampler.follows(parent):
                     parents[position] = parent
-                else:
+                elif parent is not None:
                     parents.pop(position, None)
-        if self._cursors:
-            for position, request in enumerate(requests):
-                name = self._cursors.get(request.token)
-                if name is not None:
-                    parents[position] = RemoteParent(name, True)
         for position, parent in parents.items():
             self._begin(requests[position], parent)
 
     def _begin(self, request: Request, parent: RemoteParent | None) -> None:
         span = self._tracer.begin(QUERY, parent)
-        span.name = _NAMES.get(request.payload[:2], QUERY.name)
-        span.attributes["client.address"] = self._address
+        span.name = _NAMES.get(request.payload[:2], "")
+        span.encoded_attributes = self._attributes
         request.traceparent = span.context()
         self._waiting.append((request, span))
 
@@ -82,7 +78,7 @@ class ClientTraces:
         waiting = []
         payloads: dict[bytes, bytes] = {}
         for request, span in self._waiting:
-            if outstanding.get(request.token) is request or any(other is request for other in repeated):
+            if outstanding.get(request.token) is request or (repeated and any(one is request for one in repeated)):
                 waiting.append((request, span))
                 continue
             payloads = payloads or {header[:8]: payload for header, payload in zip(out[::2], out[1::2], strict=True)}
@@ -94,7 +90,7 @@ class ClientTraces:
         span.error = error_of(payload)
         if payload.startswith(_PARTIAL):
             if token not in self._cursors:
-                (self._cursors[token],) = read_context(span.context())
+                (self._cursors[token],) = span.names
         else:
             self._cursors.pop(token, None)
         span.end()

@@ -29,7 +29,9 @@ from photondb.reql.wire import QueryType
 from photondb.reql.write_summary import summary_json
 from photondb.rpc.eager import start_eagerly
 from photondb.telemetry import tracing
-from photondb.telemetry.spans import NoSpan, Span
+from photondb.telemetry.operations import RUN
+from photondb.telemetry.spans import Span
+from photondb.telemetry.tracing import Tracer
 from services.query import responses
 from services.query.execution import Outcome, compile_and_execute, execute
 from services.query.failures import as_reql_error, internal_error
@@ -93,16 +95,13 @@ class Batch:
         """Count requests that came with this batch and are answered now."""
         self.metrics.requests.observe(operation, time.monotonic() - self.started, times)
 
-    def take_traced(self, request: Request) -> None:
+    def take_traced(self, request: Request, tracer: Tracer) -> None:
         """The same for a request that is traced."""
-        traces = self.channel.traces
-        span = traces.begin(request)
+        span = tracer.follow(RUN, request.traceparent)
         reads, writes = len(self.reads), len(self.writes)
-        self.span = span if isinstance(span, Span) else None
+        self.span = span
         self.take(request)
         self.span = None
-        if isinstance(span, NoSpan):
-            return
         if len(self.reads) > reads:
             _, plan, _, options = self.reads[-1]
             self.traced_reads.append((reads, span))
@@ -110,15 +109,16 @@ class Batch:
             _, plan, _, options, _ = self.writes[-1]
             self.traced_writes.append((writes, span))
         else:
-            traces.expect_answer(request, span)
+            self.channel.traces.expect_answer(request, span)
             return
         plan.summary.describe(span, options.language.get("db", DEFAULT_DATABASE))
 
     def _runtime(self, request: Request, options: RunOptions) -> Runtime:
         """The runtime of a query that runs by itself."""
-        runtime = self.service.runtime(request.context, options)
-        if self.span is not None:
-            runtime.profile = QuerySteps(self.span)
+        if self.span is None:
+            return self.service.runtime(request.context, options)
+        runtime = self.service.runtime(self.span.within(request.context), options)
+        runtime.profile = QuerySteps(self.span)
         return runtime
 
     def _take_query(self, request: Request, envelope: list[Any]) -> None:

@@ -36,12 +36,16 @@ class Channel:
     async def submit(self, requests: Sequence[Request]) -> list[Answer]:
         """Take the queries and return the answers that are ready at once."""
         batch = Batch(self)
-        if tracing.TRACER is None:
+        tracer = tracing.TRACER
+        if tracer is None:
             for request in requests:
                 batch.take(request)
         else:
             for request in requests:
-                (batch.take_traced if request.traceparent else batch.take)(request)
+                if request.traceparent:
+                    batch.take_traced(request, tracer)
+                else:
+                    batch.take(request)
         batch.start_writes()
         await batch.read()
         if batch.answers and batch.others:

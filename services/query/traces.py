@@ -6,10 +6,8 @@ from collections.abc import Sequence
 
 from photondb.api.query import Answer, Request
 from photondb.reql.runtime import Runtime
-from photondb.telemetry import tracing
-from photondb.telemetry.operations import RUN
 from photondb.telemetry.responses import error_of
-from photondb.telemetry.spans import NoSpan, Span
+from photondb.telemetry.spans import Span
 from services.query.steps import QuerySteps
 
 
@@ -22,23 +20,17 @@ class ChannelTraces:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def begin(self, request: Request) -> Span | NoSpan:
-        """The span of a query. Calls in the request's context are part of it from now on."""
-        context = tracing.joined(request.context, [request.traceparent])
-        span = tracing.span(RUN, context)
-        request.context = span.within(context)
-        return span
-
     def expect_answer(self, request: Request, span: Span) -> None:
         """End the span when the query is answered."""
         self._waiting.setdefault((request.session, request.token), []).append(span)
 
     def go_on(self, request: Request, runtime: Runtime) -> None:
         """A cursor's next batch is worked on: what it does and calls is part of this request now."""
-        runtime.context = runtime.context.traced(request.context.traceparent)
         spans = self._waiting.get((request.session, request.token))
-        if spans and isinstance(runtime.profile, QuerySteps):
-            runtime.profile.span = spans[-1]
+        if spans:
+            runtime.context = spans[-1].within(runtime.context)
+            if isinstance(runtime.profile, QuerySteps):
+                runtime.profile.span = spans[-1]
 
     def end(self, answers: Sequence[Answer]) -> None:
         """These answers are about to leave."""

@@ -1,0 +1,101 @@
+"""Measures what tracing costs: CPU time per query without it, with 1 % of the queries traced, and with all of them.
+
+    python -m benchmarks.tracing [--processes] [--rounds 10] [--seconds 1]
+
+It starts a server for each, and a collector that throws away what it is sent, in its own process. The servers are
+measured in turns, because what else the machine does changes from second to second; a second server without tracing
+tells how much of a difference means nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import tempfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import uvloop
+
+from benchmarks.closed_loop import measure
+from benchmarks.workloads import BY_NAME, fill
+from tests.running_suite import RunningSuite
+
+ROWS = 10_000
+WORKLOADS = ("get by primary key",)
+WAYS: dict[str, str | None] = {"off": None, "off again": None, "1 %": "0.01", "100 %": "1"}
+
+
+@contextlib.contextmanager
+def collector() -> Iterator[str]:
+    """The address of a collector that keeps nothing."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def run(processes: bool, rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
+    """The CPU time per query in microseconds: for each workload and way, one for each round."""
+    found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in WAYS} for name in WORKLOADS}
+    with contextlib.ExitStack() as stack:
+        endpoint = stack.enter_context(collector())
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        suites = {}
+        for number, (way, ratio) in enumerate(WAYS.items()):
+            arguments = ("--otlp-endpoint", endpoint, "--traces-sampler", "traceidratio", "--traces-sampler-arg")
+            suite = RunningSuite(
+                directory / str(number), processes=processes, arguments=() if ratio is None else (*arguments, ratio)
+            )
+            suites[way] = stack.enter_context(suite)
+            fill(suite.driver_port, ROWS)
+        for name in WORKLOADS:
+            maker = BY_NAME[name].maker
+            for _ in range(rounds):
+                for way, suite in suites.items():
+                    figures = uvloop.run(measure(suite.driver_port, suite.pid, maker(ROWS), seconds))
+                    found[name][way].append(figures.cpu_us)
+    return found
+
+
+def table(found: dict[str, dict[str, list[float]]]) -> str:
+    """The medians in Markdown, and how they compare to the first way's."""
+    lines = ["| CPU us per query | " + " | ".join(WAYS) + " |", "| --- " * (len(WAYS) + 1) + "|"]
+    for name, by_way in found.items():
+        first, *others = [statistics.median(values) for values in by_way.values()]
+        cells = [f"{value:.2f} ({value / first - 1:+.1%})" for value in others]
+        lines.append(f"| {name} | {first:.2f} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--processes", action="store_true", help="a process for each service")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each round of each is")
+    parser.add_argument("--rounds", type=int, default=10)
+    options = parser.parse_args()
+    print(table(run(options.processes, options.rounds, options.seconds)))
+
+
+if __name__ == "__main__":
+    main()
