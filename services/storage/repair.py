@@ -1,9 +1,10 @@
 """Makes a damaged store usable again, and says what that costs.
 
-Two kinds of damage can be mended. A damaged write-ahead log loses every write behind the damage: how many, and to which
-tables, is found out from a copy in which the log is read on beyond it. Where documents, indexes and the change log of
-a table do not agree, the documents are taken for true: the indexes are built again, and the log starts anew, so that
-live queries begin again and history is lost. A table file that cannot be read is beyond this, and only a backup helps.
+Three kinds of damage can be mended. A damaged write-ahead log loses every write behind the damage: how many, and to
+which tables, is found out from a copy in which the log is read on beyond it. Of damaged table files everything is saved
+that can be read around the damage, and more of it from the change log (`services.storage.salvage`). Where documents,
+indexes and the change log of a table do not agree then, the documents are taken for true: the indexes are built again,
+and the log starts anew, so that live queries begin again and history is lost.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from services.storage import catalog, layout
 from services.storage.check import check_store, check_table, rows
 from services.storage.log import HEADER, last_position
 from services.storage.rocks import Batch, Store, StoreError
+from services.storage.salvage import is_readable, leave_out_lost_files, salvage
 from services.storage.tables import Table
 from services.storage.views import View
 
 Report = Callable[[str], None]
 
-BATCH_ROWS = 1000
+BEYOND_REPAIR = "This cannot be mended: restore a backup."
 
 
 def repair_directory(source: Path, target: Path | None, report: Report) -> int:
@@ -50,8 +52,15 @@ def repair_directory(source: Path, target: Path | None, report: Report) -> int:
         copy_data(source, target)
     path = source if target is None else target
     after_damage = _positions_beyond_damage(path)
-    store = Store.open(path, recovery="salvage")
     try:
+        leave_out_lost_files(path, report)
+        store = Store.open(path, recovery="salvage")
+    except StoreError as error:
+        report(f"{error} {BEYOND_REPAIR}")
+        return 1
+    try:
+        if not is_readable(store):
+            store = _replace_by_what_is_readable(store, report)
         _report_lost_changes(store, after_damage, report)
         _mend(store, report)
         problems = list(check_store(store))
@@ -59,7 +68,7 @@ def repair_directory(source: Path, target: Path | None, report: Report) -> int:
             report(f"not mended: {problem}")
         store.sync()
     except StoreError as error:
-        report(f"{error} This cannot be mended: restore a backup.")
+        report(f"{error} {BEYOND_REPAIR}")
         return 1
     finally:
         store.close()
@@ -119,13 +128,42 @@ def _positions_beyond_damage(path: Path) -> dict[int, int] | None:
     except (StartupError, StoreError, msgspec.MsgspecError):
         return None
     finally:
-        shutil.rmtree(scratch)
+        shutil.rmtree(scratch, ignore_errors=True)  # RocksDB may still be removing files itself
 
 
 def _positions(store: Store) -> dict[int, int]:
+    """The last sequence of each table, as far as the change logs can be read."""
     state = catalog.load(store) or catalog.State()
     view = View(store)
-    return {table: last_position(view, table).sequence for table in state.tables}
+    positions = {}
+    for table in state.tables:
+        with contextlib.suppress(StoreError):
+            positions[table] = last_position(view, table).sequence
+    return positions
+
+
+def _replace_by_what_is_readable(store: Store, report: Report) -> Store:
+    """Put a new store, with what can be read, in the place of one with damaged table files. Raises StoreError when
+    there is no making sense of it; then nothing has changed."""
+    path = store.path
+    report("found: table files are damaged; what can be read around the damage is copied")
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        saved = Store.open(scratch)
+        try:
+            salvage(store, saved, report)
+        finally:
+            saved.close()
+        store.close()
+        for entry in path.iterdir():
+            if entry.is_file() and entry.name != "LOCK":
+                entry.unlink()
+        for entry in scratch.iterdir():
+            if entry.name != "LOCK":
+                entry.rename(path / entry.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return Store.open(path, recovery="salvage")
 
 
 def _report_lost_changes(store: Store, after_damage: dict[int, int] | None, report: Report) -> None:

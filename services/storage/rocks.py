@@ -14,6 +14,7 @@ Everything here blocks. Reads and `write` take microseconds and hold the interpr
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -62,7 +63,8 @@ _FORMAT = b"photondb-1"
 
 Recovery = Literal["strict", "salvage", "skip_damage"]
 """What becomes of a damaged write-ahead log when it is opened: it is refused; everything behind the damage is dropped;
-or only what is damaged is dropped, which can tear batches, and is fit for finding out what there was."""
+or only what is damaged is dropped, which can tear batches, and is fit for finding out what there was. Then damaged
+table files are no reason to refuse either, and are left for whoever reads them."""
 
 StoreErrorKind = Literal["full", "corrupt", "io"]
 
@@ -146,12 +148,15 @@ class Store:
         options = _options(cache_bytes, recovery)
         _never_stall(options, cache_bytes)
         options.set_allow_mmap_reads(mmap_reads)
+        options.set_disable_auto_compactions(recovery != "strict")  # damaged files cannot be rewritten
+        options.set_paranoid_checks(recovery != "skip_damage")
         try:
             families = dict.fromkeys(Rdict.list_cf(str(path), options), options) if exists else None
             store = cls(Rdict(str(path), options, families), path, cache_bytes, options, document_cache_bytes)
         except Exception as error:
             raise _startup_error(path, error) from None
-        store._check_format(new=not exists)
+        if recovery != "skip_damage":
+            store._check_format(new=not exists)
         return store
 
     def _check_format(self, *, new: bool) -> None:
@@ -269,6 +274,18 @@ class Store:
             Checkpoint(self.database).create_checkpoint(str(path))
         except Exception as error:
             raise store_error(error) from None
+
+
+def rebuild(path: Path) -> None:
+    """Make a store of the table files in `path` that can be read from their beginning to their end, without the others.
+
+    Raises StoreError.
+    """
+    try:
+        Rdict.repair(str(path), _options(DEFAULT_CACHE_BYTES, "salvage"))
+    except Exception as error:
+        raise store_error(error) from None
+    shutil.rmtree(path / "lost", ignore_errors=True)  # where RocksDB puts the others
 
 
 def _options(cache_bytes: int, recovery: Recovery) -> Options:

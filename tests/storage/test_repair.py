@@ -176,19 +176,6 @@ async def test_reader_of_a_mended_log_learns_of_the_gap(path: Path) -> None:
     await node.stop()
 
 
-def test_damaged_table_file_is_beyond_repair(path: Path) -> None:
-    store = Store.open(path)
-    store.flush()
-    store.close()
-    file = max(path.glob("*.sst"), key=lambda found: found.stat().st_size)
-    raw = bytearray(file.read_bytes())
-    raw[500] ^= 0xFF
-    file.write_bytes(raw)
-    lines: list[str] = []
-    assert repair_directory(path, None, lines.append) == 1
-    assert lines[-1].endswith("This cannot be mended: restore a backup.")
-
-
 def test_nothing_is_overwritten_and_nothing_in_use_is_touched(path: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
