@@ -29,12 +29,14 @@ class FunctionCode:
     `slots` are the frame positions of its parameters, `captures` those of outer variables that it uses, `fields` the
     top-level fields of its first argument that it looks at (None when it may look at all of them), `object_body` says
     that the body is an object literal, which `filter` treats as a pattern; `literals` that it may hold `r.literal`.
-    A `variadic` function takes any number of arguments: its body gets a frame of the runtime and these.
+    A `variadic` function takes any number of arguments: its body gets a frame of the runtime and these. One that is
+    `constant` gives the same for any arguments, without any evaluation.
     """
 
     __slots__ = (
         "body",
         "captures",
+        "constant",
         "effects",
         "fields",
         "literals",
@@ -74,6 +76,7 @@ class FunctionCode:
         self.literals = literals
         self.variadic = variadic
         self.simple_field = _simple_field(shape)
+        self.constant = not slots and shape[2][0] == shapes.CONSTANT
         self.parts: Any = None
         """What the planner found out about it as a filter (`photondb.reql.planner.conditions`)."""
 

@@ -37,6 +37,9 @@ class Apart(bytes, enum.Enum):
     """In a multi index: its value is no array."""
 
 
+_MISSING = object()
+
+
 class IndexValues:
     """The function of an index. With `multi` each element of an array that it gives is a value of its own."""
 
@@ -53,8 +56,10 @@ class IndexValues:
 
     def of(self, document: Any) -> Any:
         """What the function gives for a document. Raises ReqlError or DatumError."""
-        if self.func.code.simple_field is not None:
-            return self.func.call(document)
+        field = self.func.code.simple_field
+        if field is not None:
+            found = document.get(field, _MISSING) if type(document) is dict else _MISSING
+            return self.func.call(document) if found is _MISSING else found
         return WORK.do(self.func.call, document)
 
     def elements(self, document: Any) -> Sequence[Any]:

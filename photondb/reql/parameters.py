@@ -6,6 +6,7 @@ compile time each kind gives a check for one argument of one call, which knows w
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -204,9 +205,14 @@ _CONSTANT_SHAPE: shapes.Shape = (int(Term.FUNC), (), (shapes.CONSTANT, 0))
 
 def constant_function(value: Any, effects: Effects = Effects.NONE) -> Func:
     """A function that gives `value` whatever it is called with. `effects` are those that making the value had."""
-    code = FunctionCode(
+    code = _CONSTANT_CODE if effects is Effects.NONE else _constant_code(effects)
+    return Func(code, [None, value])
+
+
+def _constant_code(effects: Effects) -> FunctionCode:
+    return FunctionCode(
         slots=(),
-        body=lambda _: value,
+        body=operator.itemgetter(1),
         shape=_CONSTANT_SHAPE,
         variable_base=2,
         captures=frozenset(),
@@ -216,7 +222,9 @@ def constant_function(value: Any, effects: Effects = Effects.NONE) -> Func:
         path=(),
         literals=True,  # the value may be a patch
     )
-    return Func(code, [None, value])
+
+
+_CONSTANT_CODE = _constant_code(Effects.NONE)
 
 
 def field_function(name: Any) -> Func:

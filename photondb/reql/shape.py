@@ -53,6 +53,8 @@ _TERMS = frozenset(int(number) for number in Term)
 _SYNTAX = frozenset({Term.VAR, Term.MAKE_ARRAY, Term.FUNC, Term.IMPLICIT_VAR, Term.MAKE_OBJ, Term.DATUM, Term.NOW})
 """Terms that are no calls: variables, functions, values."""
 
+_CALLS = _TERMS - _SYNTAX
+
 _KEEPS_STRINGS = frozenset(
     {
         Term.DB,
@@ -177,18 +179,32 @@ class Shaper:
     def _term(self, node: list[Any], scope: Scope, depth: int) -> Shape:
         if depth > MAX_DEPTH:
             raise CompileError(f"Terms may not nest deeper than {MAX_DEPTH} levels.")
-        number, args, optargs = _take_apart(node)
-        if number in _SYNTAX:
-            found = self._syntax(node, number, args, optargs, scope, depth)
-            if found is not None:
-                return found
+        if len(node) == 2 and type(node[0]) is int and node[0] in _CALLS and type(node[1]) is list:  # most of them
+            number, args, optargs = node[0], node[1], None
+        else:
+            number, args, optargs = _take_apart(node)
+            if number in _SYNTAX:
+                found = self._syntax(node, number, args, optargs, scope, depth)
+                if found is not None:
+                    return found
         keep = number in _KEEPS_STRINGS
-        shapes = []
-        for position, arg in enumerate(args):
+        constants = self.constants
+        shapes: list[Shape] = []
+        for arg in args:
+            kind = type(arg)
+            if kind is str:
+                if keep:
+                    shapes.append((LITERAL, arg))
+                else:
+                    shapes.append((CONSTANT, len(constants)))
+                    constants.append(arg)
+                continue
             try:
-                shapes.append(self.shape(arg, scope, keep, depth + 1))
+                shapes.append(
+                    self._term(arg, scope, depth + 1) if kind is list else self.shape(arg, scope, keep, depth + 1)
+                )
             except CompileError as error:
-                raise _below(error, position) from None
+                raise _below(error, len(shapes)) from None
         if not optargs:
             return (number, tuple(shapes), ())
         return (number, tuple(shapes), self._optargs(optargs, scope, depth))

@@ -58,7 +58,7 @@ class ShardChanges:
 class Commit:
     """Changes to be made together. Nothing outside of it changes until a `CommitPath` takes it."""
 
-    __slots__ = ("_deadline", "_store", "batch", "changes", "documents", "size", "time_us", "traceparent")
+    __slots__ = ("_deadline", "_store", "batch", "changes", "documents", "done", "size", "time_us", "traceparent")
 
     def __init__(self, store: Store, time_us: int, traceparent: str = "", batch: Batch | None = None) -> None:
         self._store = store
@@ -70,15 +70,15 @@ class Commit:
         self.documents: dict[bytes, bytes | None] = {}
         """The documents that were read, by store key, as this commit leaves them."""
         self.changes: dict[int, ShardChanges] = {}
+        self.done = 0
+        """How many documents have been dealt with, of those that were read."""
         self.size = 0
         """Bytes of change-log records, which is about what the whole commit comes to."""
 
     @property
     def full(self) -> bool:
         """Whether no more should be added."""
-        if len(self.documents) <= MIN_COMMIT_DOCUMENTS:
-            return self.size > MAX_COMMIT_BYTES
-        return self.size > MAX_COMMIT_BYTES or perf_counter() > self._deadline
+        return self.size > MAX_COMMIT_BYTES or (self.done >= MIN_COMMIT_DOCUMENTS and perf_counter() > self._deadline)
 
     def read(self, keys: list[bytes]) -> None:
         """Read the documents that the statements are about, with one call. Raises StoreError."""
@@ -107,16 +107,16 @@ class Commit:
             assert old is not None, "a document that is not there cannot be deleted"
             old_length, new_length = len(old), 0
             position.rows -= 1
-            payload = key + old
+            documents: tuple[bytes, ...] = (old,)
         elif old is None:
             old_length, new_length = 0, len(new)
             position.rows += 1
-            payload = key + new
+            documents = (new,)
         else:
             old_length, new_length = len(old), len(new)
-            payload = key + old + new
+            documents = (old, new)
         position.document_bytes += new_length - old_length
-        size = HEADER.size + len(payload)
+        size = HEADER.size + len(key) + old_length + new_length
         position.log_bytes += size
         self.size += size
         header = HEADER.pack(
@@ -128,7 +128,8 @@ class Commit:
             old_length,
             new_length,
         )
-        self.batch.put(table.log_prefix + position.sequence.to_bytes(8, "big"), header + payload)
+        record = b"".join((header, key, *documents))
+        self.batch.put(table.log_prefix + position.sequence.to_bytes(8, "big"), record)
         changes.records.append((key, old, new))
 
     def change_entries(self, changes: EntryChanges) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo
@@ -51,9 +51,12 @@ class Index:
 
     def entry_keys(self, primary: bytes, document: Any) -> list[bytes]:
         """The entries' keys within the index."""
+        keys = self.index_keys(document)
+        if len(keys) == 1:
+            return [keys[0] + primary]
         seen: dict[bytes, int] = {}
         entries = []
-        for key in self.index_keys(document):
+        for key in keys:
             entry = key + primary
             repeat = seen.get(entry, 0)
             seen[entry] = repeat + 1
@@ -83,7 +86,7 @@ class EntryChanges:
 
 
 def entry_changes(
-    indexes: Iterable[Index], primary: bytes, old: Any, new: Any, touched: frozenset[str] | None = None
+    indexes: Iterable[Index], primary: bytes, old: Any, new: Any, touched: Set[str] | None = None
 ) -> EntryChanges:
     """What putting the document `new` in the place of `old` (None is no document) changes in `indexes`.
 

@@ -6,7 +6,7 @@ documents were read before, the changes go into a `Commit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 from photondb.api.storage import Write, WriteSummary
@@ -84,7 +84,12 @@ class Statement:
     def run(self, commit: Commit) -> bool:
         """Carry out what was prepared, until the commit is full. Returns whether the statement is done."""
         position = self._start
-        calls_functions = self.write.function or type(self.write.conflict) is Func or self.table.write_hook
+        function = self.write.function
+        calls_functions = (
+            (function is not None and not function.code.constant)
+            or type(self.write.conflict) is Func
+            or self.table.write_hook is not None
+        )
         for key in self._keys:
             if type(key) is bytes:
                 try:
@@ -97,6 +102,7 @@ class Statement:
             else:
                 self._fail(None, str(key))
             position += 1
+            commit.done += 1
             if commit.full:
                 break
         self._start = position
@@ -120,7 +126,7 @@ class Statement:
         document = self.write.documents[position]
         old_json = commit.documents[self.table.document_prefix + key]
         if old_json is None:
-            self._settle(commit, key, None, None, document, valid=True)
+            self._settle(commit, key, None, None, document, valid=True, computed=False)
             return
         old = loads_stored(old_json)
         conflict = self.write.conflict
@@ -143,15 +149,21 @@ class Statement:
             self._settle(commit, key, None, None, None)
             return
         old = loads_stored(old_json)
-        assert self.write.function is not None
-        patch = self.write.function.call(old)
+        function = self.write.function
+        assert function is not None
+        constant = function.code.constant
+        if constant:
+            patch = function.body(function.frame)
+            check_size(patch)
+        else:
+            patch = function.call(old)
         if patch is None:
             self._settle(commit, key, old_json, old, old, valid=True)
             return
         new = merge(old, patch)
         if type(patch) is dict:
-            touched = frozenset(patch) if self.table.indexes else None
-            self._settle(commit, key, old_json, old, new, touched, valid=self.table.primary_key not in patch)
+            valid = self.table.primary_key not in patch
+            self._settle(commit, key, old_json, old, new, patch.keys(), valid=valid, computed=not constant)
         else:
             self._settle(commit, key, old_json, old, new)
 
@@ -175,18 +187,20 @@ class Statement:
         old_json: bytes | None,
         old: Any,
         new: Any,
-        touched: frozenset[str] | None = None,
+        touched: Set[str] | None = None,
         valid: bool = False,
+        computed: bool = True,
     ) -> None:
         """Replace the document by `new` (None deletes it), and count what that was.
 
         `valid` says that `new` is an object with the right primary key; `touched` are the only top-level fields in
-        which the two may differ. Raises ReqlError or DatumError when the new document is refused.
+        which the two may differ; what is not `computed` is no larger than what has come from outside. Raises ReqlError
+        or DatumError when the new document is refused.
         """
         table, summary = self.table, self.summary
         if table.write_hook is not None and not self.write.ignore_write_hook:
             new = self._after_hook(table.write_hook, commit, old, new)
-            touched, valid = None, False
+            touched, valid, computed = None, False, True
         if new is None:
             if old_json is None:
                 summary.skipped += 1
@@ -196,8 +210,10 @@ class Statement:
         else:
             if not valid:
                 self._check(key, old, new)
-            new_json = _to_json(new, self._max_document_bytes, computed=self.write.kind != "insert" or not valid)
-            if old_json is not None and (new_json == old_json or (len(new_json) == len(old_json) and equal(old, new))):
+            new_json = _to_json(new, self._max_document_bytes, computed)
+            if old_json is not None and (
+                new_json == old_json or (len(new_json) == len(old_json) and _unchanged(old, new, touched))
+            ):
                 summary.unchanged += 1
                 self._report(old_json, new_json, changed=False)
                 return
@@ -256,6 +272,16 @@ class Statement:
         if summary.changes is not None and self.write.return_changes == "always":
             old = old_json or b"null"
             summary.changes.append(b'{"error":%b,"new_val":%b,"old_val":%b}' % (dumps(message), old, old))
+
+
+def _unchanged(old: Any, new: Any, touched: Set[str] | None) -> bool:
+    """Whether two documents are equal; `touched` are the only fields in which they may differ."""
+    if touched is None:
+        return equal(old, new)
+    return all(
+        equal(old[name], new[name]) if name in old and name in new else (name in old) is (name in new)
+        for name in touched
+    )
 
 
 def _to_json(document: Any, max_bytes: int, computed: bool) -> bytes:
