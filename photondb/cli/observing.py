@@ -10,7 +10,9 @@ import orjson
 
 from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
+from photondb.telemetry.metric_export import MetricExport, exporter_of
 from photondb.telemetry.observation import METRICS_PATH, Observation
+from photondb.telemetry.tracing import resource
 
 TARGETS_FILE = "telemetry.json"
 """The file in the data directory that names the ports for metrics, as Prometheus' `file_sd_configs` read it."""
@@ -18,12 +20,18 @@ TARGETS_FILE = "telemetry.json"
 
 @contextlib.asynccontextmanager
 async def observing(settings: Settings, process: str) -> AsyncIterator[Observation]:
-    """Watch this process while the block runs, and export its metrics where the environment says so."""
+    """Watch this process while the block runs, and export its metrics where the environment says so. Raises
+    StartupError."""
     observation = Observation(process)
+    exporter = exporter_of(settings)
+    if exporter is not None:
+        observation.export = MetricExport(observation.registry, exporter, resource(process, settings))
+        observation.export.start()
     observation.metrics.start()
     try:
         yield observation
     finally:
+        await observation.stop()
         observation.metrics.stop()
 
 

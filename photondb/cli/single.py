@@ -67,6 +67,7 @@ async def run_single(settings: Settings) -> None:
         stack.push_async_callback(gateway.stop)
         for part in (storage, auth, changefeed, query, gateway, RpcMetrics("photondb")):
             observation.watch(part)
+        stack.push_async_callback(observation.stop)
         observation.started(gateway.probes)
         status = await gateway.status(INTERNAL)
         stack.callback(remove_targets, settings.data_dir)

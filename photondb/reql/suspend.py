@@ -8,7 +8,9 @@ that is answered at once) costs no switch at all.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+from types import FrameType
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from greenlet import getcurrent, greenlet
 
@@ -25,6 +27,16 @@ class _Stack(greenlet):  # type: ignore[misc]
     """What evaluations run on. `calling` is true while it runs the beginning of something that it will wait for."""
 
     calling = False
+
+
+_stacks: WeakSet[_Stack] = WeakSet()
+
+
+def suspended_stacks() -> list[FrameType]:
+    """The innermost frames of all evaluations that wait for something."""
+    idle = set(map(id, _pool))
+    frames = [stack.gr_frame for stack in list(_stacks) if id(stack) not in idle and not stack.dead]
+    return [frame for frame in frames if frame is not None]
 
 
 class _Suspended:
@@ -126,6 +138,7 @@ def _stack() -> Any:
             continue
         return stack
     stack = _Stack(_work)
+    _stacks.add(stack)
     stack.switch()
     return stack
 

@@ -9,7 +9,7 @@ from photondb.rpc.connect import PEERS
 from photondb.rpc.remote import CALLS_IN_FLIGHT
 from photondb.rpc.serve import SERVERS
 from photondb.telemetry import catalogue
-from photondb.telemetry.observation import Report
+from photondb.telemetry.debug import Report
 from photondb.telemetry.scrape import Scrape
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -15,15 +15,14 @@ from starlette.routing import BaseRoute, Route
 from photondb.api.auth import AuthApi
 from photondb.bus import Bus
 from photondb.telemetry.access import for_users_and_loopback
+from photondb.telemetry.debug import Report, debug_routes
 from photondb.telemetry.health import Probe, health_routes, refuse
+from photondb.telemetry.metric_export import MetricExport
 from photondb.telemetry.process import ProcessMetrics
 from photondb.telemetry.registry import Registry, prometheus_page
 from photondb.telemetry.scrape import Scrape
 
 METRICS_PATH = "/_metrics"
-
-Report = Callable[[], Any]
-"""Says how something is at the moment, as JSON."""
 
 
 class Observed(Protocol):
@@ -48,9 +47,10 @@ class Observation:
         self.process = process
         self.auth: AuthApi | None = None
         self.registry = Registry()
+        self.export: MetricExport | None = None
         self.metrics = ProcessMetrics(process)
         self.registry.add(self.metrics.collect)
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[str, Report] = {"loop": self.metrics.report}
         self._probes: dict[str, Probe] = {process: _still_starting}
 
     def watch(self, observed: Observed) -> None:
@@ -67,14 +67,24 @@ class Observation:
         self._probes.clear()
         self._probes.update(probes)
 
+    async def stop(self) -> None:
+        """The process ends: export what is still to be told, and ask its parts nothing any more."""
+        if self.export is not None:
+            await self.export.stop()
+        self.registry.clear()
+
     def app(self) -> Starlette:
         """What is served on a port of its own, which is nobody's but the operators'."""
-        metrics = Route(METRICS_PATH, self._metrics)
-        return Starlette(routes=[*health_routes(self._probes), metrics], exception_handlers={HTTPException: refuse})
+        routes = [*health_routes(self._probes), Route(METRICS_PATH, self._metrics), *self._debug_routes()]
+        return Starlette(routes=routes, exception_handlers={HTTPException: refuse})
 
     def public_routes(self) -> list[BaseRoute]:
         """What is served on the port for HTTP clients, which everybody may reach."""
-        return [Route(METRICS_PATH, for_users_and_loopback(lambda: self.auth, self._metrics))]
+        metrics = Route(METRICS_PATH, for_users_and_loopback(lambda: self.auth, self._metrics))
+        return [metrics, *self._debug_routes()]
+
+    def _debug_routes(self) -> list[Route]:
+        return debug_routes(self.process, self._reports, lambda: self.auth)
 
     async def _metrics(self, request: Request) -> Response:
         page, media_type = prometheus_page(self.registry.scrape(), request.headers.get("accept", ""))

@@ -72,6 +72,19 @@ class ProcessMetrics:
         for level, count in self._log_counter.counts.items():
             scrape.add(catalogue.LOG_RECORDS, count, process, level)
 
+    def report(self) -> dict[str, Any]:
+        """How the event loop does."""
+        total = self.lag.count
+        bounds = [*(f"up to {bound:g}" for bound in self.lag.bounds), "more"]
+        return {
+            "last_lag_seconds": self.last_lag_s,
+            "longest_lag_seconds": self.longest_lag_s,
+            "mean_lag_seconds": self.lag.sum / total if total else 0.0,
+            "looks": total,
+            "looks_by_lag_seconds": dict(zip(bounds, self.lag.counts, strict=True)),
+            "tasks": len(asyncio.all_tasks(self._loop)),
+        }
+
     async def _watch_lag(self) -> None:
         while True:
             due = self._loop.time() + LAG_CHECK_S

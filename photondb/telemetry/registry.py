@@ -26,6 +26,10 @@ class Registry:
         """Have a collector asked at each reading."""
         self._collectors.append(collect)
 
+    def clear(self) -> None:
+        """Ask nobody any more."""
+        self._collectors.clear()
+
     def scrape(self) -> Scrape:
         """Read all numbers. What one collector fails to tell does not keep the others' back."""
         scrape = Scrape()

@@ -31,6 +31,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         await stack.enter_async_context(serving(settings, "auth", auth_servant(auth)))
         observation.watch(auth)
         observation.watch(RpcMetrics("auth"))
+        stack.push_async_callback(observation.stop)
         observation.started({"storage": storage_probe(storage)})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()

@@ -32,7 +32,7 @@ from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.telemetry import catalogue
-from photondb.telemetry.observation import Report
+from photondb.telemetry.debug import Report
 from photondb.telemetry.requests import RequestMetrics, measured
 from photondb.telemetry.scrape import Scrape
 from services.auth import scram

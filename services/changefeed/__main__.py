@@ -36,6 +36,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         await stack.enter_async_context(serving(settings, "changefeed", changefeed_servant(changefeed)))
         observation.watch(changefeed)
         observation.watch(RpcMetrics("changefeed"))
+        stack.push_async_callback(observation.stop)
         observation.started({"storage": storage_probe(storage)})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()

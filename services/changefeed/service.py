@@ -21,7 +21,7 @@ from photondb.reql.errors import ReqlError, op_failed, resource_limit
 from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.steps import Step
 from photondb.telemetry import catalogue
-from photondb.telemetry.observation import Report
+from photondb.telemetry.debug import Report
 from photondb.telemetry.requests import RequestMetrics, measured
 from photondb.telemetry.scrape import Scrape
 from services.changefeed.aggregate_feed import AggregateFeed

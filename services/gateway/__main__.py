@@ -38,6 +38,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         stack.push_async_callback(gateway.stop)
         observation.watch(gateway)
         observation.watch(RpcMetrics("gateway"))
+        stack.push_async_callback(observation.stop)
         observation.started(gateway.probes)
         status = await gateway.status(INTERNAL)
         report_ready(

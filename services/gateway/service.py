@@ -13,8 +13,8 @@ from photondb.api.gateway import GatewayStatus
 from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
 from photondb.telemetry import catalogue
+from photondb.telemetry.debug import Report
 from photondb.telemetry.health import Probe
-from photondb.telemetry.observation import Report
 from photondb.telemetry.scrape import Scrape
 from services.gateway.http import make_app
 from services.gateway.limits import Limits

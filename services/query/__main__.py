@@ -42,6 +42,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         await stack.enter_async_context(serving(settings, "query", query_servant(query)))
         observation.watch(query)
         observation.watch(RpcMetrics("query"))
+        stack.push_async_callback(observation.stop)
         observation.started({"storage": storage_probe(storage), "auth": auth_probe(auth)})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()

@@ -26,7 +26,7 @@ from photondb.reql.memory import MemoryUse
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Closable, Runtime
 from photondb.reql.suspend import wait
-from photondb.telemetry.observation import Report
+from photondb.telemetry.debug import Report
 from photondb.telemetry.scrape import Scrape
 from services.query.access import Access
 from services.query.channel import Channel

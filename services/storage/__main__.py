@@ -41,6 +41,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         await stack.enter_async_context(serving(settings, "storage", servant))
         observation.watch(storage)
         observation.watch(RpcMetrics("storage"))
+        stack.push_async_callback(observation.stop)
         observation.started({})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()

@@ -36,7 +36,7 @@ from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.rpc.context import CURRENT
 from photondb.telemetry import catalogue, tracing
-from photondb.telemetry.observation import Report
+from photondb.telemetry.debug import Report
 from photondb.telemetry.operations import COMMIT, COMMIT_TRANSACTION, READ, SCAN, SYNC, WRITE
 from photondb.telemetry.requests import RequestMetrics, measured
 from photondb.telemetry.scrape import Scrape
