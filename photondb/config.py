@@ -65,6 +65,7 @@ class Settings:
     http_allow_private: bool = False
     max_transaction_seconds: int = 600
     cache_bytes: int | None = None
+    column_cache_bytes: int | None = None
     mmap_reads: bool = False
     max_document_bytes: int = 16 << 20
     max_cursor_seconds: int = 3600
@@ -201,6 +202,10 @@ def _cache_bytes(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or int(text) < 1 << 20:
         raise ValueError
     return int(text)
+
+
+def _column_cache_bytes(text: str) -> int:
+    return 0 if text == "0" else _cache_bytes(text)
 
 
 def _query_bytes(text: str) -> int:
@@ -419,6 +424,14 @@ OPTIONS: tuple[Option, ...] = (
         "a number of bytes from 1048576 (1 MB)",
         "size of storage's cache; a quarter of the memory that there is (of a container's, within it) when it is not "
         "set, at least 64 MB and at most 8 GB",
+    ),
+    Option(
+        "column_cache_bytes",
+        "PHOTONDB_COLUMN_CACHE_BYTES",
+        _column_cache_bytes,
+        "0 or a number of bytes from 1048576 (1 MB)",
+        "how much memory storage may use for fields that it keeps as columns because they are scanned often, 0 for "
+        "none; an eighth of the memory that there is (of a container's, within it), at most 4 GB, when it is not set",
     ),
     Option(
         "mmap_reads",

@@ -6,6 +6,8 @@ several scans are merged through their partial results, which are JSON values.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -167,7 +169,8 @@ class _Summing:
             for value in values:
                 if type(value) is not float and type(value) is not int:
                     raise wrong_datum("NUMBER", value)
-        self.total += sum(values)
+        # One after the other, whatever the chunks: that decides about the last digits.
+        self.total = functools.reduce(operator.add, values, self.total)
         self.count += len(values)
 
     def partial(self) -> list[int | float]:

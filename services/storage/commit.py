@@ -203,6 +203,8 @@ class LocalCommitPath:
             changes.table.position = changes.position
             changes.table.writes += len(changes.records)
             documents += len(changes.records)
+            for changed in changes.table.watchers:
+                changed.update([key for key, _, _ in changes.records])
         self.metrics.documents.observe(documents)
         self.metrics.bytes += commit.size
         self._appended += 1

@@ -16,6 +16,10 @@ MAX_CACHE_BYTES = 8 << 30
 """... within these bounds."""
 
 
+COLUMN_CACHE_SHARE = 8
+MAX_COLUMN_CACHE_BYTES = 4 << 30
+"""Columns may take one part in so many of that memory, and at most so many bytes."""
+
 DOCUMENT_SHARE = 4
 MAX_DOCUMENT_CACHE_BYTES = 512 << 20
 """One part in so many of the cache, and at most so many bytes, are for single documents."""
@@ -23,10 +27,12 @@ MAX_DOCUMENT_CACHE_BYTES = 512 << 20
 
 class StorageOptions(msgspec.Struct, frozen=True):
     """`cache_bytes` is for blocks of table files, uncompressed, and for single documents. `mmap_reads` lets the kernel
-    map table files into memory. Cursors are given up when they are older than `max_cursor_age_s`, and the oldest ones
-    when there are more than `max_cursors`, because each keeps files and memory from being freed."""
+    map table files into memory. `column_cache_bytes` is for fields that are kept as columns; 0 is for none. Cursors
+    are given up when they are older than `max_cursor_age_s`, and the oldest ones when there are more than
+    `max_cursors`, because each keeps files and memory from being freed."""
 
     cache_bytes: int = 256 << 20
+    column_cache_bytes: int = 128 << 20
     mmap_reads: bool = False
     max_document_bytes: int = 16 << 20
     max_cursor_age_s: float = 3600.0
@@ -45,6 +51,9 @@ def storage_options(settings: Settings) -> StorageOptions:
     """What an operator has set."""
     return StorageOptions(
         cache_bytes=settings.cache_bytes or default_cache_bytes(),
+        column_cache_bytes=(
+            default_column_cache_bytes() if settings.column_cache_bytes is None else settings.column_cache_bytes
+        ),
         mmap_reads=settings.mmap_reads,
         max_document_bytes=settings.max_document_bytes,
         max_cursor_age_s=settings.max_cursor_seconds,
@@ -54,6 +63,11 @@ def storage_options(settings: Settings) -> StorageOptions:
 def default_cache_bytes(root: Path = Path("/")) -> int:
     """A quarter of the machine's memory, or of what the container that this process runs in may use."""
     return max(MIN_CACHE_BYTES, min(MAX_CACHE_BYTES, memory_bytes(root) // CACHE_SHARE))
+
+
+def default_column_cache_bytes(root: Path = Path("/")) -> int:
+    """A part of the machine's memory, or of what the container may use, for fields that are kept as columns."""
+    return min(MAX_COLUMN_CACHE_BYTES, memory_bytes(root) // COLUMN_CACHE_SHARE)
 
 
 def memory_bytes(root: Path = Path("/")) -> int:

@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -34,6 +34,7 @@ from photondb.bus import Bus
 from photondb.config import StartupError
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.reql.vectors import Unsuited
 from photondb.rpc.context import CURRENT
 from photondb.telemetry import catalogue, tracing
 from photondb.telemetry.debug import Report
@@ -42,6 +43,7 @@ from photondb.telemetry.requests import RequestMetrics, measured
 from photondb.telemetry.scrape import Scrape
 from services.storage import catalog, layout
 from services.storage.builder import IndexBuilder
+from services.storage.column_cache import ColumnCache
 from services.storage.commit import MIN_COMMIT_DOCUMENTS, Commit, LocalCommitPath
 from services.storage.cursors import OpenScans
 from services.storage.engine_stats import engine_stats
@@ -108,6 +110,7 @@ class Storage(StorageApi):
         self._shard_counts: ShardCounts
         self._statistics: StatisticsCollector
         self._collecting: asyncio.Task[None]
+        self._columns: ColumnCache
         self._trimming: asyncio.Task[None]
         self._expiring: asyncio.Task[None]
 
@@ -136,6 +139,7 @@ class Storage(StorageApi):
         self._reclaimer = Reclaimer(store)
         self._sizes = DiskSizes(store)
         self._shard_counts = ShardCounts(store)
+        self._columns = ColumnCache(store, self._options.column_cache_bytes)
         state = catalog.load(store)
         if state is None or not state.counters.node_id:
             first = catalog.first_state() if state is None else catalog.with_node_id(state)
@@ -158,6 +162,7 @@ class Storage(StorageApi):
         self._collecting.cancel()
         self._expiring.cancel()
         await self._builder.stop()
+        await self._columns.stop()
         await self._reclaimer.stop()
         self._transactions.close()
         for run in self._runs:
@@ -226,6 +231,7 @@ class Storage(StorageApi):
         for table_id in [table_id for table_id in tables if table_id not in state.tables]:
             tables.pop(table_id).dropped = True
             self._shard_counts.forget(table_id)
+            self._columns.forget(table_id)
         view = View(self._store)
         for table_id, record in state.tables.items():
             table = tables.get(table_id)
@@ -519,6 +525,10 @@ class Storage(StorageApi):
             except StoreError as error:
                 raise _reql_error(error) from None
         else:
+            if scan.aggregate is not None and context.optimizations:
+                with _reql_errors(), suppress(Unsuited):
+                    return ScanReply(partial=await self._columns.aggregate(table, scan, context))
+                table = self._table(scan.table)  # it may have been dropped meanwhile
             run = ScanRun(self._store, table, index, scan, context)
         self._runs.add(run)
         last = True

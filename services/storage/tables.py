@@ -29,6 +29,7 @@ class Table:
         "reads",
         "scans",
         "subject",
+        "watchers",
         "write_hook",
         "writes",
     )
@@ -51,6 +52,8 @@ class Table:
         self.dropped = False
         self.reads = self.scans = self.writes = 0
         """How many documents were read by key, scans made, and documents written since storage was started."""
+        self.watchers: tuple[set[bytes], ...] = ()
+        """What collects the primary keys of the documents that commits change."""
         self.indexes = ()
         self.update(info)
 

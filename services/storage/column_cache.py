@@ -1,0 +1,194 @@
+"""Which fields are kept as columns, and scans that are answered from these.
+
+Fields of a table are kept when whole-table aggregates over them are asked for again and again, as long as the memory
+that is set aside for it suffices; what was not used for the longest time leaves first. Everything that is not plain is
+left to `services.storage.scan`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from photondb.api.context import CallContext
+from photondb.api.storage import KeyRange, Scan
+from photondb.datum.json import loads_stored
+from photondb.reql.aggregates import Count
+from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.reql.vector_plan import ChosenRows, VectorPlan
+from photondb.reql.vectors import Unsuited
+from services.storage import layout
+from services.storage.columns import BYTES_PER_KEY, BYTES_PER_VALUE, TableColumns
+from services.storage.rocks import Store, StoreError
+from services.storage.tables import Table
+from services.storage.views import View
+
+log = logging.getLogger(__name__)
+
+HOT_SCANS = 2
+"""A field is kept when it has been scanned so often ..."""
+
+HOT_SECONDS = 600.0
+"""... with no longer than this in between."""
+
+MIN_ROWS = 1000
+"""Smaller tables are scanned as fast."""
+
+BLOCK_ROWS = 1 << 16
+"""How many rows are evaluated before others get their turn: less than some milliseconds."""
+
+BUILD_ROWS = 256
+BUILD_PAUSE_S = 0.001
+"""Columns are made from so many documents at a time, with a pause after each: about half of the time."""
+
+TYPICAL_KEY_BYTES = 24
+
+
+class ColumnCache:
+    """The columns of all tables of a node, in at most `max_bytes` of memory; 0 turns it off."""
+
+    def __init__(self, store: Store, max_bytes: int) -> None:
+        self._store = store
+        self.max_bytes = max_bytes
+        self._kept: dict[int, TableColumns] = {}  # what was used last is at the end
+        self._heat: dict[tuple[int, str], tuple[int, float]] = {}
+        self._building: dict[int, asyncio.Task[None]] = {}
+        self.hits = 0
+        """How many scans were answered from columns."""
+
+    @property
+    def size(self) -> int:
+        """About how much memory all columns take."""
+        return sum(columns.size for columns in self._kept.values())
+
+    async def stop(self) -> None:
+        """Let go of everything."""
+        for task in self._building.values():
+            task.cancel()
+        await asyncio.gather(*self._building.values(), return_exceptions=True)
+        for table in list(self._kept):
+            self.forget(table)
+
+    def forget(self, table: int) -> None:
+        """Give up the columns of a table."""
+        columns = self._kept.pop(table, None)
+        if columns is not None:
+            columns.close()
+
+    async def aggregate(self, table: Table, scan: Scan, context: CallContext) -> Any:
+        """The partial aggregate of a scan of the present state. Raises Unsuited where documents must be scanned."""
+        plan = self._plan(table, scan)
+        columns = self._ready(table, plan)
+        if columns is None:
+            raise Unsuited
+
+        async def give_way() -> None:
+            if context.deadline is not None and time.monotonic() > context.deadline:
+                raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
+            await asyncio.sleep(0)
+
+        snapshot = await columns.caught_up(give_way)
+        view = View(self._store)
+        try:
+            whole = snapshot.columns(plan.fields)
+            folding = plan.start()
+            for wanted in scan.ranges:
+                start, end = snapshot.positions(wanted)
+                for first in range(start, end, BLOCK_ROWS):
+                    last = min(first + BLOCK_ROWS, end)
+                    plan.feed(folding, whole.part(first, last), first)
+                    if last < end:
+                        view.pin()
+                        await give_way()
+            partial = folding.partial()
+            if isinstance(partial, ChosenRows):
+                keys = [table.document_prefix + snapshot.keys[position] for position in partial.positions]
+                partial = [loads_stored(document) for document in view.documents(keys) if document is not None]
+                assert len(partial) == len(keys), "the columns have a document that the store has not"
+        finally:
+            view.close()
+        self.hits += 1
+        return partial
+
+    def _plan(self, table: Table, scan: Scan) -> VectorPlan:
+        if not self.max_bytes or scan.aggregate is None or scan.index is not None or scan.descending:
+            raise Unsuited
+        if table.position.rows < MIN_ROWS or (type(scan.aggregate) is Count and not scan.steps):
+            raise Unsuited
+        if not _ascending(scan.ranges):
+            raise Unsuited
+        plan = VectorPlan(scan.steps, scan.aggregate)
+        if not all(name.isprintable() and '"' not in name and "\\" not in name for name in plan.fields):
+            raise Unsuited  # msgspec decodes no single fields of such names
+        return plan
+
+    def _ready(self, table: Table, plan: VectorPlan) -> TableColumns | None:
+        """The columns for a plan, if they are there. If not, they are soon, should they be asked for again."""
+        columns = self._kept.get(table.id)
+        if columns is not None and columns.outrun:
+            self.forget(table.id)
+            columns = None
+        if columns is not None and plan.fields.issubset(columns.fields):
+            self._kept[table.id] = self._kept.pop(table.id)
+            return columns
+        now = time.monotonic()
+        hot = True
+        for name in plan.fields:
+            scans, last = self._heat.get((table.id, name), (0, now))
+            scans = scans + 1 if now - last < HOT_SECONDS else 1
+            self._heat[table.id, name] = scans, now
+            hot = hot and scans >= HOT_SCANS
+        if len(self._heat) > 10_000:
+            self._heat.clear()
+        if hot and plan.fields and table.id not in self._building:
+            self._build(table, sorted(plan.fields.union(() if columns is None else columns.fields)))
+        return None
+
+    def _build(self, table: Table, fields: Sequence[str]) -> None:
+        expected = table.position.rows * (TYPICAL_KEY_BYTES + BYTES_PER_KEY + BYTES_PER_VALUE * len(fields))
+        if expected > self.max_bytes:
+            return
+        columns = TableColumns(self._store, table, fields)
+        # Its iterator is the table as of now, too.
+        prefix = table.document_prefix
+        reader = View(self._store).read(prefix, layout.end_of(prefix), bulk=True)
+
+        async def build() -> None:
+            built = False
+            try:
+                while not reader.done:
+                    rows = reader.take(BUILD_ROWS)
+                    columns.add([key[len(prefix) :] for key, _ in rows], [document for _, document in rows])
+                    if columns.outrun or table.dropped or columns.size > self.max_bytes:
+                        return
+                    await asyncio.sleep(BUILD_PAUSE_S)
+                columns.finish()
+                built = True
+            except StoreError as error:
+                log.error("columns could not be made", extra={"reason": str(error)})
+            finally:
+                reader.close()
+                self._building.pop(table.id, None)
+                if built:
+                    self._keep(table, columns)
+                else:
+                    columns.close()
+
+        self._building[table.id] = asyncio.create_task(build())
+
+    def _keep(self, table: Table, columns: TableColumns) -> None:
+        self.forget(table.id)
+        self._kept[table.id] = columns
+        while self.size > self.max_bytes:
+            self.forget(next(iter(self._kept)))
+
+
+def _ascending(ranges: Sequence[KeyRange]) -> bool:
+    """Whether ranges follow one another without any row twice."""
+    return all(one.repeat == 1 for one in ranges) and all(
+        before.high <= after.low for before, after in pairwise(ranges)
+    )

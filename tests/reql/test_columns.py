@@ -1,0 +1,184 @@
+"""Queries give the same over columns that are kept in memory as over documents, whatever the documents are and whatever
+is written in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rethinkdb import r
+
+from photondb.reql.errors import ReqlError
+from services.storage.columns import MIN_CHANGED
+from tests.reql.database import RunningDatabase
+
+Query = Callable[[Any], Any]
+
+ROWS = 1500
+FIELDS = ("number", "text", "mixed", "any")
+PLAIN = [None, True, False, 0, 1, -1, 2.5, -2.5, 1e300, 2**53, -(2**53), "", "a", "b", "\u00e9", "z\0"]
+ANY = [*PLAIN, -0.0, [], [1, "a"], {"x": 1}, r.epoch_time(1), r.binary(b"\0")]
+
+
+def document(chance: random.Random) -> dict[str, Any]:
+    """A document whose fields are of one type, of plain types and perhaps absent, or anything."""
+    found: dict[str, Any] = {
+        "number": chance.choice([chance.randint(-5, 5), chance.randint(-40, 40) / 8]),
+        "text": chance.choice("abcdef") * chance.randint(0, 2),
+    }
+    if chance.random() < 0.9:
+        found["mixed"] = chance.choice(PLAIN)
+    if chance.random() < 0.9:
+        found["any"] = chance.choice(ANY)
+    return found
+
+
+def wait_for_columns(database: RunningDatabase) -> None:
+    """Ask until the fields are kept."""
+    cache = database.storage._columns
+    hits, rounds = cache.hits, 0
+    while cache.hits == hits:
+        database.run(r.table("t").filter(lambda row: row.has_fields(*FIELDS)).count())
+        rounds += 1
+        assert rounds < 2000, "the columns were never made"
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDatabase]:
+    chance = random.Random(1)
+    with RunningDatabase(tmp_path_factory.mktemp("columns") / "data") as running:
+        running.clear()
+        running.run(r.table_create("t"))
+        rows = [{**document(chance), "id": number * 2} for number in range(ROWS)]
+        running.run(r.table("t").insert(rows), durability="soft")
+        yield running
+
+
+constants = st.sampled_from([*PLAIN, "aa", "bb", "c", 3])
+fields = st.sampled_from(FIELDS)
+operands = st.recursive(
+    constants.map(lambda value: lambda row: r.expr(value)) | fields.map(lambda name: lambda row: row[name]),
+    lambda inner: st.one_of(
+        st.builds(
+            lambda operator, a, b: lambda row: getattr(a(row), operator)(b(row)),
+            st.sampled_from(["add", "sub", "mul", "div", "eq", "ne", "lt", "le", "gt", "ge", "default"]),
+            inner,
+            inner,
+        ),
+        st.builds(
+            lambda name, a, b: lambda row: getattr(r, name)(a(row), b(row)),
+            st.sampled_from(["and_", "or_"]),
+            inner,
+            inner,
+        ),
+        inner.map(lambda a: lambda row: a(row).not_()),
+        fields.map(lambda name: lambda row: row.has_fields(name)),
+        st.builds(lambda a, b, c: lambda row: r.branch(a(row), b(row), c(row)), inner, inner, inner),
+    ),
+    max_leaves=5,
+)
+patterns = st.dictionaries(fields, constants, min_size=1, max_size=2)
+filters: st.SearchStrategy[Query] = st.one_of(
+    st.builds(lambda f, default: lambda s: s.filter(f, default=default), operands | patterns, st.booleans()),
+    st.just(lambda s: s.between(400, 1801)),
+    st.just(lambda s: s),
+)
+keys = fields | operands
+endings: st.SearchStrategy[Query] = st.one_of(
+    st.just(lambda s: s.count()),
+    st.builds(lambda name, f: lambda s: getattr(s, name)(f), st.sampled_from(["sum", "avg", "min", "max"]), keys),
+    st.builds(lambda name, f: lambda s: getattr(s.map(f), name)(), st.sampled_from(["sum", "avg", "count"]), operands),
+    st.builds(lambda name: lambda s: s[name].distinct(), fields),
+    st.builds(lambda f: lambda s: s.map(f).distinct(), operands),
+    st.builds(
+        lambda by, down, n: (
+            lambda s: s.order_by(*[r.desc(f) if d else f for f, d in zip(by, down, strict=False)]).limit(n)
+        ),
+        st.lists(keys, min_size=1, max_size=2),
+        st.tuples(st.booleans(), st.booleans()),
+        st.integers(1, 8),
+    ),
+    st.builds(lambda f: lambda s: s.group(f).count(), keys),
+    st.builds(lambda f, name, g: lambda s: getattr(s.group(f), name)(g), keys, st.sampled_from(["sum", "avg"]), keys),
+)
+
+
+def write(database: RunningDatabase, seed: int) -> None:
+    """Insert, change and delete some documents."""
+    chance = random.Random(seed)
+    for _ in range(chance.randint(0, 3)):
+        batch = [{**document(chance), "id": chance.randrange(-20, 2 * ROWS + 20)} for _ in range(chance.randint(1, 9))]
+        database.run(r.table("t").insert(batch, conflict=chance.choice(["replace", "update"])), durability="soft")
+        if chance.random() < 0.5:
+            low = chance.randrange(2 * ROWS)
+            database.run(r.table("t").between(low, low + 9).delete(), durability="soft")
+
+
+def answer(database: RunningDatabase, query: Any, optimizations: bool) -> Any:
+    try:
+        return database.run(query, optimizations=optimizations)
+    except ReqlError as error:
+        return error.kind
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 1 << 30), queries=st.lists(st.tuples(filters, endings), min_size=2, max_size=4))
+def test_answers_are_those_of_documents(
+    database: RunningDatabase, seed: int, queries: list[tuple[Query, Query]]
+) -> None:
+    wait_for_columns(database)
+    write(database, seed)
+    for kept, ending in queries:
+        query = ending(kept(r.table("t")))
+        assert answer(database, query, True) == answer(database, query, False), str(query)
+    hits = database.storage._columns.hits
+    plain = r.table("t").filter(r.row["number"] > 1).sum("number")
+    assert database.run(plain) == database.run(plain, optimizations=False)
+    assert database.storage._columns.hits == hits + 1, "the columns were not used"
+
+
+def test_the_past_is_not_read_from_columns(database: RunningDatabase) -> None:
+    wait_for_columns(database)
+    count = r.table("t").filter(r.row["number"] == 77).count()
+    database.run(r.table("t").config().update({"history": "1d"}))
+    moment = database.run(r.now())
+    assert database.run(count) == 0
+    database.run(r.table("t").insert([{"id": f"x{n}", "number": 77, "text": ""} for n in range(3)]), durability="soft")
+    assert database.run(count) == 3
+    assert database.run(count, as_of=r.epoch_time(moment["epoch_time"])) == 0
+
+
+def test_columns_that_cannot_follow_are_made_anew(database: RunningDatabase) -> None:
+    wait_for_columns(database)
+    assert database.storage._columns.size > 0
+    for start in range(10_000, 10_000 + MIN_CHANGED + 500, 500):
+        rows = [{"id": start + n, "number": 5, "text": "new", "mixed": 1, "any": 1} for n in range(500)]
+        database.run(r.table("t").insert(rows), durability="soft")
+    count = r.table("t").filter(r.row["text"] == "new").count()
+    assert database.run(count) == database.run(count, optimizations=False) > MIN_CHANGED
+    wait_for_columns(database)
+    assert database.run(count) == database.run(count, optimizations=False)
+    database.run(r.table("t").filter(r.row["text"] == "new").delete(), durability="soft")
+    assert database.run(count) == 0
+
+
+def test_a_dropped_table_takes_its_columns_along(tmp_path: Path) -> None:
+    with RunningDatabase(tmp_path / "data") as database:
+        database.clear()
+        database.run(r.table_create("t"))
+        everything = dict.fromkeys(FIELDS, 1)
+        database.run(r.table("t").insert([{"id": n, **everything} for n in range(1200)]), durability="soft")
+        wait_for_columns(database)
+        database.run(r.table_drop("t"))
+        assert database.storage._columns.size == 0
+        database.run(r.table_create("t"))
+        assert database.run(r.table("t").filter(r.row["number"] == 1).count()) == 0
+    with RunningDatabase(tmp_path / "data") as database:
+        database.run(r.table("t").insert([{"id": n, **everything} for n in range(1200)]), durability="soft")
+        wait_for_columns(database)
+        assert database.run(r.table("t").sum("number")) == 1200
