@@ -525,7 +525,7 @@ class Storage(StorageApi):
             except StoreError as error:
                 raise _reql_error(error) from None
         else:
-            if scan.aggregate is not None and context.optimizations:
+            if scan.aggregate is not None and context.optimizations and not scan.measured:
                 with _reql_errors(), suppress(Unsuited):
                     return ScanReply(partial=await self._columns.aggregate(table, scan, context))
                 table = self._table(scan.table)  # it may have been dropped meanwhile
