@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
@@ -72,26 +72,32 @@ class Settings:
     max_query_seconds: int = 3600
     max_query_bytes: int | None = None
     result_cache_bytes: int = 64 << 20
+    admin_password: str | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, flags: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> Settings:
         """Settings from `flags` (by field name), else from the environment, else the defaults.
 
-        An empty environment variable counts as unset, because compose files and unit files make those easily.
-        Raises StartupError naming the flag or variable that is wrong.
+        An empty environment variable counts as unset, because compose files and unit files make those easily. A
+        variable that is not set may be in a file, which the variable with `_FILE` behind its name has the path of:
+        that is how containers are given secrets. Raises StartupError naming the flag or variable that is wrong.
         """
         values: dict[str, Any] = {}
         for option in OPTIONS:
+            in_file = f"{option.variable}_FILE"
             if option.field in flags:
                 source, text = option.flag or option.field, flags[option.field]
             elif environ.get(option.variable):
                 source, text = option.variable, environ[option.variable]
+            elif environ.get(in_file):
+                source, text = f"what is in the file of {in_file}", _read(in_file, environ[in_file])
             else:
                 continue
             try:
                 values[option.field] = option.parse(text)
             except ValueError:
-                raise StartupError(f"{source} must be {option.expected}, not {text!r}") from None
+                shown = f", not {text!r}" if environ.get(in_file) is None else ""
+                raise StartupError(f"{source} must be {option.expected}{shown}") from None
         settings = cls(**values)
         settings._check_combinations()
         return settings
@@ -152,6 +158,22 @@ class Option:
     help: str
     flag: str | None = None
     metavar: str | None = None
+
+
+def _read(variable: str, path: str) -> str:
+    """The content of a file that a variable names, without the end of its last line. Raises StartupError."""
+    try:
+        return Path(path).read_text().removesuffix("\n")
+    except OSError as error:
+        raise StartupError(f"the file of {variable} cannot be read: {path}: {error.strerror}") from None
+    except ValueError:
+        raise StartupError(f"the file of {variable} is no text: {path}") from None
+
+
+def _password(text: str) -> str:
+    if not text:
+        raise ValueError
+    return text
 
 
 def _text(text: str) -> str:
@@ -475,6 +497,13 @@ OPTIONS: tuple[Option, ...] = (
         _result_cache_bytes,
         "a number of bytes (0 keeps nothing)",
         "how much memory the answers to queries with the run option `cache` may take",
+    ),
+    Option(
+        "admin_password",
+        "PHOTONDB_ADMIN_PASSWORD",
+        _password,
+        "a password",
+        "password that `admin` is given at the start, as long as it has none",
     ),
     *(
         Option(

@@ -46,7 +46,7 @@ async def run_single(settings: Settings) -> None:
         await storage.start()
         stack.push_async_callback(storage.stop)
         await stack.enter_async_context(serving_in_directory(settings.data_dir, storage_servant(storage)))
-        auth = Auth(storage)
+        auth = Auth(storage, settings.admin_password or "")
         await auth.start()
         stack.push_async_callback(auth.stop)
         observation.auth = auth

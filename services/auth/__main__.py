@@ -24,7 +24,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
         storage = StorageStub(settings.address_of("storage"), connect_options(settings))
         stack.push_async_callback(storage.close)
-        auth = Auth(storage)
+        auth = Auth(storage, settings.admin_password or "")
         await auth.start()
         stack.push_async_callback(auth.stop)
         observation.auth = auth

@@ -61,12 +61,16 @@ T = TypeVar("T")
 
 
 class Auth:
-    """Implements AuthApi. All accounts are held in memory; `storage` is asked when they change."""
+    """Implements AuthApi. All accounts are held in memory; `storage` is asked when they change.
 
-    def __init__(self, storage: StorageApi, iterations: int = DEFAULT_ITERATIONS) -> None:
+    `admin_password` is what `admin` is given at the start, as long as it has no password.
+    """
+
+    def __init__(self, storage: StorageApi, admin_password: str = "", iterations: int = DEFAULT_ITERATIONS) -> None:
         self.requests = RequestMetrics("auth")
         self._logins: Counter[tuple[str, str]] = Counter()
         self._store: AccountStore = AccountTable(storage)
+        self._admin_password = admin_password
         self._iterations = iterations
         self._accounts: dict[str, Account] = {}
         # Grows over restarts too, so that nobody takes what he remembers from before for what is true now.
@@ -80,13 +84,12 @@ class Auth:
         self._hashing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="auth-hashing")
 
     async def start(self) -> None:
-        """Load the accounts, as soon as storage can be reached, and make `admin` where there is none."""
+        """Load the accounts, as soon as storage can be reached, and see to `admin`."""
         backoff = Backoff(FIRST_DELAY_MS, LONGEST_DELAY_MS)
         while True:
             try:
                 await self._reload()
-                if ADMIN not in self._accounts:
-                    await self._put(Account(ADMIN, await self._hash(NewPassword(""))))
+                await self._ensure_admin()
                 break
             except ServiceUnavailable as error:
                 logger.info("waiting for storage", extra={"reason": error.message})
@@ -212,6 +215,15 @@ class Auth:
             account, grant = account.granted(scope, permissions)
             await self._put(account)
             return grant
+
+    async def _ensure_admin(self) -> None:
+        """Make the account `admin` where there is none, and give it the password where it has none."""
+        admin = self._accounts.get(ADMIN)
+        if admin is None:
+            await self._put(Account(ADMIN, await self._hash(NewPassword(self._admin_password))))
+        elif self._admin_password and admin.credentials.is_empty:
+            credentials = await self._hash(NewPassword(self._admin_password))
+            await self._put(msgspec.structs.replace(admin, credentials=credentials))
 
     def _account(self, user: str) -> Account:
         account = self._accounts.get(user)

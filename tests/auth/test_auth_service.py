@@ -297,3 +297,20 @@ async def test_the_accounts_are_shown_without_their_secrets(auth: Auth) -> None:
     await auth.set_user(INTERNAL, "bob", "secret")
     assert set(User.__struct_fields__) == {"name", "has_password", "permissions"}
     assert [user.has_password for user in await auth.users(INTERNAL)] == [False, True]
+
+
+async def test_the_admin_is_given_a_password_while_it_has_none(storage: Storage) -> None:
+    for given, valid in (("", ""), ("first", "first"), ("second", "first")):
+        auth = Auth(storage, given, iterations=10)
+        await auth.start()
+        assert await auth.password_login(INTERNAL, "admin", valid) == "admin"
+        await auth.stop()
+
+
+async def test_a_new_admin_has_the_password_that_is_given(storage: Storage) -> None:
+    auth = Auth(storage, "secret", iterations=10)
+    await auth.start()
+    with pytest.raises(AuthenticationFailed):
+        await auth.password_login(INTERNAL, "admin", "")
+    assert await auth.password_login(INTERNAL, "admin", "secret") == "admin"
+    await auth.stop()

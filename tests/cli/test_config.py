@@ -103,3 +103,32 @@ def test_addresses_are_filled_in_only_where_none_was_set() -> None:
 
 def test_every_field_can_be_set() -> None:
     assert {option.field for option in OPTIONS} == set(Settings.__dataclass_fields__)
+
+
+def test_a_value_may_be_in_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "nats"
+    secret.write_text("nats://token@nats:4222\n")
+    environ = {"PHOTONDB_NATS_URL_FILE": str(secret)}
+    assert Settings.load({}, environ).nats_url == "nats://token@nats:4222"
+    assert Settings.load({}, {**environ, "PHOTONDB_NATS_URL": "nats://other"}).nats_url == "nats://other"
+
+
+def test_a_file_that_is_no_good_is_named_and_its_content_is_not(tmp_path: Path) -> None:
+    secret = tmp_path / "nats"
+    environ = {"PHOTONDB_NATS_URL_FILE": str(secret)}
+    with pytest.raises(StartupError, match=r"the file of PHOTONDB_NATS_URL_FILE cannot be read: .*nats: No such file"):
+        Settings.load({}, environ)
+    secret.write_text("secret")
+    with pytest.raises(StartupError) as caught:
+        Settings.load({}, environ)
+    assert str(caught.value).startswith("what is in the file of PHOTONDB_NATS_URL_FILE must be a URL")
+    assert "secret" not in str(caught.value)
+    secret.write_bytes(b"\xff")
+    with pytest.raises(StartupError, match="is no text"):
+        Settings.load({}, environ)
+
+
+def test_a_password_is_not_shown() -> None:
+    settings = Settings.load({}, {"PHOTONDB_ADMIN_PASSWORD": "p w"})
+    assert settings.admin_password == "p w"
+    assert "p w" not in repr(settings)
