@@ -14,7 +14,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --u
 	--allow-unsafe --all-build-deps --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help serve docs test lint format types unit bench crash polyglot isolation feeds-model lock clean
+.PHONY: help serve docs test lint format types unit bench crash polyglot isolation feeds-model compose-test lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
@@ -52,6 +52,9 @@ feeds-model: $(VENV)/.installed-dev ## Compare a thousand random runs of changef
 
 isolation: $(VENV)/.installed-dev ## Check 10,000 generated histories of transactions for each level of isolation
 	PHOTONDB_TEST_HISTORIES=10000 $(BIN)/pytest tests/storage/isolation
+
+compose-test: $(VENV)/.installed-dev ## Test the suite in containers; sets up Docker and a base image where that is allowed
+	./compose/test.sh
 
 docs: $(VENV)/.installed-dev ## Write the pages that are made from the code
 	$(BIN)/python -m photondb.reql.reference > docs/reql.md.new && mv docs/reql.md.new docs/reql.md

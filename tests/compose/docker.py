@@ -22,6 +22,8 @@ os.environ.setdefault("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
 from testcontainers.compose import DockerCompose
 
 FOLDER = Path(__file__).parents[2] / "compose"
+WHEELS = FOLDER / "wheels"
+LOCK = FOLDER.parent / "requirements.lock"
 IMAGE = "photondb:test"
 BASE_IMAGES = ("python:3.11-slim-bookworm", "photondb-base:bookworm")
 SERVICES = ("nats", "storage", "auth", "changefeed", "query", "gateway")
@@ -38,6 +40,8 @@ def why_not() -> str | None:
         return f"none of the base images is there: {', '.join(BASE_IMAGES)} (make compose-test makes one)"
     if not _output("docker", "compose", "version"):
         return "there is no docker compose"
+    if WHEELS.is_dir() and WHEELS.stat().st_mtime < LOCK.stat().st_mtime:
+        return "the packages in compose/wheels are older than requirements.lock (make compose-test fetches them)"
     return None
 
 
@@ -51,9 +55,8 @@ def base_image() -> str | None:
 def build_image() -> None:
     """Build PhotonDB's image, of which Docker does only what has changed."""
     arguments = ["--build-arg", f"BASE_IMAGE={base_image()}"]
-    for name in ("PIP_NO_INDEX", "PIP_INDEX_URL", "PIP_CERT"):
-        if os.environ.get(name) and name != "PIP_CERT":
-            arguments += ["--build-arg", f"{name}={os.environ[name]}"]
+    if WHEELS.is_dir():
+        arguments += ["--build-arg", "PIP_NO_INDEX=1"]
     command = ["docker", "build", "-q", "-f", str(FOLDER / "Dockerfile"), "-t", IMAGE, *arguments, str(FOLDER.parent)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -118,8 +121,14 @@ def running_stack(secrets: Path, *, gateways: int = 1) -> Iterator[Stack]:
         before = {name: os.environ.get(name) for name in environ}
         stack.callback(_restore, before)
         os.environ.update(environ)
-        compose = stack.enter_context(DockerCompose(str(FOLDER), "compose.yaml", wait=True))
-        yield Stack(compose)
+        compose = DockerCompose(str(FOLDER), "compose.yaml", wait=True)
+        stack.callback(compose.stop)
+        try:
+            compose.start()
+            yield Stack(compose)
+        except BaseException:
+            print(*compose.get_logs())  # which pytest shows with the failure
+            raise
 
 
 def _restore(environ: dict[str, str | None]) -> None:
