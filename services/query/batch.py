@@ -335,9 +335,14 @@ class Batch:
         self.metrics.batch_reads.observe(len(self.reads))
 
     def _read_result(self, plan: Plan, frame: Frame, raw: bytes | None) -> bytes:
-        assert plan.read is not None
+        read = plan.read
+        assert read is not None
         try:
-            return b'{"t":1,"r":[' + dumps(responses.result_datum(plan.read.value(frame, raw))) + b"]}"
+            if raw is not None and read.raw is not None:
+                result = read.raw(frame, raw)
+                if result is not None:
+                    return responses.raw_atom(result)
+            return b'{"t":1,"r":[' + dumps(responses.result_datum(read.value(frame, raw))) + b"]}"
         except Exception as error:
             failure = error if isinstance(error, ReqlError) else internal_error(error)
             self.metrics.requests.fail("point_read", failure)

@@ -33,6 +33,7 @@ from photondb.reql.write_statements import (
     point_write,
     with_generated_keys,
 )
+from services.query.raw_results import RawResult, raw_result
 
 SYSTEM_DATABASE = "rethinkdb"
 
@@ -97,16 +98,26 @@ def _point(shape: Shape) -> tuple[TableName, int] | None:
 
 
 class PointRead:
-    """A read of one document, and what is done with it. `then` is None where it is sent as it is stored."""
+    """A read of one document, and what is done with it. `then` is None where it is sent as it is stored; `raw` mostly
+    does the same as `then`, without decoding the document."""
 
-    __slots__ = ("decode", "key_slot", "row_slot", "table", "then")
+    __slots__ = ("decode", "key_slot", "raw", "row_slot", "table", "then")
 
-    def __init__(self, table: TableName, key_slot: int, then: Run | None, row_slot: int, decode: Any) -> None:
+    def __init__(
+        self,
+        table: TableName,
+        key_slot: int,
+        then: Run | None = None,
+        row_slot: int = 0,
+        decode: Any = None,
+        raw: RawResult | None = None,
+    ) -> None:
         self.table = table
         self.key_slot = key_slot
         self.then = then
         self.row_slot = row_slot
         self.decode = decode
+        self.raw = raw
 
     def key(self, frame: Frame) -> bytes:
         """The encoded primary key; raises DatumError for what cannot be one."""
@@ -133,7 +144,7 @@ def point_read(compiler: Compiler, shape: Shape) -> PointRead | None:
         return None
     table, key_slot = point
     if not outer:
-        return PointRead(table, key_slot, None, 0, None)
+        return PointRead(table, key_slot)
     variable = compiler.new_variable()
     body: Shape = (shapes.VAR, variable)
     for term in reversed(outer):
@@ -143,7 +154,8 @@ def point_read(compiler: Compiler, shape: Shape) -> PointRead | None:
         return None
     fields = fields_of(body, variable)
     decode = loads_stored if fields is None or _may_quote(body) else field_decoder(fields)
-    return PointRead(table, key_slot, node.run, compiler.variable_base + variable, decode)
+    raw = raw_result(outer[0]) if len(outer) == 1 else None
+    return PointRead(table, key_slot, node.run, compiler.variable_base + variable, decode, raw)
 
 
 def _may_quote(body: Shape) -> bool:

@@ -147,6 +147,34 @@ def test_a_short_read_of_a_table_that_is_gone_fails_as_ever(target: Target) -> N
         compare(target, query)
 
 
+@pytest.mark.parametrize(
+    ("query", "raw"),
+    [
+        (lambda row: row.pluck("a", "b"), True),
+        (lambda row: row["a"], True),
+        (lambda row: row.merge({"a": [1]}), True),
+        (lambda row: row.pluck({"a": ["b"]}), False),
+        (lambda row: row.without("a"), False),
+        (lambda row: row.merge({"a": r.row["b"]}), False),
+        (lambda row: row["a"]["b"], False),
+    ],
+)
+def test_results_are_made_from_the_json_of_documents(query: Any, raw: bool) -> None:
+    read = plan_of(query(r.table("t").get(1))).read
+    assert (read is not None and read.raw is not None) is raw
+
+
+@pytest.mark.parametrize("name", ["", 'q"uote', "back\\slash", "é☂", "a.b", "\n", "field0", "$reql_type$"])
+def test_fields_may_have_any_names(target: Target, name: str) -> None:
+    for value in (1, "text", [{"a": None}], {"b": {name: 1}} if name != "$reql_type$" else 2):
+        fill(target, [{"id": 1, "x": 2} if name == "$reql_type$" else {"id": 1, name: value, "x": 2}], PLAIN)
+        row = PLAIN.get(1)
+        for query in (row.pluck(name), row.pluck("x", name, "nothing"), row[name], row.merge({name: value})):
+            compare(target, query)
+        compare(target, row.merge({"new": value}))
+        compare(target, row.merge({"new": value, "x": value}))
+
+
 def compare(target: Target, query: Any, **options: Any) -> None:
     found = ask(target, query, **options)
     expected = ask(target, query, optimizations=False, **options)
