@@ -69,10 +69,10 @@ class MergedSource:
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         states = StateMerger(len(self.streams)) if self.one_state else None
-        readers = [_Reader(stream.chunks(runtime, None, rows)) for stream in self.streams]
+        readers = [ReaderOfChunks(stream.chunks(runtime, None, rows)) for stream in self.streams]
         try:
             while readers:
-                for reader in _ready(readers):
+                for reader in ready_readers(readers):
                     chunk = reader.take()
                     if chunk is None:
                         readers.remove(reader)
@@ -134,7 +134,7 @@ class StateMerger:
         return True
 
 
-class _Reader:
+class ReaderOfChunks:
     """Reads the next chunk of a stream in the background, when it is wanted: to ask a consumer group for more is to
     acknowledge what came before."""
 
@@ -166,7 +166,7 @@ class _Reader:
             close()
 
 
-def _ready(readers: Sequence[_Reader]) -> list[_Reader]:
+def ready_readers(readers: Sequence[ReaderOfChunks]) -> list[ReaderOfChunks]:
     """Wait for the first of them that has read something; in their order, all that have."""
     tasks = {reader.begin(): reader for reader in readers}
     wait(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))

@@ -16,6 +16,7 @@ from photondb.datum.types import type_name
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error
 from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
 from photondb.reql.geo_steps import IntersectingStep
+from photondb.reql.join_feeds import JoinedSource, JoinFeedSource
 from photondb.reql.parameters import Datum, Number, Runtime, Time, Value
 from photondb.reql.runtime import ABSENT_INDEX_ID
 from photondb.reql.sources import ScanSource, SlicedSource, UnionSource
@@ -59,9 +60,14 @@ def changes(
     _check_beginning(include_initial, resume, since)
     if include_position and squash is not False:
         raise logic_error("A change that `squash` made of several has no position.")
+    positions = include_position or resume is not None or since is not None
+    if isinstance(value, Stream) and isinstance(value.source, JoinedSource):
+        if include_offsets or positions or group is not None:
+            raise logic_error("A feed on a join has neither offsets nor a position, and cannot be shared by a group.")
+        wanted = (squash, changefeed_queue_size, include_initial, include_states, include_types)
+        return _open_join(runtime, value, value.source, *wanted)
     include_states = include_states or include_position  # the first position is that of the state `ready`
     watched = _watched(runtime, value)
-    positions = include_position or resume is not None or since is not None
     if group is not None:
         others = include_initial or include_states or include_offsets or squash is not False or positions
         _check_group(watched, group, group_timeout, others)
@@ -91,6 +97,48 @@ def changes(
         return streams[0]
     merged = MergedSource(streams, one_state=include_states)
     return Stream(merged, infinite=True, feed=united_notes([stream.feed for stream in streams]))
+
+
+def _open_join(
+    runtime: Runtime,
+    stream: Stream,
+    source: JoinedSource,
+    squash: Any,
+    queue_size: int,
+    include_initial: bool,
+    include_states: bool,
+    include_types: bool,
+) -> Stream:
+    """The changes of the pairs of a join: a feed on each side."""
+    stream.check_ungrouped()
+    for step in stream.steps:
+        if not isinstance(step, ZipStep):
+            _check_step(step)
+    left = as_sequence(source.left)
+    if type(left) is list:
+        raise logic_error(EAGER)
+    watched = watched_stream(runtime, left)  # type: ignore[arg-type]
+    if len(watched) != 1:
+        raise logic_error("Cannot call `changes` on the join of a union.")
+    ((info, request),) = watched
+    check_request(runtime, request, include_offsets=False, positions=False)
+    request.squash = squash
+    request.queue_size = queue_size
+    request.include_initial = request.include_states = True
+    right = source.join.right
+    everything = FeedRequest(right.id, right.uuid, ranges=(KeyRange(),), squash=True, queue_size=queue_size)
+    feeds = JoinFeedSource(
+        runtime,
+        source.join,
+        stream.steps,
+        right=runtime.open_feed(right, everything),
+        left=runtime.open_feed(info, request),
+        include_initial=include_initial,
+        include_states=include_states,
+        include_types=include_types,
+    )
+    notes = {ResponseNote.SEQUENCE_FEED, *([ResponseNote.INCLUDES_STATES] if include_states else [])}
+    return Stream(feeds, infinite=True, feed=frozenset(notes))
 
 
 def check_squash(squash: Any) -> None:

@@ -13,6 +13,7 @@ from photondb.datum.order import SortKey, sort_key
 from photondb.datum.types import truthy
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.index_values import IndexValues
+from photondb.reql.join_feeds import JoinedSource
 from photondb.reql.parameters import (
     ConstantOrFunction,
     FieldOrFunction,
@@ -107,31 +108,60 @@ def eq_join(
     info = table.info
     chosen = None if index is None else ordinary_index(runtime, info, index)
     runtime.require_index(info, chosen)
-    look_up = _by_primary_key if chosen is None else _by_index(chosen, ordered)
+    join = _EqualityJoin(func, info, chosen, ordered)
 
     def make(runtime: Runtime) -> Iterator[list[Row]]:
         for rows in lists(runtime, left):
-            try:
-                yield from look_up(runtime, info, _wanted(func, rows))
-            except DatumError as error:
-                raise reql_error(error) from None
+            wanted = [(key, row) for key, row in zip(map(join.key, rows), rows, strict=True) if key is not None]
+            yield from join.pairs(runtime, wanted)
 
-    return computed(runtime, [left], make, infinite=is_infinite(left))
+    joined = computed(runtime, [left], make, infinite=is_infinite(left))
+    if type(joined) is not list:
+        joined.source = JoinedSource(left, join, make)  # type: ignore[union-attr]
+    return joined
 
 
-def _wanted(func: Func, rows: list[Any]) -> list[tuple[Any, Any]]:
-    """(key, row) for the rows that look for something."""
-    wanted = []
-    for row in rows:
+class _EqualityJoin:
+    """How rows find their partners in a table, by its primary key or by an index."""
+
+    def __init__(self, func: Func, right: TableInfo, index: IndexInfo | None, ordered: bool) -> None:
+        self.right = right
+        self._func = func
+        self._index = None if index is None else IndexValues.of_index(index)
+        self._look_up = _by_primary_key if index is None else _by_index(index, ordered)
+
+    def key(self, row: Any) -> Any:
+        """What a row looks for; None for nothing."""
         try:
-            key = func.call(row)
+            return self._func.call(row)
         except ReqlError as error:
             if error.kind != ErrorKind.NON_EXISTENCE:
                 raise
-        else:
-            if key is not None:
-                wanted.append((key, row))
-    return wanted
+            return None
+
+    def place(self, key: Any) -> bytes:
+        """Where that is found."""
+        try:
+            return primary_key(key) if self._index is None else _index_range(key).low
+        except DatumError as error:
+            raise reql_error(error) from None
+
+    def places(self, document: Row) -> list[bytes]:
+        """Where a document is found."""
+        if self._index is None:
+            return [primary_key(document[self.right.primary_key])]
+        return [key for key, _ in self._index.entries(document)]
+
+    def pairs(self, runtime: Runtime, wanted: list[tuple[Any, Any]]) -> Iterator[list[Row]]:
+        """The pairs of rows, given with their keys."""
+        try:
+            yield from self._look_up(runtime, self.right, wanted)
+        except DatumError as error:
+            raise reql_error(error) from None
+
+
+def _index_range(key: Any) -> KeyRange:
+    return KeyRange(*key_range(key, key, "closed", "closed", secondary=True))
 
 
 def _by_primary_key(runtime: Runtime, info: TableInfo, wanted: list[tuple[Any, Any]]) -> Iterator[list[Row]]:
@@ -152,9 +182,9 @@ def _by_index(
             seekers: dict[bytes, list[Any]] = {}
             ranges = {}
             for key, row in portion:
-                low, high = key_range(key, key, "closed", "closed", secondary=True)
-                ranges[low] = KeyRange(low, high)
-                seekers.setdefault(low, []).append(row)
+                found_in = _index_range(key)
+                ranges[found_in.low] = found_in
+                seekers.setdefault(found_in.low, []).append(row)
             matched = _Matched(info, values, seekers)
             for documents in Stream(ScanSource(info, index, [ranges[low] for low in sorted(ranges)])).lists(runtime):
                 yield [{"left": row, "right": found} for found in documents for row in seekers[matched.key(found)]]
