@@ -22,11 +22,16 @@ from photondb.reql.errors import CompileError, Frames, ReqlError
 from photondb.reql.function import Frame, Func, FunctionCode
 from photondb.reql.function_runtime import NO_QUERY, FunctionRuntime
 from photondb.reql.parameters import reql_error
+from photondb.reql.planner.subqueries import MAX_TERMS as MAX_SHARED_TERMS
+from photondb.reql.planner.subqueries import Sharing
 from photondb.reql.profile import profiled
 from photondb.reql.registry import SPECIAL_FORMS, TERMS, arity_text
 from photondb.reql.shape import Shape, Shaper
 from photondb.reql.values import as_datum
 from photondb.reql.wire import Term
+
+UNOPTIMIZED = "optimizations"
+"""The run option that has everything done the plainest way that there is."""
 
 PROFILE = "profile"
 """The run option that has every term measured."""
@@ -67,6 +72,9 @@ class Compiler:
         self.literals = False
         self.pause = pause
         self.terms = 0
+        self.sharing = None if UNOPTIMIZED in options else Sharing()
+        self._functions = 0
+        """How many functions are around what is being compiled."""
         self.tags: set[int] = set()
         """Which terms the query has."""
         self.name_characters = 0
@@ -91,6 +99,9 @@ class Compiler:
         node = self._compile(shape, path, literals)
         if PROFILE in self.options and shape[0] > 0 and shape[0] != Term.FUNC:
             node.run = profiled(Term(shape[0]).name.lower(), node.run)
+        sharing = self.sharing
+        if self._functions and shape[0] > 0 and shape[0] != Term.FUNC and sharing and self.terms <= MAX_SHARED_TERMS:
+            node.run = sharing.shared(shape, node.run, node.effects)
         return node
 
     def _compile(self, shape: Shape, path: Frames, literals: bool) -> Node:
@@ -152,7 +163,9 @@ class Compiler:
 
     def function(self, shape: Shape, body_path: Frames, literals: bool = False) -> Node:
         """Compile a FUNC shape, with a body that stands at `body_path`; its value is a Func."""
+        self._functions += 1
         body = self.compile(shape[2], body_path, literals)
+        self._functions -= 1
         made = self.function_of(shape, body.run, body.effects, body_path, literals)
         made.grouped = body.grouped
         return made

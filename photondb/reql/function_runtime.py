@@ -22,6 +22,7 @@ class FunctionRuntime:
     __slots__ = ("_slice_end", "_turn", "array_limit")
 
     profile = None
+    shared = None
     options: dict[str, Any] = {}  # noqa: RUF012  # never changed
 
     def __init__(self, array_limit: int = DEFAULT_ARRAY_LIMIT) -> None:

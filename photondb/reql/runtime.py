@@ -192,6 +192,7 @@ class Runtime:
         "permit",
         "profile",
         "service",
+        "shared",
         "storage",
         "trace",
         "untimed",
@@ -214,6 +215,8 @@ class Runtime:
         self.profile: Profile | None = None
         self.memory = memory
         self.trace: Trace | None = None
+        self.shared: dict[Any, Any] | None = None
+        """What has been computed once for all rows (`photondb.reql.planner.subqueries`); None where nothing may be."""
         self.untimed = False
         self.family = ""
         self._slice_end = 0.0

@@ -64,6 +64,8 @@ def execute(plan: Plan, frame: Frame, options: RunOptions) -> Outcome:
     """Run the plan (inside an evaluation): its response, and the cursor when there is more to come."""
     runtime: Runtime = frame[0]
     runtime.family = plan.family
+    if plan.shares:
+        runtime.shared = {}
     if options.explain:
         return explained(plan, frame, options), None
     if options.as_of_us is not None and plan.effects & Effects.WRITES:

@@ -8,7 +8,7 @@ import msgspec
 import orjson
 
 from photondb.datum.text import print_datum
-from photondb.reql.compiler import PROFILE, compile_function
+from photondb.reql.compiler import PROFILE, UNOPTIMIZED, compile_function
 from photondb.reql.errors import CompileError, logic_error
 from photondb.reql.parameters import as_integer
 from photondb.reql.wire import Term
@@ -39,9 +39,6 @@ _OF_DRIVERS = frozenset({"time_format", "group_format", "binary_format"})
 
 TRANSACTION = "transaction"
 """The plan name of queries that are part of a transaction, or that read the past."""
-
-UNOPTIMIZED = "optimizations"
-"""The plan name of queries that are run the plainest way that there is (run option `optimizations=False`)."""
 
 CACHED = "cache"
 """The plan name of queries that may be answered from the result cache."""

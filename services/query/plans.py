@@ -17,6 +17,7 @@ from photondb.reql.function import Frame
 from photondb.reql.nesting import check_nesting
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
+from photondb.reql.wire import Term
 from services.query.families import family_of
 from services.query.fastpaths import PointRead, PointWrite, point_read, point_write_of
 from services.query.short_reads import ShortRead, short_read
@@ -38,6 +39,7 @@ class Plan:
         "reads",
         "run",
         "shape",
+        "shares",
         "short_read",
         "weight",
         "write",
@@ -59,6 +61,13 @@ class Plan:
         self.run = node.run
         self.effects: Effects = node.effects
         self.family = family_of(compiler.tags, node.effects)
+        self.shares = (
+            compiler.sharing is not None
+            and compiler.sharing.found
+            and not node.effects & (Effects.WRITES | Effects.ENDLESS)
+            and Term.CHANGES not in compiler.tags
+        )
+        """Whether there are parts of it whose values are computed once and kept while it runs."""
         self.reads: tuple[tuple[str | None, str], ...] | str | None = None
         """What the result cache found out: the tables that are read, or why the answer cannot be kept."""
         self.read: PointRead | None = None

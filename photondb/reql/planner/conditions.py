@@ -222,7 +222,7 @@ class _Analysis:
             return lambda _: constant
         if shape[0] in (shapes.CONSTANT, shapes.NOW):
             return lambda func: value_of(shape, func)
-        return _computed(shape, self.func)
+        return computed_with(shape, self.func)
 
 
 def _combined(makers: list[Callable[[Func], KeySet]], combine: Any) -> Callable[[Func], KeySet]:
@@ -259,8 +259,9 @@ def _including(values: list[Value]) -> Callable[[Func], KeySet]:
     return keys
 
 
-def _computed(shape: Shape, func: Func) -> Value:
-    """The value of a term without the row: constant folding, at the time when the constants are known."""
+def computed_with(shape: Shape, func: Func) -> Value:
+    """What gives the value of a part of a function, with the variables as they are in the function's frame. For a part
+    without the row this is constant folding, at the time when the constants are known."""
     from photondb.reql.compiler import Compiler
     from photondb.reql.values import as_datum
 

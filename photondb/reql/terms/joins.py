@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo, TableInfo
@@ -23,6 +23,7 @@ from photondb.reql.parameters import (
     Table,
     reql_error,
 )
+from photondb.reql.planner.joins import HashTable, equality_of, hash_table
 from photondb.reql.registry import term
 from photondb.reql.sources import ScanSource
 from photondb.reql.steps import LocalStep
@@ -46,10 +47,11 @@ def outer_join(runtime: Runtime, left: Sequence, right: Sequence, predicate: Con
 
 
 def _joined(runtime: Runtime, left: Any, right: Any, predicate: Func, alone: Callable[[Any], list[Row]]) -> Any:
-    partners = _Rereadable(runtime, right)
+    partners = _Partners(runtime, right, predicate)
 
     def join(row: Any) -> list[Row]:
-        pairs = [{"left": row, "right": other} for other in partners if truthy(predicate.call(row, other))]
+        others = partners.of(row)
+        pairs = [{"left": row, "right": other} for other in others if truthy(predicate.call(row, other))]
         return pairs or alone(row)
 
     def make(runtime: Runtime) -> Iterator[list[Row]]:
@@ -65,6 +67,32 @@ def _joined(runtime: Runtime, left: Any, right: Any, predicate: Func, alone: Cal
     if type(left) is not list and left.grouping is not None:
         return left.with_step(LocalStep(lambda rows: [pair for row in rows for pair in join(row)]))
     return computed(runtime, [left], make, infinite=is_infinite(left))
+
+
+class _Partners:
+    """The right side of a join. Once it has been gone through, and where the predicate begins with an equality, only
+    the rows that fulfil that are partners of a row."""
+
+    def __init__(self, runtime: Runtime, right: Any, predicate: Func) -> None:
+        self.rows = _Rereadable(runtime, right)
+        self.equality = equality_of(predicate) if runtime.context.optimizations else None
+        self.table: HashTable | None = None
+
+    def of(self, row: Any) -> Iterable[Any]:
+        """The rows that may be partners of a left row, in order."""
+        if self.equality is None:
+            return self.rows
+        if self.table is None:
+            if self.rows.kept is None:
+                return self.rows
+            self.table = hash_table(self.rows, self.equality)
+            if self.table is None:
+                self.equality = None
+                return self.rows
+        try:
+            return self.table.matching(self.equality.left(row))
+        except (ReqlError, DatumError):
+            return self.rows  # for each of which the predicate fails
 
 
 class _Rereadable:
