@@ -418,15 +418,17 @@ class Runtime:
         """How to find the rows that the filters at the beginning of `steps` keep, of which the first `limit` are
         wanted; None where no index can help."""
         hint = next((step.hint for step in steps if type(step) is FilterStep and step.hint is not None), None)
-        current = self.current(info) if info.indexes or hint is not None else info
-        if not current.indexes and hint is None:
+        if not info.indexes and hint is None:
             return None
+        if type(hint) is str and info.index(hint) is None:
+            wait(self.service.refresh_catalogue())
+            info = self.current(info)
         conditions = conditions_of(steps)
         if self.array_limit < DEFAULT_ARRAY_LIMIT:  # a filter may fail where the function of an index does not
             conditions = [condition for condition in conditions if is_field(condition.expression)]
         if not conditions and type(hint) is not str:
             return None
-        return choose(current, conditions, self.statistics(info), limit, hint)
+        return choose(info, conditions, self.statistics(info), limit, hint)
 
     def statistics(self, info: TableInfo) -> TableStatistics:
         """What is known of a table and its indexes: it may be some seconds old."""
