@@ -201,7 +201,7 @@ def _stops_that_meet(geometry: dict[str, Any]) -> Any:
     return lambda row: row["stops"].intersects(geometry).map(lambda _: row)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(documents, st.lists(geometries, min_size=1, max_size=4), positions, st.sampled_from([1e3, 3e5, 5e6]))
 def test_an_index_gives_what_a_scan_of_the_table_gives(
     database: RunningDatabase, rows: list[dict[str, Any]], queries: list[Any], centre: Any, max_dist: float
