@@ -10,6 +10,7 @@ from typing import Any
 
 from photondb.cli.backup import add_backup
 from photondb.cli.check import add_check
+from photondb.cli.doctor import add_doctor
 from photondb.cli.lifetime import until_asked_to_stop
 from photondb.cli.repair import add_repair
 from photondb.cli.restore import add_restore
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add_restore(commands)
     add_check(commands)
     add_repair(commands)
+    add_doctor(commands)
     return parser
 
 

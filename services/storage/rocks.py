@@ -140,7 +140,7 @@ class Store:
         is in use, cannot be used, or is damaged.
         """
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            path.mkdir(0o700, parents=True, exist_ok=True)
             exists = (path / "CURRENT").exists()
             next(path.iterdir(), None)
         except OSError as error:
