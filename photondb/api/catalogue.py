@@ -16,6 +16,8 @@ class IndexInfo(msgspec.Struct, frozen=True):
     (a FUNC) that maps a document to what it is indexed by; `ready` says that the background build has finished.
     A `complete` index also lists, apart from the others, the documents whose value has no place in its order, or for
     which the function fails (`photondb.reql.index_values.Apart`): so a filter may be answered by it.
+    The entries of a covering index carry the fields `include` of their document, or with `include_all` all of it, so
+    that queries which need no others need no second look.
     """
 
     id: int
@@ -25,6 +27,8 @@ class IndexInfo(msgspec.Struct, frozen=True):
     geo: bool = False
     ready: bool = False
     complete: bool = False
+    include: tuple[str, ...] = ()
+    include_all: bool = False
 
 
 class TableSettings(msgspec.Struct, frozen=True):
@@ -143,6 +147,8 @@ class CreateIndex(msgspec.Struct, frozen=True, tag=True):
     function: list[Any]
     multi: bool = False
     geo: bool = False
+    include: tuple[str, ...] = ()
+    include_all: bool = False
 
 
 class DropIndex(msgspec.Struct, frozen=True, tag=True):

@@ -13,8 +13,8 @@ def add_repair(commands: Any) -> None:
         "repair",
         help="save what can be saved of damaged data, and say what is lost",
         description="Save what can be saved of the damaged data of a stopped database, and say what is lost. Writes "
-        "behind the damage of a write-ahead log are dropped; damaged table files are read around the damage, and what they "
-        "lack is taken from the change log; indexes that do not fit the documents are built again.",
+        "behind the damage of a write-ahead log are dropped; damaged table files are read around the damage, and what "
+        "they lack is taken from the change log; indexes that do not fit the documents are built again.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="the damaged data directory")
     where = parser.add_mutually_exclusive_group(required=True)

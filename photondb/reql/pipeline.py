@@ -61,6 +61,12 @@ class Pipeline:
         """Whether the limit is reached."""
         return self.remaining is not None and self.remaining <= 0
 
+    @property
+    def looks_at(self) -> Fields | None:
+        """The fields of documents that what comes out depends on; None when it may be whole documents."""
+        leave_raw = self.filters_only and (self.accumulator is None or self.chooser is not None)
+        return None if leave_raw else self.needed
+
     def _needed_fields(self) -> Fields | None:
         """The fields that must be decoded; None for whole documents."""
         fields: frozenset[str] = frozenset()

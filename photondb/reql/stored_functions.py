@@ -43,13 +43,21 @@ def is_binary(value: Any) -> bool:
 
 
 def index_binary(index: IndexInfo) -> dict[str, Any]:
-    """The function of an index as a binary; it tells, too, whether the index is a multi or a geo index."""
-    content = {"function": index.function, "multi": index.multi, "geo": index.geo}
+    """The function of an index as a binary; it tells, too, whether the index is a multi or a geo index, and what its
+    entries carry."""
+    content: dict[str, Any] = {"function": index.function, "multi": index.multi, "geo": index.geo}
+    if (carried := carried_fields(index)) is not None:
+        content["include"] = carried
     return make_binary(INDEX_PREFIX + orjson.dumps(content))
 
 
-def read_index_binary(binary: dict[str, Any]) -> tuple[Func, bool, bool]:
-    """(function, multi, geo) of the binary of an index."""
+def carried_fields(index: IndexInfo) -> list[str] | str | None:
+    """What the entries of a covering index carry of documents: fields, or `"*"` for all. None for other indexes."""
+    return "*" if index.include_all else list(index.include) or None
+
+
+def read_index_binary(binary: dict[str, Any]) -> tuple[Func, bool, bool, Any]:
+    """(function, multi, geo, include) of the binary of an index."""
     raw = binary_bytes(binary)
     if not raw.startswith(INDEX_PREFIX):
         raise logic_error(
@@ -58,7 +66,8 @@ def read_index_binary(binary: dict[str, Any]) -> tuple[Func, bool, bool]:
         )
     try:
         content = orjson.loads(raw[len(INDEX_PREFIX) :])
-        return Func.from_wire(content["function"]), bool(content["multi"]), bool(content["geo"])
+        func = Func.from_wire(content["function"])
+        return func, bool(content["multi"]), bool(content["geo"]), content.get("include")
     except (ValueError, KeyError, TypeError, IndexError, ReqlError) as error:
         raise logic_error(
             f"Binary blob passed to index create could not be interpreted as a reql_index_function ({error})."
@@ -68,6 +77,8 @@ def read_index_binary(binary: dict[str, Any]) -> tuple[Func, bool, bool]:
 def index_query(index: IndexInfo) -> str:
     """The query that makes the index, as `index_status` shows it: JavaScript."""
     options = [f"{name}: true" for name in ("multi", "geo") if getattr(index, name)]
+    if (carried := carried_fields(index)) is not None:
+        options.append(f"include: {orjson.dumps(carried).decode()}")
     given = f", {{{', '.join(options)}}}" if options else ""
     return f"indexCreate('{index.name}', {function_text(index.function)}{given})"
 

@@ -119,7 +119,7 @@ class IndexBuilder:
         for key, document in rows:
             primary = key[start:]
             value = decode(document)
-            for entry, entry_value in index.entries(primary, value).items():
+            for entry, entry_value in index.entries(primary, value, document).items():
                 if len(entry) > MAX_INDEX_KEY_BYTES:
                     index.check_length(primary, value)
                 batch.put(entry, entry_value)

@@ -320,10 +320,26 @@ def _create_index(state: State, change: CreateIndex) -> Outcome:
         raise op_failed(f"Index `{change.name}` already exists on table `{change.database}.{change.table}`.")
     _check_function(change.function)
     index = IndexInfo(
-        record.next_index, change.name, change.function, change.multi, change.geo, complete=not change.geo
+        record.next_index,
+        change.name,
+        change.function,
+        change.multi,
+        change.geo,
+        complete=not change.geo,
+        include=_carried_fields(record.info, change),
+        include_all=change.include_all,
     )
     record = _with_indexes(record, (*record.info.indexes, index))
     return _with_table(state, TableRecord(record.info, record.next_index + 1))
+
+
+def _carried_fields(info: TableInfo, change: CreateIndex) -> tuple[str, ...]:
+    """What the entries of a covering index carry: the fields that are wished for, the primary key, and the fields that
+    the function looks at."""
+    if not change.include or change.include_all:
+        return ()
+    looked_at = Func.from_wire(change.function).fields or frozenset()
+    return tuple(sorted({info.primary_key, *change.include, *looked_at}))
 
 
 def _drop_index(state: State, change: DropIndex) -> Outcome:

@@ -87,7 +87,7 @@ def check_table(view: View, table: Table) -> Iterator[str]:
         for index in table.indexes:
             if not index.info.ready:
                 continue
-            for entry, wanted in index.entries(primary, document).items():
+            for entry, wanted in index.entries(primary, document, value).items():
                 expected[index.id] += 1
                 (found,) = view.get_many([entry])
                 if found != wanted:
@@ -101,12 +101,13 @@ def _check_index(view: View, table: Table, index: Index, expected: int) -> Itera
     """Every entry must be one of its document. That no entry lacks was seen from the documents."""
     name = f"Table {table.info.database}.{table.info.name}: index {index.info.name}"
     count = 0
-    for key, primary in rows(view, index.prefix):
+    for key, value in rows(view, index.prefix):
         count += 1
+        primary = index.primary_of(value)
         (raw,) = view.get_many([table.document_prefix + primary])
         if raw is None:
             yield f"{name} has an entry of the document {primary!r}, which does not exist."
-        elif key not in _entries(index, primary, raw):
+        elif _entries(index, primary, raw).get(key) != value:
             yield f"{name} has an entry that the document {primary!r} should not have."
     if index.info.ready and count != expected:
         yield f"{name} has {count} entries where {expected} are right."
@@ -114,7 +115,7 @@ def _check_index(view: View, table: Table, index: Index, expected: int) -> Itera
 
 def _entries(index: Index, primary: bytes, raw: bytes) -> Entries:
     try:
-        return index.entries(primary, loads_stored(raw))
+        return index.entries(primary, loads_stored(raw), raw)
     except ValueError:  # that it is not JSON was said before
         return {}
 

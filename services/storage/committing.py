@@ -104,7 +104,7 @@ class PreparedChanges:
         old_value = None if old is None else loads_stored(old)
         new_value = None if new is None else loads_stored(new)
         try:
-            entries = entry_changes(indexes, key, old_value, new_value)
+            entries = entry_changes(indexes, key, old_value, new_value, old, new)
         except DatumError as error:  # of an index that is younger than the write
             raise op_failed(f"{error.message} Nothing of the transaction was saved.") from None
         self._values += [(entry, None) for entry in entries.gone]

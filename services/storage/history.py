@@ -160,8 +160,8 @@ async def _change_entries(
     for store_key, old in documents:
         primary = store_key[start:]
         (present,) = view.documents([store_key])
-        now = {} if present is None else index.entries(primary, loads_stored(present))
-        then = {} if old is None else index.entries(primary, loads_stored(old))
+        now = {} if present is None else index.entries(primary, loads_stored(present), present)
+        then = {} if old is None else index.entries(primary, loads_stored(old), old)
         for entry in now.keys() - then.keys():
             overlay.put(entry, None)
         for entry, value in then.items():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo
 from photondb.datum.errors import DatumError
+from photondb.datum.json import dumps
 from photondb.datum.keys import decode_key
 from photondb.datum.text import print_datum
 from photondb.geo.cells import entry_keys
@@ -19,26 +21,51 @@ MAX_INDEX_KEY_BYTES = 32 << 10
 files and in each block that is read: they are for what people search for, not for texts."""
 
 Entries = dict[bytes, bytes]
-"""Entries of an index: store keys with their values."""
+"""Entries of an index: store keys with their values.
+
+A value is the document's primary key. In a covering index its length comes first, in 2 bytes, and the JSON of what the
+entry carries of the document comes behind it."""
 
 
 class Index:
     """An index, compiled: the function of a document that gives what it is indexed by."""
 
-    __slots__ = ("_values", "fields", "id", "info", "prefix")
+    __slots__ = ("_values", "covering", "fields", "id", "info", "prefix")
 
     def __init__(self, table: int, info: IndexInfo) -> None:
         self.info = info
         self.id = info.id
         self.prefix = layout.entry_prefix(table, info.id)
         self._values = IndexValues.of_index(info)
-        self.fields = self._values.func.fields
+        self.covering = bool(info.include) or info.include_all
+        fields = self._values.func.fields
+        self.fields = None if fields is None or info.include_all else fields.union(info.include)
         """The top-level fields of a document that its entries depend on; None when they may depend on all."""
 
-    def entries(self, primary: bytes, document: Any) -> Entries:
-        """The document's entries. `primary` is its encoded primary key."""
+    def entries(self, primary: bytes, document: Any, raw: bytes) -> Entries:
+        """The document's entries. `primary` is its encoded primary key, `raw` its JSON as it is stored."""
         prefix = self.prefix
-        return {prefix + key: primary for key in self.entry_keys(primary, document)}
+        value = self._carrying(primary, document, raw) if self.covering else primary
+        return {prefix + key: value for key in self.entry_keys(primary, document)}
+
+    def _carrying(self, primary: bytes, document: Any, raw: bytes) -> bytes:
+        if not self.info.include_all:
+            raw = dumps({name: document[name] for name in self.info.include if name in document})
+        return len(primary).to_bytes(2, "big") + primary + raw
+
+    def primary_of(self, value: bytes) -> bytes:
+        """The encoded primary key in the value of an entry."""
+        return value[2 : 2 + int.from_bytes(value[:2], "big")] if self.covering else value
+
+    def carried_in(self, value: bytes) -> bytes:
+        """The JSON of what the value of an entry of a covering index carries of its document."""
+        return value[2 + int.from_bytes(value[:2], "big") :]
+
+    def covers(self, fields: frozenset[str] | None) -> bool:
+        """Whether its entries carry these fields of documents (None: whole documents)."""
+        if fields is None or self.info.include_all:
+            return self.info.include_all
+        return self.covering and fields.issubset(self.info.include)
 
     def check_length(self, primary: bytes, document: Any) -> None:
         """Raise DatumError when something that the document is indexed by is too long."""
@@ -86,25 +113,33 @@ class EntryChanges:
 
 
 def entry_changes(
-    indexes: Iterable[Index], primary: bytes, old: Any, new: Any, touched: Set[str] | None = None
+    indexes: Iterable[Index],
+    primary: bytes,
+    old: Any,
+    new: Any,
+    old_json: bytes | None,
+    new_json: bytes | None,
+    touched: AbstractSet[str] | None = None,
 ) -> EntryChanges:
     """What putting the document `new` in the place of `old` (None is no document) changes in `indexes`.
 
-    `touched` are the only top-level fields in which the two may differ, None when any may. Raises DatumError for a key
-    that comes and is too long; one that there is already stays, as in an index that is still to be built.
+    `old_json` and `new_json` are the two as they are stored. `touched` are the only top-level fields in which they may
+    differ, None when any may. Raises DatumError for a key that comes and is too long; one that there is already stays,
+    as in an index that is still to be built.
     """
     changes = EntryChanges()
     for index in indexes:
         if touched is not None and index.fields is not None and index.fields.isdisjoint(touched):
             continue
-        before = index.entries(primary, old) if old is not None else _NONE
-        after = index.entries(primary, new) if new is not None else _NONE
+        before = _NONE if old is None or old_json is None else index.entries(primary, old, old_json)
+        after = _NONE if new is None or new_json is None else index.entries(primary, new, new_json)
         for entry in before:
             if entry not in after:
                 changes.gone.append(entry)
         for entry, value in after.items():
-            if entry not in before:
-                if len(entry) > MAX_INDEX_KEY_BYTES:
+            present = before.get(entry)
+            if present != value:
+                if len(entry) > MAX_INDEX_KEY_BYTES and present is None:
                     index.check_length(primary, new)
                 changes.put.append((entry, value))
     return changes

@@ -129,8 +129,8 @@ class TableReads:
             for document in (record.old, record.new):
                 if document is None:
                     continue
-                entries = index.entries(record.key, loads_stored(document))
-                if any(map(ranges.meets, entries)):
+                entries = index.entry_keys(record.key, loads_stored(document))
+                if any(ranges.meets(index.prefix + entry) for entry in entries):
                     return True
         return False
 

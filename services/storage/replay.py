@@ -16,13 +16,9 @@ def replay(batch: Batch, table: Table, key: bytes, old: bytes | None, new: bytes
         batch.put(table.document_prefix + key, new)
     elif old is not None:
         batch.delete(table.document_prefix + key)
-    if not table.indexes:
-        return
-    before = None if old is None else loads_stored(old)
-    after = None if new is None else loads_stored(new)
     for index in table.indexes:
-        stale = {} if before is None else index.entries(key, before)
-        wanted = {} if after is None else index.entries(key, after)
+        stale = {} if old is None else index.entries(key, loads_stored(old), old)
+        wanted = {} if new is None else index.entries(key, loads_stored(new), new)
         for entry in stale.keys() - wanted.keys():
             batch.delete(entry)
         for entry, value in wanted.items():

@@ -63,8 +63,10 @@ class ScanRun:
         "_aborted",
         "_block_rows",
         "_bulk",
+        "_carried",
         "_index",
         "_keys_suffice",
+        "_last_read",
         "_limit",
         "_measures",
         "_pipeline",
@@ -115,6 +117,11 @@ class ScanRun:
         if scan.steps or scan.aggregate is not None:
             self._pipeline = Pipeline(scan.steps, scan.aggregate, scan.limit, self._measures)
             self._keys_suffice = type(scan.aggregate) is Count and not scan.steps
+        needed = None if self._pipeline is None else self._pipeline.looks_at
+        self._carried = index is not None and not self._keys_suffice and index.covers(needed)
+        """Whether the entries of the index carry all that is needed of the documents."""
+        self._last_read: list[bytes] = []
+        """The primary keys of documents of which only what entries carry has been read since `_read` was called."""
         self._block_rows = self._rows_of_block(table.position.document_bytes, table.position.rows)
 
     @property
@@ -241,12 +248,14 @@ class ScanRun:
         """Put the documents that the index leads to in the order of their primary keys. Where they are too many for
         that to pay, read the table."""
         self._short_cut = False
+        index = self._index
+        assert index is not None
         rows = self._table.position.rows
         most = min(max(MIN_SHORT_CUT_DOCUMENTS, int(rows * MAX_SHORT_CUT_SHARE)), MAX_SHORT_CUT_DOCUMENTS)
         found: set[bytes] = set()
         slice_end = perf_counter() + SLICE_S
         while (reader := self._reader or self._next_range()) is not None:
-            found.update([primary for _, primary in reader.take(MAX_BLOCK_ROWS)])
+            found.update([index.primary_of(value) for _, value in reader.take(MAX_BLOCK_ROWS)])
             if reader.done:
                 reader.close()
                 self._reader = None
@@ -266,12 +275,14 @@ class ScanRun:
         if self._measures is not None:
             self._measures.left_index = True
         self._index = None
+        self._carried = False
         self._prefix = self._table.document_prefix
         self._ranges = [KeyRange()]
 
     def _read(self, rows: int) -> list[bytes]:
         """The next documents: about as many as make a good block, at most `rows`."""
         wanted = min(rows, self._block_rows)
+        self._last_read.clear()
         if self._primaries:
             next_ones = self._primaries[-wanted:]
             del self._primaries[-wanted:]
@@ -310,19 +321,29 @@ class ScanRun:
             found = reader.take_keys(count) if self._keys_suffice else [value for _, value in reader.take(count)]
         else:
             entries = reader.take(count)
-            primaries = [primary for _, primary in entries] if self._seen is None else self._not_seen(entries)
-            found = primaries if self._keys_suffice else self._documents(primaries)
+            values = [value for _, value in entries] if self._seen is None else self._not_seen(entries)
+            found = values if self._keys_suffice else self._of_entries(self._index, values)
         if self._repeat == 1:
             return found
         return [document for document in found for _ in range(self._repeat)]
 
+    def _of_entries(self, index: Index, values: list[bytes]) -> list[bytes]:
+        """The documents of entries of the index, or what the entries carry of them where that is enough."""
+        primaries = list(map(index.primary_of, values)) if index.covering else values
+        if not self._carried:
+            return self._documents(primaries)
+        self._last_read += [primary for primary in primaries for _ in range(self._repeat)]
+        return list(map(index.carried_in, values))
+
     def _not_seen(self, entries: list[tuple[bytes, bytes]]) -> list[bytes]:
-        """The primary keys of entries of a geo index, each when it is met first: a document may have several."""
+        """The values of entries of a geo index, each when its document is met first, which may have several entries."""
         assert self._seen is not None
+        assert self._index is not None
         start = len(self._prefix)
-        primaries = []
-        for key, primary in entries:
+        values = []
+        for key, value in entries:
             if not found_once(key, start):
+                primary = self._index.primary_of(value)
                 if primary in self._seen:
                     continue
                 if len(self._seen) >= MAX_SEEN_DOCUMENTS:
@@ -330,8 +351,8 @@ class ScanRun:
                         ErrorKind.RESOURCE_LIMIT, "Array size limit exceeded during geospatial index traversal."
                     )
                 self._seen.add(primary)
-            primaries.append(primary)
-        return primaries
+            values.append(value)
+        return values
 
     def _documents(self, primaries: list[bytes]) -> list[bytes]:
         prefix = self._table.document_prefix
@@ -362,6 +383,19 @@ class ScanRun:
             self._view.pin()
 
     async def _feed(self, pipeline: Pipeline, block: list[bytes]) -> Chunk | None:
+        """Put documents through the pushed-down part of the query, whole ones again where it fails upon what entries of
+        an index carry, because its message may show them."""
+        if not self._last_read:
+            return await self._run(pipeline, block)
+        remaining = pipeline.remaining
+        try:
+            return await self._run(pipeline, block)
+        except ReqlError:
+            self._check_aborted()
+            pipeline.remaining = remaining
+            return await self._run(pipeline, self._documents(self._last_read))
+
+    async def _run(self, pipeline: Pipeline, block: list[bytes]) -> Chunk | None:
         """Put documents through the pushed-down part of the query. A function that takes long lets others go on."""
         evaluation = Evaluation().begin(pipeline.feed, block)
         if evaluation.finished:

@@ -39,6 +39,7 @@ def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> C
     prefix = table.document_prefix if index is None else index.prefix
     room = scan.limit
     assert room is not None
+    carried = index is not None and index.covers(None)
     rows: list[bytes] = []
     for wanted in reversed(scan.ranges) if scan.descending else scan.ranges:
         if room <= 0:
@@ -46,7 +47,7 @@ def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> C
         reader = DirectReader(store.database, prefix + wanted.low, prefix + wanted.high, scan.descending, False, False)
         found = [value for _, value in reader.take(room)]
         if index is not None:
-            found = _documents(store, table, index, found)
+            found = list(map(index.carried_in, found)) if carried else _documents(store, table, index, found)
         if wanted.repeat != 1:
             found = [document for document in found for _ in range(wanted.repeat)][:room]
         room -= len(found)
@@ -54,8 +55,9 @@ def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> C
     return Chunk.of_raw(rows)
 
 
-def _documents(store: Store, table: Table, index: Index, primaries: list[bytes]) -> list[bytes]:
+def _documents(store: Store, table: Table, index: Index, values: list[bytes]) -> list[bytes]:
     prefix = table.document_prefix
+    primaries = map(index.primary_of, values) if index.covering else values
     documents = store.documents.read([prefix + primary for primary in primaries])
     if None in documents:
         raise StoreError("corrupt", f"The index `{index.info.name}` has an entry without a document.")

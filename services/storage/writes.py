@@ -218,7 +218,7 @@ class Statement:
                 self._report(old_json, new_json, changed=False)
                 return
         # Before anything is changed, because it may raise.
-        entries = entry_changes(table.indexes, key, old, new, touched) if table.indexes else None
+        entries = entry_changes(table.indexes, key, old, new, old_json, new_json, touched) if table.indexes else None
         commit.change(table, key, old_json, new_json)
         if entries is not None:
             commit.change_entries(entries)

@@ -97,7 +97,7 @@ async def change_catalogue(storage: Storage) -> None:
     if ("test", "passing") in catalogue.tables:
         await storage.change_catalogue(INTERNAL, DropTable("test", "passing"))
     while True:
-        by_length = CreateIndex("test", "groups", "length", term(lambda row: row["text"]))
+        by_length = CreateIndex("test", "groups", "length", term(lambda row: row["text"]), include=("text",))
         await storage.change_catalogue(INTERNAL, by_length)
         catalogue = await storage.change_catalogue(INTERNAL, CreateTable("test", "passing"))
         passing = catalogue.tables["test", "passing"].id

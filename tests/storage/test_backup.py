@@ -99,7 +99,7 @@ async def writers(node: Node) -> list[Writer]:
     found = []
     for number, name in enumerate(("a", "b")):
         table = await node.table(name)
-        await table.change(CreateIndex("test", name, "n", term(lambda row: row["n"])))
+        await table.change(CreateIndex("test", name, "n", term(lambda row: row["n"]), include_all=True))
         found.append(Writer(table, number))
     return found
 
@@ -176,7 +176,7 @@ async def test_changes_of_the_catalogue_between_backups(node: Node, writers: lis
     await backup(node, tmp_path / "full")
     await node.storage.change_catalogue(INTERNAL, DropTable("test", "b"))
     await first.table.change(DropIndex("test", "a", "n"))
-    await first.table.change(CreateIndex("test", "a", "m", term(lambda row: row["n"])))
+    await first.table.change(CreateIndex("test", "a", "m", term(lambda row: row["n"]), include=("x",)))
     await first.table.change(SplitTable("test", "a", 3))
     third = Writer(await node.table("c"), 3)
     await third.write(30)

@@ -102,7 +102,7 @@ class Model:
 @pytest.fixture
 async def model(table: Table) -> Model:
     await keep_history(table)
-    await table.change(CreateIndex("test", "documents", "a", term(lambda row: row["a"])))
+    await table.change(CreateIndex("test", "documents", "a", term(lambda row: row["a"]), include=("b",)))
     while not (await table.storage.index_status(INTERNAL, table.info.id))[0].ready:
         await asyncio.sleep(0.001)
     return Model(table, 5)

@@ -14,6 +14,7 @@ from photondb.reql.function import Func
 from photondb.reql.parameters import Runtime, Table, Value
 from photondb.reql.registry import term
 from photondb.reql.stored_functions import (
+    carried_fields,
     field_term,
     index_binary,
     index_query,
@@ -41,11 +42,14 @@ def index_create(
     *,
     multi: bool | None = None,
     geo: bool | None = None,
+    include: Value = None,
 ) -> dict[str, Any]:
     """Make an index of a table, on the field of that name or on what a function gives for a document.
 
     In a multi index a document is found by each element of the array that the function gives; a geo index is one of
-    geometry. The function may be one that `index_status` showed (a binary), of which the options are kept.
+    geometry. A covering index carries the fields of documents that `include` lists, or all of them where it is "*", so
+    that queries which need no others are answered from it alone. The function may be one that `index_status` showed (a
+    binary), of which the options are kept.
     """
     info = table.info
     _refuse_primary_key(info, name)
@@ -53,8 +57,9 @@ def index_create(
     if function is ...:
         stored = field_term(name)
     elif is_binary(function):
-        func, was_multi, was_geo = read_index_binary(function)
+        func, was_multi, was_geo, was_include = read_index_binary(function)
         stored = stored_term(func)
+        include = was_include if include is None else include
         multi = was_multi if multi is None else multi
         geo = was_geo if geo is None else geo
     else:
@@ -64,8 +69,22 @@ def index_create(
         require_deterministic(function, "Index")
         stored = stored_term(function)
     runtime.require("config", info.database, info)
-    runtime.change_catalogue(CreateIndex(info.database, info.name, name, stored, multi=bool(multi), geo=bool(geo)))
+    fields, everything = _carried(include)
+    runtime.change_catalogue(
+        CreateIndex(info.database, info.name, name, stored, bool(multi), bool(geo), fields, everything)
+    )
     return {"created": 1}
+
+
+def _carried(include: Value) -> tuple[tuple[str, ...], bool]:
+    """The fields that a covering index is to carry, and whether it is to carry all of them."""
+    if include is None or include is False:
+        return (), False
+    if include is True or include == "*":
+        return (), True
+    if type(include) is not list or not include or not all(type(field) is str for field in include):
+        raise logic_error('`include` must be a list of names of top-level fields, or "*" for whole documents.')
+    return tuple(include), False
 
 
 @term(Term.INDEX_DROP, effects=Effects.WRITES)
@@ -149,6 +168,8 @@ def _status(index: IndexInfo, state: IndexStatus) -> dict[str, Any]:
         status["progress"] = state.progress
     if state.problem:
         status["problem"] = state.problem
+    if (carried := carried_fields(index)) is not None:
+        status["include"] = carried
     return status
 
 

@@ -192,3 +192,29 @@ def test_a_document_with_a_key_that_is_too_long_is_told(database: RunningDatabas
     written = database.run(T.insert([{"id": 5, "a": "x" * 40_000}, {"id": 6, "a": 6}]))
     assert (written["errors"], written["inserted"]) == (1, 1)
     assert written["first_error"].startswith("Index key too long: the document with the primary key 5 ")
+
+
+def test_a_covering_index(database: RunningDatabase) -> None:
+    database.run(T.index_create("a", include=["b"]))
+    database.run(T.index_create("all", r.row["a"], include="*"))
+    some, whole = database.run(T.index_wait("a", "all"))
+    assert (some["include"], whole["include"]) == (["a", "b", "id"], "*")
+    assert some["query"].endswith(', {include: ["a","b","id"]})')
+    assert database.run(T.get_all(2, index="a").pluck("a", "b")) == [{"a": 2, "b": [2, 3]}]
+    assert database.run(T.between(1, 3, index="a")["b"].nth(1)) == [2, 3]
+    assert ids(database.run(T.order_by(index="all"))) == [1, 2]
+    database.run(T.get(2).update({"b": "new", "c": 1}))
+    assert database.run(T.get_all(2, index="a")["b"]) == ["new"]
+    assert database.run(T.get_all(2, index="all")) == [{"id": 2, "a": 2, "b": "new", "c": 1}]
+    database.run(T.index_create("copy", some["function"]))
+    (copy,) = database.run(T.index_wait("copy"))
+    assert copy["include"] == ["a", "b", "id"]
+    database.run(T.index_create("plain", r.row["b"], include=False))
+    (plain,) = database.run(T.index_wait("plain"))
+    assert "include" not in plain
+
+
+@pytest.mark.parametrize("include", [[], "b", [1], {"b": True}, 7])
+def test_what_cannot_be_included(database: RunningDatabase, include: Any) -> None:
+    with pytest.raises(ReqlError, match="`include` must be a list of names of top-level fields"):
+        database.run(T.index_create("a", include=include))
