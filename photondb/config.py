@@ -66,6 +66,7 @@ class Settings:
     max_transaction_seconds: int = 600
     cache_bytes: int | None = None
     column_cache_bytes: int | None = None
+    scan_workers: int | None = None
     mmap_reads: bool = False
     max_document_bytes: int = 16 << 20
     max_cursor_seconds: int = 3600
@@ -228,6 +229,12 @@ def _cache_bytes(text: str) -> int:
 
 def _column_cache_bytes(text: str) -> int:
     return 0 if text == "0" else _cache_bytes(text)
+
+
+def _workers(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 64:
+        raise ValueError
+    return int(text)
 
 
 def _query_bytes(text: str) -> int:
@@ -454,6 +461,14 @@ OPTIONS: tuple[Option, ...] = (
         "0 or a number of bytes from 1048576 (1 MB)",
         "how much memory storage may use for fields that it keeps as columns because they are scanned often, 0 for "
         "none; an eighth of the memory that there is (of a container's, within it), at most 4 GB, when it is not set",
+    ),
+    Option(
+        "scan_workers",
+        "PHOTONDB_SCAN_WORKERS",
+        _workers,
+        "a number from 0 to 64",
+        "how many processes storage has, once there is something for them, for aggregates over large tables; one less "
+        "than there are cores, at most 8, when it is not set",
     ),
     Option(
         "mmap_reads",

@@ -54,8 +54,15 @@ class PastView:
             raise
         return cls(view, overlay.frozen(), rows)
 
+    @classmethod
+    async def after(cls, store: Store, table: Table, sequence: int) -> PastView:
+        """The documents of a table after one of its changes. Only good as long as nothing is written. Raises ReqlError
+        when too much has changed since."""
+        view = View(store)
+        return cls(view, (await _changed_since(view, table, sequence + 1)).frozen(), 0)
+
     def pin(self) -> None:
-        """It is pinned from the beginning."""
+        """It lasts as long as it has to from the beginning."""
 
     def close(self) -> None:
         self._view.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,8 @@ MAX_CACHE_BYTES = 8 << 30
 """... within these bounds."""
 
 
+MAX_DEFAULT_WORKERS = 8
+
 COLUMN_CACHE_SHARE = 8
 MAX_COLUMN_CACHE_BYTES = 4 << 30
 """Columns may take one part in so many of that memory, and at most so many bytes."""
@@ -27,12 +30,14 @@ MAX_DOCUMENT_CACHE_BYTES = 512 << 20
 
 class StorageOptions(msgspec.Struct, frozen=True):
     """`cache_bytes` is for blocks of table files, uncompressed, and for single documents. `mmap_reads` lets the kernel
-    map table files into memory. `column_cache_bytes` is for fields that are kept as columns; 0 is for none. Cursors
-    are given up when they are older than `max_cursor_age_s`, and the oldest ones when there are more than
-    `max_cursors`, because each keeps files and memory from being freed."""
+    map table files into memory. `column_cache_bytes` is for fields that are kept as columns; 0 is for none.
+    `scan_workers` processes run aggregates over large tables. Cursors are given up when they are older than
+    `max_cursor_age_s`, and the oldest ones when there are more than `max_cursors`, because each keeps files and memory
+    from being freed."""
 
     cache_bytes: int = 256 << 20
     column_cache_bytes: int = 128 << 20
+    scan_workers: int = 0
     mmap_reads: bool = False
     max_document_bytes: int = 16 << 20
     max_cursor_age_s: float = 3600.0
@@ -54,6 +59,7 @@ def storage_options(settings: Settings) -> StorageOptions:
         column_cache_bytes=(
             default_column_cache_bytes() if settings.column_cache_bytes is None else settings.column_cache_bytes
         ),
+        scan_workers=default_scan_workers() if settings.scan_workers is None else settings.scan_workers,
         mmap_reads=settings.mmap_reads,
         max_document_bytes=settings.max_document_bytes,
         max_cursor_age_s=settings.max_cursor_seconds,
@@ -68,6 +74,11 @@ def default_cache_bytes(root: Path = Path("/")) -> int:
 def default_column_cache_bytes(root: Path = Path("/")) -> int:
     """A part of the machine's memory, or of what the container may use, for fields that are kept as columns."""
     return min(MAX_COLUMN_CACHE_BYTES, memory_bytes(root) // COLUMN_CACHE_SHARE)
+
+
+def default_scan_workers() -> int:
+    """One for each core that this process may use, save the one for storage itself; at most 8."""
+    return min(MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)) - 1)
 
 
 def memory_bytes(root: Path = Path("/")) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from rocksdict import (
+    AccessType,
     BlockBasedOptions,
     Cache,
     Checkpoint,
@@ -158,6 +159,28 @@ class Store:
         if recovery != "skip_damage":
             store._check_format(new=not exists)
         return store
+
+    @classmethod
+    def open_secondary(cls, path: Path, scratch: Path, *, cache_bytes: int) -> Store:
+        """Open a store that another process has open, for reading: as it was when it was opened, or has been caught up
+        with last. `scratch` is a directory for what RocksDB has to say about it. Raises StoreError."""
+        options = _options(cache_bytes, "strict")
+        options.set_max_open_files(-1)  # a secondary instance must have all files open, since they may be removed
+        try:
+            access = AccessType.secondary(str(scratch))
+            families = dict.fromkeys(Rdict.list_cf(str(path), options), options)
+            store = cls(Rdict(str(path), options, families, access), path, cache_bytes, options)
+        except Exception as error:
+            raise store_error(error) from None
+        return store
+
+    def catch_up(self) -> None:
+        """Let a secondary store see what the other process has written. Raises StoreError."""
+        self.writes += 1
+        try:
+            self.database.try_catch_up_with_primary()
+        except Exception as error:
+            raise store_error(error) from None
 
     def _check_format(self, *, new: bool) -> None:
         found = self.get(_FORMAT_KEY)

@@ -56,6 +56,7 @@ from services.storage.publisher import Publisher
 from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
+from services.storage.scan_workers import ScanWorkers, WorkerFailed
 from services.storage.shards import ShardCounts, even_split_points, uuid_split_points
 from services.storage.short_scan import is_short, read_short
 from services.storage.sizes import DiskSizes
@@ -111,6 +112,7 @@ class Storage(StorageApi):
         self._statistics: StatisticsCollector
         self._collecting: asyncio.Task[None]
         self._columns: ColumnCache
+        self._workers: ScanWorkers
         self._trimming: asyncio.Task[None]
         self._expiring: asyncio.Task[None]
 
@@ -140,6 +142,7 @@ class Storage(StorageApi):
         self._sizes = DiskSizes(store)
         self._shard_counts = ShardCounts(store)
         self._columns = ColumnCache(store, self._options.column_cache_bytes)
+        self._workers = ScanWorkers(store, self._options.scan_workers)
         state = catalog.load(store)
         if state is None or not state.counters.node_id:
             first = catalog.first_state() if state is None else catalog.with_node_id(state)
@@ -163,6 +166,7 @@ class Storage(StorageApi):
         self._expiring.cancel()
         await self._builder.stop()
         await self._columns.stop()
+        await self._workers.stop()
         await self._reclaimer.stop()
         self._transactions.close()
         for run in self._runs:
@@ -232,6 +236,7 @@ class Storage(StorageApi):
             tables.pop(table_id).dropped = True
             self._shard_counts.forget(table_id)
             self._columns.forget(table_id)
+            self._workers.forget(table_id)
         view = View(self._store)
         for table_id, record in state.tables.items():
             table = tables.get(table_id)
@@ -529,6 +534,10 @@ class Storage(StorageApi):
                 with _reql_errors(), suppress(Unsuited):
                     return ScanReply(partial=await self._columns.aggregate(table, scan, context))
                 table = self._table(scan.table)  # it may have been dropped meanwhile
+                if self._workers.take(table, scan):
+                    with suppress(WorkerFailed):
+                        return ScanReply(partial=await self._workers.aggregate(table, scan, context))
+                    table = self._table(scan.table)
             run = ScanRun(self._store, table, index, scan, context)
         self._runs.add(run)
         last = True
