@@ -41,7 +41,7 @@ MIN_ROWS = 1000
 BLOCK_ROWS = 1 << 16
 """How many rows are evaluated before others get their turn: less than some milliseconds."""
 
-BUILD_ROWS = 256
+BUILD_ROWS = 1024
 BUILD_PAUSE_S = 0.001
 """Columns are made from so many documents at a time, with a pause after each: about half of the time."""
 
