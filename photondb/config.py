@@ -57,6 +57,7 @@ class Settings:
     rpc_tls_ca: Path | None = None
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
+    slow_query_ms: int = 1_000
     service_name: str = "photondb"
     otlp_endpoint: str | None = None
     otlp_protocol: OtlpProtocol = "http/protobuf"
@@ -203,6 +204,12 @@ def _fronts(text: str) -> int:
 
 def _seconds(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 86_400:
+        raise ValueError
+    return int(text)
+
+
+def _milliseconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > 86_400_000:
         raise ValueError
     return int(text)
 
@@ -388,6 +395,15 @@ OPTIONS: tuple[Option, ...] = (
         "text for people, json (one object per line) for machines",
         "--log-format",
         "FORMAT",
+    ),
+    Option(
+        "slow_query_ms",
+        "PHOTONDB_SLOW_QUERY_MS",
+        _milliseconds,
+        "a number of milliseconds from 0 to 86400000",
+        "from how many milliseconds on a query is logged as slow; 0 for never",
+        "--slow-query-ms",
+        "MS",
     ),
     Option(
         "service_name",

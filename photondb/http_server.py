@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from photondb.config import StartupError
 
@@ -40,7 +40,7 @@ def bind(
 class HttpServer:
     """An application on a listening socket."""
 
-    def __init__(self, app: Starlette, listening: socket.socket) -> None:
+    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
         config = uvicorn.Config(
             app,
             loop="none",

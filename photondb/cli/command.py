@@ -17,6 +17,7 @@ from photondb.cli.restore import add_restore
 from photondb.config import OPTIONS, Settings, StartupError, default_of
 from photondb.rpc.loop import run
 from photondb.telemetry import configure_logging
+from photondb.telemetry.controls import CONTROLS
 from photondb.telemetry.tracing import tracing
 
 _VARIABLES_ONLY = [option for option in OPTIONS if option.flag is None]
@@ -47,6 +48,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from photondb.cli.single import run_single
 
     configure_logging("photondb", settings.log_level, settings.log_format)
+    CONTROLS.configure(settings)
     with tracing("photondb", settings):
         run(until_asked_to_stop(run_single(settings)))
     return 0

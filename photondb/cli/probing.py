@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from photondb.api.auth import ADMIN, AuthApi
-from photondb.api.context import INTERNAL
 from photondb.api.storage import StorageApi
+from photondb.rpc.context import CURRENT
 from photondb.telemetry.health import Probe
 
 
@@ -12,7 +12,7 @@ def storage_probe(storage: StorageApi) -> Probe:
     """Asks storage for the catalogue."""
 
     async def ask() -> None:
-        await storage.catalogue(INTERNAL)
+        await storage.catalogue(CURRENT.get())
 
     return ask
 
@@ -21,6 +21,6 @@ def auth_probe(auth: AuthApi) -> Probe:
     """Asks auth for what `admin` may do."""
 
     async def ask() -> None:
-        await auth.permissions(INTERNAL, ADMIN)
+        await auth.permissions(CURRENT.get(), ADMIN)
 
     return ask

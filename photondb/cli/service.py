@@ -15,6 +15,7 @@ from photondb.cli.supervisor import READY_FD_VARIABLE
 from photondb.config import Settings, StartupError
 from photondb.rpc.loop import run
 from photondb.telemetry import configure_logging
+from photondb.telemetry.controls import CONTROLS
 from photondb.telemetry.tracing import tracing
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ def run_service(name: str, serve: Serve) -> int:
     try:
         settings = Settings.load({})
         configure_logging(name, settings.log_level, settings.log_format)
+        CONTROLS.configure(settings)
         with tracing(name, settings):
             run(until_asked_to_stop(serve(settings, report_ready)))
     except StartupError as error:

@@ -389,4 +389,13 @@ LOG_RECORDS = area.counter(
     "photondb_log_records_total", "Log records, by level: `warning` or `error`.", "service", "level"
 )
 
+area = Area("Traces")
+SPANS_EXPORTED = area.counter("photondb_spans_exported_total", "Spans that the collector has taken.", "service")
+SPANS_DROPPED = area.counter(
+    "photondb_spans_dropped_total",
+    "Spans that were lost: there was no room for more (`queue`), or the collector did not take them (`collector`).",
+    "service",
+    "reason",
+)
+
 BY_NAME = {metric.name: metric for metric in CATALOGUE}

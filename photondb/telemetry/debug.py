@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from photondb.telemetry.access import AuthSource, for_admin
+from photondb.telemetry.controls import controls
 from photondb.telemetry.log_levels import log_levels, set_log_level
 from photondb.telemetry.memory_snapshot import AlreadyWatching, memory_snapshot
 from photondb.telemetry.profiling import MEDIA_TYPES, AlreadyProfiling, Clock, Format, profile
@@ -30,6 +31,7 @@ _PAGES = {
     "profile": "where the CPU time goes: ?seconds=5 (up to 60), &format=html, speedscope or text, &clock=cpu or wall",
     "memory": "what allocates memory: ?seconds=5 (up to 60), &top=30, &frames=5, &objects=1 to count objects by type",
     "stacks": "where threads, tasks and suspended evaluations are",
+    "controls": "what counts as slow and what is traced; PATCH {slow_query_ms, trace_ratio} changes it",
     "log_levels": "what is logged; PUT {level, logger} changes it",
 }
 
@@ -58,6 +60,7 @@ def debug_routes(process: str, reports: Mapping[str, Report], auth: AuthSource) 
         page("/profile", _profile),
         page("/memory", _memory),
         page("/stacks", _stacks),
+        page("/controls", controls, ("GET", "PATCH")),
         page("/log_levels", _log_levels, ("GET", "PUT")),
         page("/{name}", report),
     ]

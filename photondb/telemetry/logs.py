@@ -3,11 +3,16 @@
 Code logs with the standard library, `logging.getLogger(__name__).info("listening", extra={"port": port})`, and what
 stands in `extra` becomes fields of the line. The message itself stays constant, so that lines can be grouped by it.
 The standard library refuses fields named like its own, such as `name`, `process`, `module` or `args`.
+
+Lines that are written while a call is carried out have its request id and its trace. Nothing secret is written: code
+that logs never logs documents, and no values of queries; what is left are URLs with a password in them, which other
+people's messages quote: these are masked here.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from typing import Any
@@ -15,6 +20,9 @@ from typing import Any
 import orjson
 
 from photondb.config import LogFormat, LogLevel
+from photondb.rpc.context import CURRENT
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']+(?=@)")
 
 _STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -30,9 +38,21 @@ def configure_logging(service: str, level: LogLevel, log_format: LogFormat) -> N
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
+    handler.addFilter(_add_context)
     root.setLevel("WARNING" if level == "info" else level.upper())
     for ours in ("photondb", "services"):
         logging.getLogger(ours).setLevel(level.upper())
+
+
+def _add_context(record: logging.LogRecord) -> bool:
+    """Add what the call is that wrote the record."""
+    context = CURRENT.get()
+    if context.request_id and not hasattr(record, "request_id"):
+        record.request_id = context.request_id
+    if context.traceparent and not hasattr(record, "trace_id"):
+        record.trace_id = context.traceparent[3:35]
+        record.span_id = context.traceparent[36:52]
+    return True
 
 
 class JsonFormatter(logging.Formatter):
@@ -53,7 +73,7 @@ class JsonFormatter(logging.Formatter):
         line.update((name, value) for name, value in _fields(record).items() if name not in line)
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode()
+        return _masked(orjson.dumps(line, default=repr, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
 class TextFormatter(logging.Formatter):
@@ -67,7 +87,12 @@ class TextFormatter(logging.Formatter):
         words = [_timestamp(record), f"{record.levelname:<7}", f"{self.service}:", record.getMessage()]
         words.extend(f"{name}={_readable(value)}" for name, value in _fields(record).items())
         line = " ".join(words)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return _masked(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
+
+
+def _masked(line: str) -> str:
+    """The line without user names and passwords in URLs."""
+    return _CREDENTIALS.sub("***", line) if "://" in line else line
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from photondb.api.auth import AuthApi
 from photondb.bus import Bus
+from photondb.telemetry import tracing
 from photondb.telemetry.access import for_users_and_loopback
 from photondb.telemetry.debug import Report, debug_routes
 from photondb.telemetry.health import Probe, health_routes, refuse
@@ -50,6 +51,7 @@ class Observation:
         self.export: MetricExport | None = None
         self.metrics = ProcessMetrics(process)
         self.registry.add(self.metrics.collect)
+        self.registry.add(functools.partial(tracing.collect, process))
         self._reports: dict[str, Report] = {"loop": self.metrics.report}
         self._probes: dict[str, Probe] = {process: _still_starting}
 

@@ -15,14 +15,18 @@ _NEVER = 1 << 62
 class Sampler:
     """Decides for many new traces at a time: between two that are recorded it counts down, however many come.
 
-    `ratio` is the share that the samplers with `traceidratio` in their name record.
+    `ratio` is the share that is recorded; it is given for the samplers with `traceidratio` in their name.
     """
 
     def __init__(self, name: SamplerName, ratio: float = 1.0) -> None:
         self._follows_parent = name.startswith("parentbased_")
         kind = name.removeprefix("parentbased_")
-        self._ratio = 1.0 if kind == "always_on" else 0.0 if kind == "always_off" else ratio
-        self._bound = round(self._ratio * 2**64)
+        self.set_ratio(1.0 if kind == "always_on" else 0.0 if kind == "always_off" else ratio)
+
+    def set_ratio(self, ratio: float) -> None:
+        """Record this share of the traces that begin here from now on."""
+        self.ratio = ratio
+        self._bound = round(ratio * 2**64)
         self._skip = self._gap()
 
     def choose(self, count: int) -> Sequence[int]:
@@ -40,11 +44,11 @@ class Sampler:
 
     def _gap(self) -> int:
         """How many traces are passed over before the next one that is recorded: geometrically distributed."""
-        if self._ratio >= 1:
+        if self.ratio >= 1:
             return 0
-        if self._ratio <= 0:
+        if self.ratio <= 0:
             return _NEVER
-        return int(math.log(1.0 - random.random()) / math.log1p(-self._ratio))
+        return int(math.log(1.0 - random.random()) / math.log1p(-self.ratio))
 
     def new_trace_id(self) -> bytes:
         """The id of a trace that is recorded. One that samplers by ratio in other programs would choose, too: their

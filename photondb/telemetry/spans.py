@@ -86,6 +86,7 @@ class Span:
         "encoded_attributes",
         "error",
         "name",
+        "trace_state",
     )
 
     def __init__(
@@ -104,6 +105,8 @@ class Span:
         """More attributes, from `encode_attributes`: those that many spans have need not be encoded each time."""
         self.error = ""
         """The kind of error with which it ended, if it did."""
+        self.trace_state = ""
+        """The `tracestate` of a client, as it came."""
 
     @property
     def names(self) -> list[SpanName]:
@@ -135,6 +138,8 @@ class Span:
         common += self.encoded_attributes
         if self.attributes:
             common += encode_attributes(self.attributes)
+        if self.trace_state:
+            common += length_delimited(3, self.trace_state[:MAX_TEXT].encode())
         if self.error:
             common += _ERROR + _encode_attribute("error.type", self.error)
         times = _TIMES(0x39, self._start_ns, 0x41, end_ns or time.time_ns())

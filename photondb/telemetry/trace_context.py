@@ -13,6 +13,9 @@ from typing import NamedTuple, TypeAlias
 TRACEPARENT = "traceparent"
 """The name of the header, of HTTP requests and of messages on the bus."""
 
+TRACESTATE = "tracestate"
+"""The header with what tracing systems of the client add, which is recorded as it is."""
+
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 0x01
 

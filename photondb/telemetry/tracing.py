@@ -19,7 +19,9 @@ from importlib.metadata import version
 
 from photondb.api.context import CallContext
 from photondb.config import Settings
+from photondb.telemetry import catalogue
 from photondb.telemetry.sampling import Sampler
+from photondb.telemetry.scrape import Scrape
 from photondb.telemetry.span_export import SpanExporter
 from photondb.telemetry.spans import NO_SPAN, Attribute, NoSpan, Operation, Span
 from photondb.telemetry.trace_context import RemoteParent, read_context
@@ -51,6 +53,22 @@ class Tracer:
 TRACER: Tracer | None = None
 """The tracer of this process; None where nothing is traced."""
 
+_configured: Tracer | None = None
+
+
+def is_configured() -> bool:
+    """Whether traces have a collector to go to."""
+    return _configured is not None
+
+
+def set_ratio(ratio: float | None) -> None:
+    """Record this share of the traces that begin in this process, or, with None, none whoever began them."""
+    global TRACER
+    assert _configured is not None
+    TRACER = None if ratio is None else _configured
+    if ratio is not None:
+        _configured.sampler.set_ratio(ratio)
+
 
 def span(operation: Operation, context: CallContext) -> Span | NoSpan:
     """The span of an operation that a call with this context carries out."""
@@ -70,15 +88,24 @@ def span_of(operation: Operation, traceparent: str, start_ns: int | None = None)
     return NO_SPAN if not traceparent or TRACER is None else TRACER.follow(operation, traceparent, start_ns)
 
 
+def collect(process: str, scrape: Scrape) -> None:
+    """Write what became of the spans of this process, called `process`, into a reading."""
+    if _configured is not None:
+        exporter = _configured.exporter
+        scrape.add(catalogue.SPANS_EXPORTED, exporter.exported, process)
+        scrape.add(catalogue.SPANS_DROPPED, exporter.dropped, process, "queue")
+        scrape.add(catalogue.SPANS_DROPPED, exporter.failed, process, "collector")
+
+
 @contextlib.contextmanager
 def tracing(service: str, settings: Settings) -> Iterator[None]:
     """Trace while the block runs, where that is configured. What has been recorded is sent before it ends."""
-    global TRACER
-    tracer = TRACER = _tracer(service, settings)
+    global TRACER, _configured
+    tracer = TRACER = _configured = _tracer(service, settings)
     try:
         yield
     finally:
-        TRACER = None
+        TRACER = _configured = None
         if tracer is not None:
             tracer.exporter.stop(STOP_TIMEOUT_MS)
 

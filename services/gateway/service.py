@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from starlette.routing import BaseRoute
 
 from photondb.api.auth import ADMIN, AuthApi
-from photondb.api.context import INTERNAL, CallContext
+from photondb.api.context import CallContext
 from photondb.api.gateway import GatewayStatus
 from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
+from photondb.rpc.context import CURRENT
 from photondb.telemetry import catalogue
 from photondb.telemetry.debug import Report
 from photondb.telemetry.health import Probe
+from photondb.telemetry.http_traces import traced_http
 from photondb.telemetry.scrape import Scrape
 from services.gateway.http import make_app
 from services.gateway.limits import Limits
@@ -65,7 +67,7 @@ class Gateway:
         self._driver_port, self._http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
         await self._dispatchers.start()
         await self._listener.start(for_drivers)
-        self._http = HttpServer(make_app(self.probes, self._routes), for_http)
+        self._http = HttpServer(traced_http(make_app(self.probes, self._routes)), for_http)
         await self._http.start()
 
     async def stop(self) -> None:
@@ -92,4 +94,4 @@ class Gateway:
         return {"clients": self._listener.report}
 
     async def _check_auth(self) -> None:
-        await self._auth.permissions(INTERNAL, ADMIN)
+        await self._auth.permissions(CURRENT.get(), ADMIN)

@@ -29,6 +29,7 @@ from photondb.reql.wire import QueryType
 from photondb.reql.write_summary import summary_json
 from photondb.rpc.eager import start_eagerly
 from photondb.telemetry import tracing
+from photondb.telemetry.controls import CONTROLS
 from photondb.telemetry.operations import RUN
 from photondb.telemetry.spans import Span
 from photondb.telemetry.tracing import Tracer
@@ -94,6 +95,13 @@ class Batch:
     def _count(self, operation: str, times: int = 1) -> None:
         """Count requests that came with this batch and are answered now."""
         self.metrics.requests.observe(operation, time.monotonic() - self.started, times)
+
+    def _note_slow(self, answered: Sequence[tuple[Request, *tuple[Any, ...]]]) -> None:
+        """Log the queries that were answered together, if that took long."""
+        threshold_ms = CONTROLS.slow_query_ms
+        if threshold_ms and (time.monotonic() - self.started) * 1000 >= threshold_ms:
+            for request, *_ in answered:
+                self.service.slow_queries.note(self.channel, request, self.started)
 
     def take_traced(self, request: Request, tracer: Tracer) -> None:
         """The same for a request that is traced."""
@@ -273,6 +281,7 @@ class Batch:
         except Exception as error:
             outcomes = [internal_error(error)] * len(self.writes)
         self._count("point_write", len(self.writes))
+        self._note_slow(self.writes)
         self.metrics.batch_writes.observe(len(self.writes))
         for outcome in outcomes:
             if not isinstance(outcome, WriteSummary):
@@ -332,6 +341,7 @@ class Batch:
         for position, span in self.traced_reads:
             end_answered(span, self.answers[first + position].payload)
         self._count("point_read", len(self.reads))
+        self._note_slow(self.reads)
         self.metrics.batch_reads.observe(len(self.reads))
 
     def _read_result(self, plan: Plan, frame: Frame, raw: bytes | None) -> bytes:

@@ -23,6 +23,11 @@ from services.query.results import state_of
 
 def explained(plan: Plan, frame: Frame, options: RunOptions) -> bytes:
     """The response (to be made inside an evaluation)."""
+    return responses.atom(explanation(plan, frame, options))
+
+
+def explanation(plan: Plan, frame: Frame, options: RunOptions) -> dict[str, Any]:
+    """How the query is run (to be found out inside an evaluation)."""
     runtime: Runtime = frame[0]
     base = 1 + plan.constants
 
@@ -39,7 +44,7 @@ def explained(plan: Plan, frame: Frame, options: RunOptions) -> bytes:
         _analyze(explainer, tree, plan, frame)
     if options.cache:
         tree["cache"] = state_of(plan, frame, options)
-    return responses.atom(tree)
+    return tree
 
 
 def _analyze(explainer: Explainer, tree: dict[str, Any], plan: Plan, frame: Frame) -> None:

@@ -24,11 +24,11 @@ class Job:
     `ended_by` is the error that it was ended with from outside, which is its next answer.
     """
 
-    __slots__ = ("_id", "_request", "_session", "batch_started", "ended_by", "runtime", "started")
+    __slots__ = ("_id", "_session", "batch_started", "ended_by", "request", "runtime", "started")
 
     def __init__(self, session: Session, request: Request, runtime: Runtime) -> None:
         self._id = ""
-        self._request = request
+        self.request = request
         self._session = session
         self.runtime = runtime
         self.started = self.batch_started = time.monotonic()
@@ -44,7 +44,7 @@ class Job:
     @property
     def user(self) -> str:
         """Whose it is."""
-        return self._request.context.user
+        return self.request.context.user
 
     @property
     def client(self) -> str:
@@ -54,7 +54,7 @@ class Job:
     @property
     def query(self) -> str:
         """The query, as it would be written in JavaScript."""
-        payload = self._request.payload
+        payload = self.request.payload
         if len(payload) > MAX_SHOWN_BYTES:
             return payload[:MAX_SHOWN_BYTES].decode("utf-8", "ignore") + "..."
         envelope: list[Any] = orjson.loads(payload)
@@ -63,7 +63,7 @@ class Job:
     def report(self) -> dict[str, Any]:
         """What an operator may want to know of it."""
         now = time.monotonic()
-        task = self._session.running.get(self._request.token)
+        task = self._session.running.get(self.request.token)
         return {
             "id": self.id,
             "user": self.user,
@@ -82,7 +82,7 @@ class Job:
     def end(self, error: ReqlError) -> None:
         """End it with an error: at once where it waits, else when it next lets others go on or is asked for more."""
         self.ended_by = error
-        task = self._session.running.get(self._request.token)
+        task = self._session.running.get(self.request.token)
         if task is not None:
             task.cancel()
 

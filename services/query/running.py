@@ -157,6 +157,8 @@ def _evaluate(
         # What cannot be compiled has no family.
         operation = CONTINUE if is_continuation else job.runtime.family or "invalid"
         count(channel, operation, job.batch_started, error)
+        if not job.runtime.untimed:
+            channel.service.slow_queries.note(channel, job.request, job.batch_started, error)
         if profile is not None and payload:
             return responses.with_profile(payload, profile.datum())
         return payload

@@ -37,6 +37,7 @@ from services.query.options import NO_OPTIONS, RunOptions
 from services.query.peers import PeerQuery, Peers
 from services.query.plans import PlanCache
 from services.query.results import ResultCache
+from services.query.slow_queries import SlowQueries
 from services.query.statistics import StatisticsCache
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Query:
         self.bus = bus
         self.access = Access(auth)
         self.plans = PlanCache()
+        self.slow_queries = SlowQueries(self)
         self.results = ResultCache(self.limits.result_cache_bytes)
         self.statistics = StatisticsCache(storage, self._in_background)
         self.metrics = QueryMetrics()

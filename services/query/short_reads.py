@@ -91,6 +91,7 @@ def start_short_read(
         payload = read.response(reply)
         if payload is not None:
             count(channel, "read", asked_at)
+            channel.service.slow_queries.note(channel, request, asked_at)
             return Answer(request.session, request.token, payload)
         if reply.cursor is not None:
             channel.service.release(reply.cursor)

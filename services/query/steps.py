@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from photondb.api.context import INTERNAL
 from photondb.reql.profile import Profile
+from photondb.rpc.context import CURRENT
 from photondb.telemetry.operations import STEP
 from photondb.telemetry.spans import Span
 
@@ -47,9 +49,11 @@ class QuerySteps(Profile):
 
     def run(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run the query, or the next batch of it, and end the spans of its steps, however it ends."""
+        CURRENT.set(self.span.within(INTERNAL))  # for what is logged; an evaluation's greenlet has variables of its own
         try:
             return function(*args)
         finally:
+            CURRENT.set(INTERNAL)
             for step in self._steps:
                 if step.count > 1:
                     step.span.attributes["photondb.step.count"] = step.count

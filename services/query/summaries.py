@@ -6,6 +6,7 @@ values (`r.expr("secret").coerce_to(...)`, `auth` of `r.http`), so only those in
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from photondb.reql import shape as shapes
@@ -33,7 +34,7 @@ class QuerySummary:
         self.operation = Term(shape[0]).name.lower() if shape[0] > 0 else "expr"
         self.namespace, self.collection = _first_table(shape) or ("", "")
         self.name = f"{self.operation} {self.collection}" if self.collection else self.operation
-        self.text = query_text(_without_values(shape)).replace(f'"{_VALUE}"', _VALUE)
+        self.text = _in_a_line(query_text(_without_values(shape))).replace(f'"{_VALUE}"', _VALUE)
         self._attributes: dict[str, bytes] = {}
 
     def describe(self, span: Span, default_database: str) -> None:
@@ -47,6 +48,10 @@ class QuerySummary:
             encoded = self._attributes[default_database] = encode_attributes(attributes)
         span.name = self.name
         span.encoded_attributes = encoded
+
+
+def _in_a_line(text: str) -> str:
+    return re.sub(r"\n\s*", " ", re.sub(r"\n\s*(?=\.)", "", text))
 
 
 def _first_table(shape: Shape) -> tuple[str, str] | None:

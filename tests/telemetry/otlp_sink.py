@@ -32,6 +32,7 @@ class Span:
     attributes: dict[str, Any]
     links: set[tuple[bytes, bytes]]
     failed: bool
+    trace_state: str
     children: list[Span] = field(default_factory=list)
 
     def walk(self) -> Iterator[Span]:
@@ -60,7 +61,7 @@ class OtlpSink:
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
-        self.requests = 0
+        self.resources: list[dict[str, Any]] = []
         self.endpoint = ""
         self.grpc_endpoint = ""
 
@@ -69,11 +70,11 @@ class OtlpSink:
         received = []
         for of_resource in request.resource_spans:
             resource = _attributes(of_resource.resource.attributes)
+            self.resources.append(resource)
             for of_scope in of_resource.scope_spans:
                 for span in of_scope.spans:
                     received.append(_span(span, resource["service.name"], of_scope.scope.name))
         self.spans += received
-        self.requests += 1
 
     def clear(self) -> None:
         """Forget what was received."""
@@ -136,6 +137,7 @@ def _span(span: OtlpSpan, service: str, scope: str) -> Span:
         attributes=_attributes(span.attributes),
         links={(link.trace_id, link.span_id) for link in span.links},
         failed=span.status.code == 2,
+        trace_state=span.trace_state,
     )
 
 
@@ -151,8 +153,9 @@ def otlp_sink() -> Iterator[OtlpSink]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            assert (self.path, self.headers["Content-Type"]) == ("/v1/traces", "application/x-protobuf")
-            sink.take(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
+            assert self.headers["Content-Type"] == "application/x-protobuf"
+            if self.path == "/v1/traces":
+                sink.take(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
             self.send_response(200)
             self.end_headers()
 

@@ -24,7 +24,7 @@ REPORTS = {
     "query": {"loop", "rpc", "queries"},
     "storage": {"loop", "rpc", "rocksdb"},
 }
-PAGES = {"profile", "memory", "stacks", "log_levels"}
+PAGES = {"profile", "memory", "stacks", "controls", "log_levels"}
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one process", "processes"])

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from rethinkdb import r
 from rethinkdb.errors import ReqlError
@@ -244,6 +245,23 @@ def test_a_delivery_is_part_of_the_commit_s_trace_and_of_the_feed_s(traced: Trac
     assert delivered.key in delivery.links or delivery.key in delivered.links
     if traced.processes:
         assert (send.service, process.service) == ("photondb-storage", "photondb-changefeed")
+
+
+def test_a_request_over_http_goes_on_with_the_trace_in_its_header(traced: Traced) -> None:
+    headers = {"traceparent": traced.option("http"), "tracestate": "vendor=1"}
+    url = f"http://127.0.0.1:{traced.suite.http_port}"
+    assert httpx.get(f"{url}/health/ready", headers=headers).status_code == 200
+    assert httpx.get(f"{url}/nowhere", headers={"traceparent": traced.option("not found")}).status_code == 404
+    httpx.get(f"{url}/health")
+    traced.finish()
+    tree = traced.tree("http")
+    assert (tree.name, tree.kind, tree.trace_state) == ("GET /health/ready", "SERVER", "vendor=1")
+    assert tree.attributes["http.response.status_code"] == 200
+    assert {child.name for child in tree.children} == (
+        {"photondb.auth/permissions", "photondb.storage/catalogue"} if traced.processes else set()
+    )
+    assert traced.tree("not found").shape() == "GET"
+    assert not [span for span in traced.sink.spans if span.name == "GET /health"]
 
 
 def test_a_thousand_queries_at_once(traced: Traced) -> None:
