@@ -115,7 +115,7 @@ class WireError(msgspec.Struct, omit_defaults=True):
                     ErrorKind.PERMISSION,
                     error.message,
                     category=Category.AUTHENTICATION_FAILED,
-                    detail=error.code,
+                    detail=int(error.code),  # Cap'n Proto takes no enumeration
                 )
         request_id = request_id or uuid.uuid4().hex[:16]
         _log.error("a call failed because of a bug", exc_info=error, extra={"request_id": request_id})

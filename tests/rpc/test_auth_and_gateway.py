@@ -13,6 +13,7 @@ from photondb.api.gateway import GatewayStatus
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.rpc.auth import AuthStub, auth_servant
 from photondb.rpc.gateway import GatewayStub, gateway_servant
+from services.auth.scram import Code
 from tests.rpc.probe import rpc_test, served
 
 PERMISSIONS = Permissions(
@@ -33,7 +34,7 @@ class Auth:
 
     async def scram_final(self, context: CallContext, exchange: str, client_final: str) -> ScramOutcome:
         if client_final == "wrong":
-            raise AuthenticationFailed("Wrong password", 12)
+            raise AuthenticationFailed("Wrong password", Code.INVALID_PROOF)
         return ScramOutcome(f"final of {client_final}", exchange)
 
     async def password_login(self, context: CallContext, user: str, password: str) -> str:
