@@ -84,9 +84,11 @@ class IndexBuilder:
     async def _build(self, table: Table, index: Index) -> None:
         done = False
         key = (table.id, index.id)
-        while not done and _wanted(table, index):
+        while not done:
+            await wait_for_relief(self._store)
+            if not _wanted(table, index):  # nothing may come between this and what is written
+                break
             try:
-                await wait_for_relief(self._store)
                 start = perf_counter()
                 while not done and perf_counter() < start + SLICE_S:
                     done = self._step(table, index)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from photondb.api.catalogue import CreateIndex
+from photondb.api.catalogue import CreateIndex, DropIndex
 from photondb.api.context import INTERNAL
 from photondb.api.storage import Write
 from services.storage import layout, pressure, rocks
@@ -139,3 +139,20 @@ async def test_trimming_takes_a_few_reads_and_one_deletion_whatever_there_is_to_
     assert len(reads) <= 2 * (5000).bit_length() + 4
     assert trim_point(store, table.info.id, stored.oldest, stored.position, 0, 1) == 5000
     assert get(store, layout.record_key(table.info.id, layout.SHARD, 4999)) is None
+
+
+async def test_an_index_that_is_dropped_while_its_build_waits_leaves_nothing_behind(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checker at the end of the test looks for keys of indexes that do not exist."""
+    await table.insert(*({"id": number, "a": number} for number in range(1000)), durability="soft")
+    pressed = True
+    monkeypatch.setattr(Store, "is_pressed", lambda store: pressed)
+    monkeypatch.setattr(pressure, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(pressure, "MAX_LOOKS", 1_000_000)
+    await table.change(CreateIndex("test", table.info.name, "a", term(lambda row: row["a"])))
+    await asyncio.sleep(0.005)
+    await table.change(DropIndex("test", table.info.name, "a"))
+    pressed = False
+    while table.storage._builder._tasks:
+        await asyncio.sleep(0.001)
