@@ -37,6 +37,7 @@ from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.planner.access import Decision, choose
 from photondb.reql.planner.conditions import conditions_of
 from photondb.reql.planner.expressions import is_field
+from photondb.reql.planner.extremes import Extreme, index_for
 from photondb.reql.planner.trace import Trace
 from photondb.reql.profile import Profile
 from photondb.reql.steps import FilterStep, Step
@@ -429,6 +430,12 @@ class Runtime:
         if not conditions and type(hint) is not str:
             return None
         return choose(info, conditions, self.statistics(info), limit, hint)
+
+    def index_for(self, info: TableInfo, extreme: Extreme) -> IndexInfo | None:
+        """The index by which the first rows of an order are found."""
+        if not info.indexes or not self.context.optimizations or self.array_limit < DEFAULT_ARRAY_LIMIT:
+            return None
+        return index_for(info, extreme, self.statistics(info).rows)
 
     def statistics(self, info: TableInfo) -> TableStatistics:
         """What is known of a table and its indexes: it may be some seconds old."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import IndexStatistics, KeyRange, Scan
 from photondb.reql.aggregates import Accumulator, Aggregate
@@ -16,6 +18,7 @@ from photondb.reql.chunk import Chunk
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.planner.access import Decision
 from photondb.reql.planner.estimates import documents
+from photondb.reql.planner.extremes import Bound, Extreme, bound_of, bound_scan, extreme_of, reaches
 from photondb.reql.planner.key_sets import KeySet, single_key
 from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.suspend import wait
@@ -117,6 +120,19 @@ class ScanSource:
                 scan.index, scan.ranges, scan.primary_order = decision.chosen.index.id, decision.chosen.ranges, True
         return scan, steps[pushed:], decision
 
+    def _bound(self, runtime: Runtime, extreme: Extreme | None) -> tuple[IndexInfo, Bound] | None:
+        """From where on an index has the first rows of an order, if there is one for that."""
+        index = None if extreme is None else runtime.index_for(self.info, extreme)
+        if extreme is None or index is None:
+            return None
+        scan = bound_scan(self.info, index, extreme)
+        found: list[Any] = []
+        source = ScanSource(self.info, index, scan.ranges, scan.descending)
+        for chunk in source.chunks(runtime, (), scan.limit, AGGREGATE_CHUNK_ROWS):
+            found += chunk.values()
+        bound = bound_of(index, extreme, found)
+        return None if bound is None else (index, bound)
+
     def expected_rows(self, rows: int, known: IndexStatistics | None) -> float:
         """About how many documents are in the ranges, of a table with so many `rows`."""
         pairs = tuple((wanted.low, wanted.high) for wanted in self.ranges)
@@ -176,7 +192,16 @@ class ScanSource:
         runtime.require_index(self.info, self.index)
         scan.aggregate = aggregate
         trace = None if runtime.trace is None else runtime.trace.begin(scan, rest)
-        reply = runtime.scan(self.info, scan)
+        extreme = extreme_of(aggregate) if self.whole and not steps else None
+        short_cut = self._bound(runtime, extreme)
+        if extreme is not None and short_cut is not None:
+            index, bound = short_cut
+            quick = msgspec.structs.replace(scan, index=index.id, ranges=bound.ranges, primary_order=True)
+            reply = runtime.scan(self.info, quick)
+            if not reaches(bound, extreme, reply.partial):
+                reply = runtime.scan(self.info, scan)
+        else:
+            reply = runtime.scan(self.info, scan)
         if trace is not None:
             trace.learn(reply.measures)
         accumulator.merge(reply.partial)

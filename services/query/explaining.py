@@ -63,7 +63,7 @@ def _analyze(explainer: Explainer, tree: dict[str, Any], plan: Plan, frame: Fram
     tree["actual_rows"] = rows
     tree["ms"] = round(seconds * 1000, 3)
     if others:
-        tree["scans_in_functions"] = others
+        tree["other_scans"] = others
 
 
 def _rows(value: Any, runtime: Runtime) -> int:

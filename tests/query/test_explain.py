@@ -174,10 +174,10 @@ def test_steps_outside_of_storage_and_aggregates(database: RunningDatabase) -> N
     assert (counted["input"]["step"], counted["input"]["actual_rows"]) == ("filter", 4)
 
 
-def test_scans_in_functions(database: RunningDatabase) -> None:
+def test_other_scans(database: RunningDatabase) -> None:
     query = T.get_all(1, 2, 3).map(lambda row: T.filter({"a": row["a"]}).count())
     plan = database.run(query, explain="analyze")
-    others = plan["scans_in_functions"]
+    others = plan["other_scans"]
     assert sum(scan["times"] for scan in others) == 3
     assert {scan["by"] for scan in others} == {"index a"}
     assert sum(scan["actual_rows"] for scan in others) == 12
@@ -194,3 +194,16 @@ def test_what_writes_is_not_run(database: RunningDatabase) -> None:
     with pytest.raises(ReqlError, match="A query that writes cannot be run"):
         database.run(T.delete(), explain="analyze")
     assert database.run(T.count()) == ROWS
+
+
+def test_the_first_rows_of_an_order(database: RunningDatabase) -> None:
+    query = T.order_by(r.desc("a")).limit(3)
+    assert scan_of(explain(database, query))["by"] == "index a"
+    assert scan_of(explain(database, T.order_by("a").limit(3)))["by"] == "primary key"
+    assert scan_of(explain(database, T.order_by(r.desc("a")).limit(ROWS)))["by"] == "primary key"
+    assert [row["id"] for row in database.run(query)] == [499, 999, 1499]
+    plan = database.run(query, explain="analyze")
+    assert plan["actual_rows"] == 3
+    assert scan_of(plan)["actual_rows"] == 4  # so many have the value of the third one
+    assert database.run(T.max("a")["id"]) == 499
+    assert database.run(T.min("a")["id"]) == 0

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rethinkdb import r
 
 from photondb.datum.order import equal
+from photondb.reql.planner import extremes
 from tests.query.test_optimizations import ask, fill
 from tests.reql.test_fuzz import Target
 
@@ -208,5 +209,35 @@ def test_joins(
     left, right = (TABLE, r.expr(others)) if turned else (r.expr(others), TABLE)
     query = left.outer_join(right, predicate) if outer else left.inner_join(right, predicate)
     expected, found = ask(target, query, optimizations=False), ask(target, query)
+    assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))
+    assert equal(found["r"], expected["r"]), (found, expected)
+
+
+# --- the first rows of an order
+
+orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
+    [
+        *(lambda t, n=n: t.order_by(r.desc("a")).limit(n) for n in (1, 2, 3)),
+        lambda t: t.order_by(r.desc(lambda row: row["a"]["b"])).limit(2),
+        lambda t: t.order_by(r.desc(lambda row: row["a"] + 1)).limit(2),
+        lambda t: t.order_by(r.desc("b")).limit(2)["id"],
+        lambda t: t.order_by(r.desc("a"), "b").limit(2),
+        lambda t: t.order_by("a").limit(2),
+        lambda t: t.max("a"),
+        lambda t: t.min("a"),
+        lambda t: t.min(lambda row: row["a"].default(1)),
+        lambda t: t.max(lambda row: row["a"]["b"])["id"],
+    ]
+)
+
+
+@SETTINGS
+@given(tables, orders)
+def test_first_rows(target: Target, rows: list[Any], order: Callable[[Any], Any]) -> None:
+    fill(target, rows, TABLE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extremes, "MIN_ROWS_PER_WANTED", 0)
+        found = ask(target, order(TABLE), array_limit=100_000)
+    expected = ask(target, order(TABLE), optimizations=False, array_limit=100_000)
     assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))
     assert equal(found["r"], expected["r"]), (found, expected)

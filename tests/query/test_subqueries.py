@@ -30,7 +30,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDataba
 
 def scans(database: RunningDatabase, query: Any, **options: Any) -> int:
     plan = database.run(query, explain="analyze", **options)
-    return sum(scan["times"] for scan in plan.get("scans_in_functions", ()))
+    return sum(scan["times"] for scan in plan.get("other_scans", ()))
 
 
 @pytest.mark.parametrize(

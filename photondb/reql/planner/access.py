@@ -9,6 +9,7 @@ import msgspec
 
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import KeyRange, TableStatistics
+from photondb.datum.keys import after_prefix
 from photondb.reql.errors import logic_error
 from photondb.reql.function import Func
 from photondb.reql.index_values import Apart
@@ -36,8 +37,13 @@ class Choice(msgspec.Struct, frozen=True):
     def ranges(self) -> list[KeyRange]:
         """The ranges of the index to read."""
         assert self.keys is not None
-        places = [(place.value, place.value[:1] + bytes((place.value[1] + 1,))) for place in sorted(self.keys.apart)]
-        return [KeyRange(low, high) for low, high in (*self.keys.ranges, *places)]
+        return ranges_of(self.keys)
+
+
+def ranges_of(keys: KeySet) -> list[KeyRange]:
+    """The ranges of an index in which a key set is, in ascending order."""
+    places = [(place.value, after_prefix(place.value)) for place in sorted(keys.apart)]
+    return [KeyRange(low, high) for low, high in (*keys.ranges, *places)]
 
 
 class Decision(NamedTuple):
@@ -101,7 +107,7 @@ def _by_index(
 def key_sets(index: IndexInfo, conditions: Sequence[Condition]) -> list[tuple[KeySet, list[str]]]:
     """The key sets of an index that have all documents which fulfil the conditions, and the conditions (as text) that
     each comes from."""
-    expression = _expression(index)
+    expression = expression_on(index)
     if expression is None:
         return []
     if index.multi:
@@ -148,7 +154,7 @@ _expressions: dict[tuple[int, str], tuple[IndexInfo, Expression | None]] = {}
 MAX_EXPRESSIONS = 10_000
 
 
-def _expression(index: IndexInfo) -> Expression | None:
+def expression_on(index: IndexInfo) -> Expression | None:
     """What an index is on; kept for each index, because functions are compiled for it."""
     key = (id(index), index.name)
     known = _expressions.get(key)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from photondb.api.catalogue import TableInfo
 from photondb.reql import shape as shapes
 from photondb.reql.compiler import free_variables
+from photondb.reql.ordering import Top
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import Choice, Decision
+from photondb.reql.planner.extremes import extreme_of
 from photondb.reql.planner.trace import ScanTrace, Signature, Trace, signature
 from photondb.reql.shape import Shape
 from photondb.reql.sources import ComputedSource, ScanSource, SlicedSource, SortedSource, UnionSource
@@ -156,6 +158,10 @@ class Explainer:
             rows = min(inner["rows"], limit) if top and limit is not None else inner["rows"]
             pushed = top and inner["runs_in"] == "storage" and source.ordering.pushable
             step = _step("first in order" if top else "sort", "storage" if pushed else "query", rows, 0)
+            index = self._index_of_order(source, limit) if top and limit is not None else None
+            if index is not None:
+                inner = {**inner, "by": f"index {index}", "why": "only rows from a bound on are read", "rows": rows}
+                inner["cost"] = round(costs.of_index(2, 2 * rows, None, False), 1)
             step["cost"] = round(inner["cost"] + inner["rows"] * SMALL_COST, 1)
             return self._with_steps({**step, "input": inner}, steps, "query")
         if isinstance(source, UnionSource):
@@ -165,6 +171,15 @@ class Explainer:
         if isinstance(source, ComputedSource):
             return self._with_steps(_step("computed rows", "query", 0, 0), steps, "query")
         return self._with_steps(_step("rows in the order of an index", "query", 0, 0), steps, "query")
+
+    def _index_of_order(self, source: SortedSource, limit: int) -> str | None:
+        """The index by which the first rows of an order are found."""
+        below = source.stream
+        if not isinstance(below.source, ScanSource) or not below.source.whole or below.steps:
+            return None
+        extreme = extreme_of(Top(source.ordering, limit))
+        index = None if extreme is None else self.runtime.index_for(below.source.info, extreme)
+        return None if index is None else index.name
 
     def scan(self, source: ScanSource, steps: Sequence[Step], limit: int | None) -> Explanation:
         """A scan of a table, with the steps that it takes along."""
