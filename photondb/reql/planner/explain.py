@@ -160,8 +160,8 @@ class Explainer:
             step = _step("first in order" if top else "sort", "storage" if pushed else "query", rows, 0)
             index = self._index_of_order(source, limit) if top and limit is not None else None
             if index is not None:
-                inner = {**inner, "by": f"index {index}", "why": "only rows from a bound on are read", "rows": rows}
-                inner["cost"] = round(costs.of_index(2, 2 * rows, None, False), 1)
+                cost = round(costs.of_index(2, 2 * rows, None, False), 1)
+                inner.update(by=f"index {index}", why="only rows from a bound on are read", rows=rows, cost=cost)
             step["cost"] = round(inner["cost"] + inner["rows"] * SMALL_COST, 1)
             return self._with_steps({**step, "input": inner}, steps, "query")
         if isinstance(source, UnionSource):
