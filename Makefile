@@ -59,6 +59,7 @@ compose-test: $(VENV)/.installed-dev ## Test the suite in containers; sets up Do
 docs: $(VENV)/.installed-dev ## Write the pages that are made from the code
 	$(BIN)/python -m photondb.reql.reference > docs/reql.md.new && mv docs/reql.md.new docs/reql.md
 	$(BIN)/python -m photondb.telemetry.reference > docs/observability.md.new && mv docs/observability.md.new docs/observability.md
+	$(BIN)/python -m tests.helm.values_table
 
 lock: $(VENV)/.installed-dev ## Bring the pinned dependencies up to date with pyproject.toml
 	$(PIP_COMPILE) --output-file requirements.lock pyproject.toml
