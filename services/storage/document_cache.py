@@ -68,12 +68,15 @@ class DocumentCache:
         return found
 
     def note(self, documents: Mapping[bytes, bytes | None]) -> None:
-        """Know how a commit has left the documents that it read or changed: None is no document any more."""
+        """Know how a commit has left the documents that it read or changed: None is no document any more. New ones are
+        not kept before somebody reads them: to load many must not drive out what is used."""
+        young, old = self._young, self._old
         for key, document in documents.items():
-            if document is None:
-                self._forget(key)
-            else:
-                self._keep(key, document)
+            if key in young or key in old:
+                if document is None:
+                    self._forget(key)
+                else:
+                    self._keep(key, document)
 
     @property
     def used_bytes(self) -> int:
