@@ -63,7 +63,7 @@ class Batch:
         self.metrics = channel.service.metrics
         self.started = time.monotonic()
         self.answers: list[Answer] = []
-        self.others: list[Callable[[], Answer | None]] = []
+        self.others: list[tuple[Request, Callable[[], Answer | None]]] = []
         self.reads: list[tuple[Request, Plan, Frame, RunOptions]] = []
         self.read_keys: list[tuple[int, bytes]] = []
         self.writes: list[tuple[Request, Plan, TableInfo, RunOptions, list[str]]] = []
@@ -134,12 +134,15 @@ class Batch:
         if kind == 1:
             self._take_start(request, envelope)
         elif kind == QueryType.CONTINUE:
-            self.others.append(functools.partial(continue_query, self.channel, request))
+            self.others.append((request, functools.partial(continue_query, self.channel, request)))
         elif kind == QueryType.STOP:
-            self.answers.append(stop_query(self.channel, request))
+            if self.others or self.channel.backlog:  # among which may be the query that is to be stopped
+                self.others.append((request, functools.partial(stop_query, self.channel, request)))
+            else:
+                self.answers.append(stop_query(self.channel, request))
             self._count("stop")
         elif kind == QueryType.NOREPLY_WAIT:
-            self.others.append(functools.partial(noreply_wait, self.channel, request))
+            self.others.append((request, functools.partial(noreply_wait, self.channel, request)))
         elif kind == QueryType.SERVER_INFO:
             info = responses.server_info(self.service.server_id, self.service.server_name)
             self.answers.append(Answer(request.session, request.token, info))
@@ -201,7 +204,7 @@ class Batch:
         self._start(request, runtime, options, run)
 
     def _start(self, request: Request, runtime: Runtime, options: RunOptions, run: Execute) -> None:
-        self.others.append(functools.partial(start_query, self.channel, request, runtime, options, run))
+        self.others.append((request, functools.partial(start_query, self.channel, request, runtime, options, run)))
 
     def _take_point(self, request: Request, plan: Plan, frame: Frame, options: RunOptions) -> bool:
         """Take in a read or write of one document. Where something is wrong with it, the evaluator finds the same, and
@@ -250,7 +253,7 @@ class Batch:
             runtime = frame[0] = self.service.runtime(request.context, options)
             return start_query(self.channel, request, runtime, options, lambda: execute(plan, frame, options))
 
-        self.others.append(functools.partial(start_short_read, self.channel, request, read, scan, evaluate))
+        self.others.append((request, functools.partial(start_short_read, self.channel, request, read, scan, evaluate)))
         return True
 
     # --- writes

@@ -7,7 +7,9 @@ ready at once goes to the gateway's sink later.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from photondb.api.query import Answer, AnswerSink, Request
@@ -19,6 +21,13 @@ from services.query.traces import ChannelTraces
 
 if TYPE_CHECKING:
     from services.query.service import Query
+
+TURN_S = 0.002
+"""How long queries are started for in one turn of the loop. Then the answers that there are leave, and what has arrived
+meanwhile is looked at."""
+
+Start = Callable[[], Answer | None]
+"""Starts a query; gives its answer, or None when that comes later."""
 
 
 class Channel:
@@ -32,6 +41,8 @@ class Channel:
         self._ready: list[Answer] = []
         self._delivering = False
         self.traces = ChannelTraces()
+        self.backlog: deque[tuple[Request, Start]] = deque()
+        """What has been taken in and waits for its turn, in order."""
 
     async def submit(self, requests: Sequence[Request]) -> list[Answer]:
         """Take the queries and return the answers that are ready at once."""
@@ -48,27 +59,41 @@ class Channel:
                     batch.take(request)
         batch.start_writes()
         await batch.read()
-        if batch.answers and batch.others:
+        if batch.others:
+            idle = not self.backlog
+            self.backlog.extend(batch.others)
             # What may take long must not hold up the reads that are answered already.
-            asyncio.get_running_loop().call_soon(self._run_later, batch.others)
-        else:
-            for start in batch.others:
-                answer = start()
-                if answer is not None:
-                    batch.answers.append(answer)
+            if idle and not batch.answers:
+                self._run_some(batch.answers)
+            if idle and self.backlog:
+                asyncio.get_running_loop().call_soon(self._run_later)
         if self.traces:
             self.traces.end(batch.answers)
         return batch.answers
 
-    def _run_later(self, others: list[Callable[[], Answer | None]]) -> None:
-        for start in others:
-            answer = start()
+    def _run_some(self, answers: list[Answer]) -> None:
+        """Start what waits, and add the answers that are ready at once, as long as a turn lasts."""
+        backlog = self.backlog
+        turn_ends = perf_counter() + TURN_S
+        while backlog:
+            answer = backlog.popleft()[1]()
             if answer is not None:
-                self.send_later([answer])
+                answers.append(answer)
+            if perf_counter() > turn_ends:
+                break
+
+    def _run_later(self) -> None:
+        answers: list[Answer] = []
+        self._run_some(answers)
+        if answers:
+            self.send_later(answers)
+        if self.backlog:
+            asyncio.get_running_loop().call_soon(self._run_later)
 
     async def close(self) -> None:
         """End all sessions."""
         self.closed = True
+        self.backlog.clear()
         for session in self.sessions.values():
             session.end()
         self.sessions.clear()
@@ -88,6 +113,10 @@ class Channel:
 
     def end_session(self, number: int) -> None:
         """A client connection is gone."""
+        if self.backlog:
+            kept = [waiting for waiting in self.backlog if waiting[0].session != number]
+            self.backlog.clear()
+            self.backlog.extend(kept)
         session = self.sessions.pop(number, None)
         if session is not None:
             session.end()

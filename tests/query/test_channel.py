@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from rethinkdb import r
 
+from photondb.api.query import Answer
 from services.auth.service import Auth
 from tests.query.conftest import Client
+from tests.reql.evaluate import wire_term
 
 USERS = r.table("users")
 
@@ -210,3 +212,50 @@ async def test_a_profile_is_the_tree_of_what_was_evaluated(client: Client) -> No
     failed = await client.run(USERS.get(1)["nothing"], profile=True)
     assert failed["t"] == 18
     assert failed["p"]
+
+
+def counting(number: int) -> list[Any]:
+    """A query that takes a moment: many of them do not fit into one turn."""
+    return [1, wire_term(r.range(5000).map(lambda x: x + number).sum()), {}]
+
+
+async def everything(client: Client, first: list[Answer], wanted: int) -> list[Answer]:
+    """The answers that came at once, and all that come later."""
+    for _ in range(10_000):
+        if len(first) + len(client.answers) >= wanted:
+            break
+        await asyncio.sleep(0.001)
+    return [*first, *client.answers]
+
+
+async def test_what_does_not_fit_into_a_turn_is_answered_in_later_ones(client: Client) -> None:
+    first = await client.submit(*[(token, counting(token)) for token in range(60)])
+    assert len(first) < 60
+    more = await client.submit((100, counting(1)), (101, [1, 7, {}]))
+    answers = await everything(client, [*first, *more], 62)
+    assert sorted(answer.token for answer in answers) == [*range(60), 100, 101]
+    assert not client.channel.backlog
+
+
+async def test_a_query_that_waits_for_its_turn_can_be_stopped(client: Client) -> None:
+    endless = [1, wire_term(r.range()), {}]
+    first = await client.submit(*[(token, counting(token)) for token in range(60)], (60, endless))
+    stopped = await client.submit((60, [3]))
+    assert stopped == []
+    answers = await everything(client, first, 62)
+    assert sorted(answer.token for answer in answers) == [*range(61), 60]
+    assert [json.loads(answer.payload)["t"] for answer in answers if answer.token == 60][-1] == 2
+    assert client.channel.sessions[1].cursors == {}
+    assert client.channel.sessions[1].running == {}
+
+
+async def test_what_waits_for_its_turn_is_dropped_when_the_client_goes(client: Client) -> None:
+    await client.submit(*[(token, counting(token)) for token in range(60)], session=1)
+    await client.submit((7, counting(1)), session=2)
+    assert client.channel.backlog
+    await client.end_session(1)
+    while client.channel.backlog:
+        await asyncio.sleep(0)
+    answers = await everything(client, [], 1)
+    assert 1 not in client.channel.sessions
+    assert [answer.token for answer in answers if answer.session == 2] == [7]
