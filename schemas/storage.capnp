@@ -78,7 +78,8 @@ interface Storage extends(Common.Service) {
   # Ordered reads of at most 100 rows each, all of the same context. `scans` is a JSON list of objects: "table", "limit",
   # "lows" and "highs" (the ranges' keys in base64, in ascending order), and what differs from its default of "repeats"
   # (1), "index" (the id, or null for the primary key), "descending" (false), "steps" (none) and "chunk_bytes"
-  # (1000000), which mean what they mean in ScanRequest. Each read sees a point in time of its own.
+  # (1000000), which mean what they mean in ScanRequest, and of "trace" (none), which of the context's traces it is part
+  # of, from 0. Each read sees a point in time of its own.
 
   shardRows @17 (context :Common.Context, table :UInt32) -> ShardRowsResult;
   # About how many documents each shard has.

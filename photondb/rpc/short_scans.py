@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count as count_up
+from itertools import repeat
 from typing import Any, TypeAlias
 
 import msgspec
@@ -18,6 +20,7 @@ from photondb.reql.chunk import Chunk
 from photondb.reql.steps import keeps_count, steps_from_wire, steps_to_wire
 from photondb.rpc.errors import WireError
 from photondb.rpc.limits import PIECE_BYTES
+from photondb.telemetry import tracing
 
 MAX_ROWS = 100
 """A scan of at most so many rows is short."""
@@ -54,6 +57,7 @@ class _ShortScan(msgspec.Struct, omit_defaults=True):
     descending: bool = False
     steps: list[Any] | None = None
     chunk_bytes: int = 1_000_000
+    trace: int | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -61,12 +65,13 @@ _decode = msgspec.json.Decoder(list[_ShortScan]).decode
 _decode_error = msgspec.json.Decoder(WireError).decode
 
 
-def write_scans(scans: Sequence[Scan]) -> bytes:
-    """Short scans as a JSON list."""
-    return _encode([_short_scan(scan) for scan in scans])
+def write_scans(scans: Sequence[Scan], traces: Sequence[int | None] = ()) -> bytes:
+    """Short scans as a JSON list. `traces` says of each, where any is traced, to which of the call's traces it belongs;
+    None for those that are not traced."""
+    return _encode([_short_scan(scan, trace) for scan, trace in zip(scans, traces or repeat(None), strict=False)])
 
 
-def _short_scan(scan: Scan) -> _ShortScan:
+def _short_scan(scan: Scan, trace: int | None) -> _ShortScan:
     assert scan.limit is not None
     ranges = scan.ranges
     return _ShortScan(
@@ -79,12 +84,14 @@ def _short_scan(scan: Scan) -> _ShortScan:
         scan.descending,
         steps_to_wire(scan.steps) if scan.steps else None,
         scan.chunk_bytes,
+        trace,
     )
 
 
-def read_scans(blob: bytes) -> list[Scan]:
+def read_scans(blob: bytes) -> tuple[list[Scan], list[int | None]]:
     """What `write_scans` wrote."""
-    return [
+    read = _decode(blob)
+    scans = [
         Scan(
             table=scan.table,
             index=scan.index,
@@ -94,8 +101,9 @@ def read_scans(blob: bytes) -> list[Scan]:
             limit=scan.limit,
             chunk_bytes=scan.chunk_bytes,
         )
-        for scan in _decode(blob)
+        for scan in read
     ]
+    return scans, [scan.trace for scan in read]
 
 
 NOT_DONE, FAILED = -1, -2
@@ -104,7 +112,7 @@ failed."""
 
 
 async def run_scans(
-    storage: StorageApi, context: CallContext, scans: Sequence[Scan], service: str
+    storage: StorageApi, context: CallContext, scans: Sequence[Scan], traces: Sequence[int | None], service: str
 ) -> tuple[list[bytes], list[int]]:
     """Carry out short scans: their rows, as JSON joined by commas, and how many these are.
 
@@ -113,13 +121,15 @@ async def run_scans(
     rows: list[bytes] = []
     counts: list[int] = []
     room = PIECE_BYTES
-    for scan in scans:
+    of_call = context.traceparent.split(",")
+    untraced = context.traced("") if context.traceparent else context
+    for scan, trace in zip(scans, traces, strict=True):
         if room <= 0:
             rows.append(b"")
             counts.append(NOT_DONE)
             continue
         try:
-            reply = await storage.scan(context, scan)
+            reply = await storage.scan(untraced if trace is None else untraced.traced(of_call[trace]), scan)
         except Exception as error:
             rows.append(_encode(WireError.of(error, service, context.request_id)))
             counts.append(FAILED)
@@ -141,6 +151,10 @@ _Entry: TypeAlias = "tuple[CallContext, Scan, asyncio.Future[ScanReply | None]]"
 
 Send = Callable[[CallContext, bytes], Awaitable[tuple[Sequence[bytes], Sequence[int]]]]
 """Makes a call with scans (as `write_scans` writes them): the columns of its result."""
+
+
+def _untraced(context: CallContext) -> CallContext:
+    return context.traced("") if context.traceparent else context
 
 
 class ShortScans:
@@ -166,16 +180,17 @@ class ShortScans:
             asyncio.get_running_loop().call_soon(self._begin)
 
     def _begin(self) -> None:
-        """Make a call of what waits and has the context of the first one."""
+        """Make a call of what waits and has the context of the first one, apart from its trace."""
         self._scheduled = False
         waiting = [entry for entry in self._waiting if not entry[2].done()]
         self._waiting = []
         if not waiting:
             return
-        context = waiting[0][0]
+        context = _untraced(waiting[0][0])
         chosen: list[_Entry] = []
         for entry in waiting:
-            if len(chosen) < MAX_SCANS and (entry[0] is context or entry[0] == context):
+            asker = _untraced(entry[0])
+            if len(chosen) < MAX_SCANS and (asker is context or asker == context):
                 chosen.append(entry)
             else:
                 self._waiting.append(entry)
@@ -189,8 +204,13 @@ class ShortScans:
         self._schedule()
 
     async def _call(self, context: CallContext, entries: Sequence[_Entry]) -> None:
+        traced = [asker.traceparent for asker, _, _ in entries if asker.traceparent]
+        numbers = count_up()
+        traces = [next(numbers) if asker.traceparent else None for asker, _, _ in entries] if traced else ()
         try:
-            rows, counts = await self._send(context, write_scans([scan for _, scan, _ in entries]))
+            rows, counts = await self._send(
+                tracing.joined(context, traced), write_scans([scan for _, scan, _ in entries], traces)
+            )
         except BaseException as error:
             for _, _, reply in entries:
                 if not reply.done():

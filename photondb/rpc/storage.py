@@ -242,7 +242,8 @@ class _StorageHandlers(Handlers):
             ok.cursor = servant(schema.STORAGE.ScanCursor, _CursorHandlers(self, reply.cursor))
 
     async def short_scans(self, call: Call) -> None:
-        rows, counts = await run_scans(self._storage, call.context, read_scans(call.params.scans), self.service)
+        scans, traces = read_scans(call.params.scans)
+        rows, counts = await run_scans(self._storage, call.context, scans, traces, self.service)
         call.results.ok = {"rows": rows, "counts": counts}
 
     async def sync(self, call: Call) -> None:

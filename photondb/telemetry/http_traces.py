@@ -27,15 +27,14 @@ def traced_http(app: ASGIApp) -> ASGIApp:
         with tracer.begin(HTTP_REQUEST, parent) as span:
             span.name = f"{scope['method']} {scope['path']}"  # there are few, without those that are not found
             span.trace_state = headers.get(TRACESTATE.encode(), b"").decode("latin-1")
-            span.attributes |= {
-                "http.request.method": scope["method"],
-                "url.path": scope["path"],
-                "url.scheme": scope["scheme"],
-            }
+            span.note("http.request.method", scope["method"])
+            span.note("url.path", scope["path"])
+            span.note("url.scheme", scope["scheme"])
 
             async def send_noting(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    span.attributes["http.response.status_code"] = status = message["status"]
+                    status = message["status"]
+                    span.note("http.response.status_code", status)
                     if status == 404:
                         span.name = scope["method"]
                     if status >= 500:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 
-from photondb.telemetry.spans import Attribute, encode_resource, length_delimited
+from photondb.telemetry.spans import VARINTS, Attribute, encode_resource, encode_varint, length_delimited
 
 log = logging.getLogger(__name__)
 
 MAX_QUEUED_SPANS = 65_536
 MAX_QUEUED_BYTES = 64 << 20
 MAX_MESSAGE_SPANS = 4_096
+
+_SPAN = b"\x12"  # ScopeSpans.spans
 
 Send = Callable[[bytes], bool]
 """Sends an encoded ExportTraceServiceRequest; False when it could not."""
@@ -92,9 +94,10 @@ class SpanExporter:
 
     def _message(self, taken: Sequence[tuple[str, bytes]]) -> bytes:
         """An ExportTraceServiceRequest: the resource, then the spans by scope."""
-        by_scope: dict[str, list[bytes]] = {}
+        by_scope: defaultdict[str, list[bytes]] = defaultdict(list)
         for scope, span in taken:
-            by_scope.setdefault(scope, []).append(length_delimited(2, span))
+            length = len(span)
+            by_scope[scope] += (_SPAN, VARINTS[length] if length < len(VARINTS) else encode_varint(length), span)
         scopes = []
         for scope, spans in by_scope.items():
             name = length_delimited(1, f"photondb.{scope}".encode())

@@ -9,11 +9,11 @@ to the exporter holds.
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from random import getrandbits
+from time import time_ns
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
@@ -75,19 +75,17 @@ class Span:
     all of them. Used in a `with` statement, it ends with the block, and an exception marks it as failed.
     """
 
-    __slots__ = (
-        "_context",
-        "_ids",
-        "_operation",
-        "_parents",
-        "_sink",
-        "_start_ns",
-        "attributes",
-        "encoded_attributes",
-        "error",
-        "name",
-        "trace_state",
-    )
+    # Without __slots__, because most of these are never set: beginning a span is part of what a traced query costs.
+    name = ""
+    """What it is called, where that is not the operation's name."""
+    encoded_attributes = b""
+    """Attributes from `encode_attributes`: those that many spans have need not be encoded each time."""
+    error = ""
+    """The kind of error with which it ended, if it did."""
+    trace_state = ""
+    """The `tracestate` of a client, as it came."""
+    _context = ""
+    _attributes: dict[str, Attribute] | None = None
 
     def __init__(
         self, sink: SpanSink, operation: Operation, parents: Sequence[SpanName], start_ns: int | None = None
@@ -95,23 +93,19 @@ class Span:
         self._sink = sink
         self._operation = operation
         self._parents = parents
-        self._ids = [(getrandbits(64) or 1).to_bytes(8, "big") for _ in parents]
-        self._start_ns = time.time_ns() if start_ns is None else start_ns
-        self._context = ""
-        self.name = ""
-        """What it is called, where that is not the operation's name."""
-        self.attributes: dict[str, Attribute] = {}
-        self.encoded_attributes = b""
-        """More attributes, from `encode_attributes`: those that many spans have need not be encoded each time."""
-        self.error = ""
-        """The kind of error with which it ended, if it did."""
-        self.trace_state = ""
-        """The `tracestate` of a client, as it came."""
+        self._ids = [getrandbits(64).to_bytes(8, "big") for _ in parents]
+        self._start_ns = time_ns() if start_ns is None else start_ns
 
     @property
     def names(self) -> list[SpanName]:
         """What others call it, in each of its traces."""
         return [(parent[0], span_id) for parent, span_id in zip(self._parents, self._ids, strict=True)]
+
+    def note(self, key: str, value: Attribute) -> None:
+        """Give it an attribute."""
+        if self._attributes is None:
+            self._attributes = {}
+        self._attributes[key] = value
 
     def child(self, operation: Operation) -> Span:
         """A span of a part of it that begins now."""
@@ -120,7 +114,10 @@ class Span:
     def context(self) -> str:
         """The context that makes it the parent of what comes next."""
         if not self._context:
-            self._context = write_context(self.names)
+            if len(self._ids) == 1:
+                self._context = f"00-{self._parents[0][0].hex()}-{self._ids[0].hex()}-01"
+            else:
+                self._context = write_context(self.names)
         return self._context
 
     def within(self, context: CallContext) -> CallContext:
@@ -134,15 +131,15 @@ class Span:
     def end(self, end_ns: int | None = None) -> None:
         """It ends, now or at that time; to be called once."""
         operation = self._operation
-        common = (_encode_name(self.name) if self.name else operation.encoded_name) + operation.encoded
-        common += self.encoded_attributes
-        if self.attributes:
-            common += encode_attributes(self.attributes)
+        common = self.encoded_attributes + operation.encoded
+        common += _encode_name(self.name) if self.name else operation.encoded_name
+        if self._attributes is not None:
+            common += encode_attributes(self._attributes)
         if self.trace_state:
             common += length_delimited(3, self.trace_state[:MAX_TEXT].encode())
         if self.error:
             common += _ERROR + _encode_attribute("error.type", self.error)
-        times = _TIMES(0x39, self._start_ns, 0x41, end_ns or time.time_ns())
+        times = _TIMES(0x39, self._start_ns, 0x41, end_ns or time_ns())
         put, scope = self._sink.put, operation.scope
         parents = self._parents
         if len(parents) == 1:
@@ -215,7 +212,7 @@ def _encode_ids(parent: SpanName, span_id: bytes) -> bytes:
 
 def _encode_links(links: Sequence[SpanName]) -> bytes:
     encoded = b"".join([b"\x6a\x1c\x0a\x10%b\x12\x08%b" % link for link in links[:MAX_LINKS]])
-    return encoded + b"\x70" + _varint(len(links) - MAX_LINKS) if len(links) > MAX_LINKS else encoded
+    return encoded + b"\x70" + encode_varint(len(links) - MAX_LINKS) if len(links) > MAX_LINKS else encoded
 
 
 def encode_attributes(attributes: Mapping[str, Attribute]) -> bytes:
@@ -234,7 +231,7 @@ def _attribute(key: str, value: Attribute, field: int = 9) -> bytes:
         case bool():
             encoded = b"\x10%c" % value
         case int():
-            encoded = b"\x18" + _varint(value)
+            encoded = b"\x18" + encode_varint(value)
         case float():
             encoded = b"\x21" + struct.pack("<d", value)
         case _:
@@ -251,12 +248,19 @@ def _encode_name(name: str) -> bytes:
     return length_delimited(5, name.encode())
 
 
+VARINTS = [bytes([n]) if n < 128 else bytes([n & 127 | 128, n >> 7]) for n in range(1 << 14)]
+"""Numbers of up to 14 bits as protobuf writes them, which most lengths are."""
+
+
 def length_delimited(field: int, value: bytes) -> bytes:
     """A field of a protobuf message whose value is text, bytes or another message."""
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
+    return encode_varint(field << 3 | 2) + encode_varint(len(value)) + value
 
 
-def _varint(number: int) -> bytes:
+def encode_varint(number: int) -> bytes:
+    """A number as protobuf writes it."""
+    if 0 <= number < len(VARINTS):
+        return VARINTS[number]
     number &= 2**64 - 1
     encoded = bytearray()
     while number > 0x7F:

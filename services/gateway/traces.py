@@ -41,10 +41,18 @@ class ClientTraces:
     def begin(self, data: bytes, requests: Sequence[Request]) -> None:
         """Begin the traces of the queries that are to have one. `data` is what was read last; the first query may have
         begun before, and without any data all have."""
+        chosen = self._tracer.sampler.choose(len(requests))
+        if self._cursors or _MARK in data or not data or _MARK in requests[0].payload:
+            for position, parent in self._parents(chosen, requests).items():
+                self._begin(requests[position], parent)
+        else:
+            for position in chosen:
+                if requests[position].payload[:2] not in _OF_CURSORS:
+                    self._begin(requests[position], None)
+
+    def _parents(self, chosen: Sequence[int], requests: Sequence[Request]) -> dict[int, RemoteParent | None]:
+        """The queries to trace, by their positions, and the spans that they are parts of, if there are such."""
         sampler = self._tracer.sampler
-        chosen = sampler.choose(len(requests))
-        if not chosen and not self._cursors and _MARK not in data and data and _MARK not in requests[0].payload:
-            return
         parents: dict[int, RemoteParent | None] = {
             position: None for position in chosen if requests[position].payload[:2] not in _OF_CURSORS
         }
@@ -58,8 +66,7 @@ class ClientTraces:
                     parents[position] = parent
                 elif parent is not None:
                     parents.pop(position, None)
-        for position, parent in parents.items():
-            self._begin(requests[position], parent)
+        return parents
 
     def _begin(self, request: Request, parent: RemoteParent | None) -> None:
         span = self._tracer.begin(QUERY, parent)
@@ -76,14 +83,16 @@ class ClientTraces:
         if not self._waiting:
             return
         waiting = []
-        payloads: dict[bytes, bytes] = {}
+        payloads: dict[bytes, bytes] | None = None
         for request, span in self._waiting:
-            if outstanding.get(request.token) is request or (repeated and any(one is request for one in repeated)):
+            token = request.token
+            if outstanding.get(token) is request or (repeated and any(one is request for one in repeated)):
                 waiting.append((request, span))
                 continue
-            payloads = payloads or {header[:8]: payload for header, payload in zip(out[::2], out[1::2], strict=True)}
+            if payloads is None:
+                payloads = {header[:8]: payload for header, payload in zip(out[::2], out[1::2], strict=True)}
             # That of a noreply query is empty, and so is its header.
-            self._end(request.token, span, payloads.get(request.token.to_bytes(8, "little"), b""))
+            self._end(token, span, payloads.get(token.to_bytes(8, "little"), b""))
         self._waiting = waiting
 
     def _end(self, token: int, span: Span, payload: bytes) -> None:

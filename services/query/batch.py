@@ -177,7 +177,6 @@ class Batch:
             elif (
                 plan.short_read is not None
                 and request.context.user == ADMIN
-                and not request.traceparent
                 and self._take_short(request, plan, plan.short_read, shaper.constants, options)
             ):
                 return
@@ -248,6 +247,10 @@ class Batch:
             return False
         if scan is None:
             return False
+
+        if self.span is not None:
+            plan.summary.describe(self.span, options.language.get("db", DEFAULT_DATABASE))
+            request.context = self.span.within(request.context)
 
         def evaluate() -> Answer | None:
             runtime = frame[0] = self.service.runtime(request.context, options)

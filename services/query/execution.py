@@ -48,7 +48,7 @@ def _plan_with_steps(
     with steps.span.child(PLAN) as span:
         names = options.plan_names
         cached = plans.find(shape, names) is not None
-        span.attributes["photondb.plan.cached"] = cached
+        span.note("photondb.plan.cached", cached)
         if cached:
             plan = plans.plan(shaper, shape, names)
         else:

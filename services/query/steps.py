@@ -56,7 +56,7 @@ class QuerySteps(Profile):
             CURRENT.set(INTERNAL)
             for step in self._steps:
                 if step.count > 1:
-                    step.span.attributes["photondb.step.count"] = step.count
+                    step.span.note("photondb.step.count", step.count)
                 step.span.end(step.end_ns)
             self._steps.clear()
             self._step = self._last = None

@@ -98,9 +98,11 @@ def _ask(traced: Traced) -> None:
     t.get(0).run(connection)
     t.get(0).update({"a": 0}).run(connection)
     t.get(0).update({"a": 0}, durability="soft").run(connection)
+    t.between(1, 9).limit(3).run(connection)
 
     assert run("point read", t.get(1)) == {"id": 1, "a": 1}
     assert run("new point read", t.get(1).pluck("id")) == {"id": 1}
+    assert len(run("short read", t.between(5, 9).limit(3))) == 3
     assert run("scan", t.filter(r.row["a"] > 4).count()) == 500
     assert len(run("index read", t.get_all(3, index="a"))) == 100
     assert len(run("cursor", t, max_batch_rows=400)) == 1000
@@ -126,6 +128,7 @@ def test_reads(traced: Traced) -> None:
     assert traced.tree("new point read").shape() == traced.query(
         ("pluck t", ("plan", "compile"), ("read", *traced.rpc("storage/get", read)))
     )
+    assert traced.tree("short read").shape() == traced.query(("limit t", *traced.rpc("storage/shortScans", "scan")))
     steps = (("plan", "compile"), ("get_all", "table"), ("read", *traced.rpc("storage/scan", "scan")))
     assert traced.tree("index read").shape() == traced.query(("get_all t", *steps))
     (count,) = traced.tree("scan").find("count")
@@ -265,46 +268,48 @@ def test_a_request_over_http_goes_on_with_the_trace_in_its_header(traced: Traced
 
 
 def test_a_thousand_queries_at_once(traced: Traced) -> None:
-    """Half of them reads and half writes, in batches: each has a tree of its own, with all that was done for it."""
+    """Reads of one document, of some, and writes, in batches: each has a tree of its own, with all that was done for
+    it, and no more."""
     table = [15, ["t"]]
-    terms = [[16, [table, number]] for number in range(500)]
-    terms += [[53, [[16, [table, number]], {"b": number}]] for number in range(500)]
-    for term in (terms[0], terms[-1]):
-        with RawConnection(traced.suite.driver_port) as connection:
-            connection.ask([1, term])
+    terms = [[16, [table, number]] for number in range(400)]
+    terms += [[71, [[182, [table, number, number + 100]], 3]] for number in range(200)]
+    terms += [[53, [[16, [table, number]], {"b": number}]] for number in range(400)]
     names = [f"one of many {number}" for number in range(1000)]
     queries = [[1, term, {"traceparent": traced.option(name)}] for term, name in zip(terms, names, strict=True)]
     with RawConnection(traced.suite.driver_port) as connection:
-        assert {response["t"] for response in connection.burst(queries)} == {1}
+        connection.burst([[1, terms[0]], [1, terms[400]], [1, terms[600]]])
+        responses = connection.burst(queries)
+    assert [len(response["r"]) for response in responses] == [1] * 400 + [3] * 200 + [1] * 400
     traced.finish()
-    read = traced.query(("get t", *traced.rpc("storage/get", "read documents")))
     commit = ("write documents", traced.commit(), "sync write-ahead log")
+    read = traced.query(("get t", *traced.rpc("storage/get", "read documents")))
+    scan = traced.query(("limit t", *traced.rpc("storage/shortScans", "scan")))
     write = traced.query(("update t", *traced.rpc("storage/write", commit)))
     trees = [traced.tree(name) for name in names]
-    for tree, expected in zip(trees, [read] * 500 + [write] * 500, strict=True):
+    for tree, expected in zip(trees, [read] * 400 + [scan] * 200 + [write] * 400, strict=True):
         assert tree.shape() == expected
-    _check_batches([tree.find("read documents")[0] for tree in trees[:500]])
-    _check_batches([tree.find("write documents")[0] for tree in trees[500:]])
+    _check_batches([tree.find("read documents")[0] for tree in trees[:400]])
+    _check_batches([tree.find("commit")[0] for tree in trees[600:]])
+    if traced.processes:
+        _check_batches([tree.children[0] for tree in trees])
+        _check_batches([tree.find("photondb.storage/shortScans")[0] for tree in trees[400:600]])
 
 
 def _check_batches(spans: list[Span]) -> None:
-    """What was done for several is one span in the trace of each: the first links to the parents of all others, and
-    the others to it."""
-    batches: dict[int, list[Span]] = {}
+    """What was done for several is one span in the trace of each: the first links to what is above all others, and the
+    others to it."""
+    batches: dict[tuple[int, int], list[Span]] = {}
     for span in spans:
-        batches.setdefault(span.start_ns, []).append(span)
+        batches.setdefault((span.start_ns, span.end_ns), []).append(span)
     assert len(batches) < len(spans) / 5
     for batch in batches.values():
         if len(batch) == 1:
             continue
         assert {span.attributes["photondb.batch.traces"] for span in batch} == {len(batch)}
-        (first,) = [span for span in batch if len(span.links) > 1 or (len(batch) == 2 and not _links_to(span, batch))]
+        linked = {link for span in batch for link in span.links}
+        (first,) = [span for span in batch if span.key in linked]
         others = [span for span in batch if span is not first]
         assert all(span.links == {first.key} for span in others)
         parents = {(span.trace_id, span.parent_id) for span in others}
-        assert len(first.links) == min(len(parents), 128)
         assert first.links <= parents
-
-
-def _links_to(span: Span, batch: list[Span]) -> bool:
-    return any(other.key in span.links for other in batch)
+        assert len(first.links) == min(len(parents), 128)
