@@ -88,6 +88,17 @@ class _Routes:
     def __bool__(self) -> bool:
         return bool(self.points or self.equalities or self.ranges)
 
+    def concern(self, row: Row) -> bool:
+        """Whether there may be any."""
+        if self.whole:
+            return True
+        if self.index is None:
+            if row.key in self.points or (self.spans and any(True for _ in self.spans.at(row.key))):
+                return True
+        elif (self.points or self.spans) and self._by_index_keys(row, self.index):
+            return True
+        return bool(self.equalities) and bool(self._with_equalities(row))
+
     def concerned(self, row: Row) -> Iterator[SharedSelection]:
         """The selections in which the document may be, or have been; each once."""
         if self.points:
@@ -174,7 +185,10 @@ class Router:
         """Whether there may be anybody whom a change concerns. It costs little, however many there are."""
         if self._row_listeners:
             return True
-        return any(next(routes.concerned(row), None) is not None for routes in self._routes.values())
+        for routes in self._routes.values():  # noqa: SIM110 - twice as fast as `any`, for every change of a table
+            if routes.concern(row):
+                return True
+        return False
 
     def dispatch(self, row: Row) -> None:
         """Tell all whom it concerns of a change."""
