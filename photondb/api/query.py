@@ -63,6 +63,11 @@ class QueryChannel(Protocol):
         """Take the queries and return the answers that are ready at once."""
         ...
 
+    async def wait_closed(self) -> None:
+        """Return when the channel was closed. Raises ServiceUnavailable when it was lost instead: what was submitted
+        and not yet answered will not be."""
+        ...
+
     async def close(self) -> None:
         """End all sessions of this channel. Dropping the channel does the same."""
         ...

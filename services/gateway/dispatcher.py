@@ -41,9 +41,6 @@ logger = logging.getLogger(__name__)
 MAX_SUBMITS = 2
 """Batches under way at a time over a channel that does not answer at once."""
 
-WATCH_INTERVAL_MS = 1_000
-"""How often an idle channel is asked whether it is still alive."""
-
 FIRST_DELAY_MS = 20
 LONGEST_DELAY_MS = 1_000
 """Between attempts to reach a lost `query` service."""
@@ -80,7 +77,6 @@ class Dispatcher:
         """Begin to open the channel. Queries may come before it is open."""
         self._loop = asyncio.get_running_loop()
         self._opening = self._loop.create_task(self._open())
-        self._watching = self._loop.create_task(self._watch())
 
     async def drain(self, timeout_ms: int) -> None:
         """Return when no client waits for an answer any more, or after `timeout_ms`."""
@@ -240,6 +236,8 @@ class Dispatcher:
         """The channel is no more: answer what was submitted over it, and open another."""
         if channel is not self._channel:
             return
+        if self._watching is not None and self._watching is not asyncio.current_task():
+            self._watching.cancel()
         self.metrics.channel_losses += 1
         logger.warning("the query service was lost", extra={"reason": error.message})
         assert self._sink is not None
@@ -282,18 +280,20 @@ class Dispatcher:
                 )
             await asyncio.sleep(backoff.next_delay_ms() / 1000)
         self._channel, self._sink = channel, sink
+        self._watching = self._loop.create_task(self._watch(channel))
         # The new channel knows none of the sessions that have ended by now.
         self._batch = [request for request in self._batch if request.session in self._sessions]
         self._returned = 0
         self._turn()
 
-    async def _watch(self) -> None:
-        """Notice the loss of a channel over which nothing is submitted, while answers are due or before some are."""
-        while True:
-            await asyncio.sleep(WATCH_INTERVAL_MS / 1000)
-            channel = self._channel
-            if channel is not None and not self._submits:
-                await self._submit(channel, [])
+    async def _watch(self, channel: QueryChannel) -> None:
+        """Notice the loss of a channel over which nothing is submitted just then."""
+        try:
+            await channel.wait_closed()
+        except ServiceUnavailable as error:
+            if self._submits:  # which find out by themselves, and know whether their queries can be submitted again
+                await asyncio.wait(set(self._submits))
+            self._lose(channel, error)
 
 
 class _Sink:

@@ -38,6 +38,7 @@ class Channel:
         self.sink = sink
         self.sessions: dict[int, Session] = {}
         self.closed = False
+        self._end = asyncio.Event()
         self._ready: list[Answer] = []
         self._delivering = False
         self.traces = ChannelTraces()
@@ -90,10 +91,15 @@ class Channel:
         if self.backlog:
             asyncio.get_running_loop().call_soon(self._run_later)
 
+    async def wait_closed(self) -> None:
+        """Return when the channel was closed."""
+        await self._end.wait()
+
     async def close(self) -> None:
         """End all sessions."""
         self.closed = True
         self.backlog.clear()
+        self._end.set()
         for session in self.sessions.values():
             session.end()
         self.sessions.clear()

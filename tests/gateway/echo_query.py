@@ -59,6 +59,7 @@ class EchoChannel:
         self.held: list[Request] = []
         self.closed = False
         self.lost = False
+        self.end = asyncio.Event()
         self.in_flight = 0
         self.most_in_flight = 0
         self.gate = asyncio.Event()
@@ -82,6 +83,11 @@ class EchoChannel:
             if request.kind == "query":
                 answers += self.carry_out(request)
         return answers
+
+    async def wait_closed(self) -> None:
+        await self.end.wait()
+        if self.lost:
+            raise ServiceUnavailable("gone")
 
     def carry_out(self, request: Request) -> list[Answer]:
         kind, *rest = orjson.loads(request.payload)
@@ -119,6 +125,7 @@ class EchoChannel:
     def lose(self) -> None:
         """Break the channel, with submits that are under way."""
         self.lost = True
+        self.end.set()
         self.gate.set()
 
 

@@ -71,6 +71,7 @@ async def test_not_ready_names_what_is_missing(
 async def test_a_lost_query_service_is_not_ready(start_gateway: Start, query: EchoQuery) -> None:
     gateway = await start_gateway()
     assert (await get(gateway, "/health/ready")).status_code == 200
+    query.is_down = True
     query.channels[0].lose()
     assert (await get(gateway, "/health/ready")).status_code == 503
 

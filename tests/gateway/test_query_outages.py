@@ -153,9 +153,8 @@ async def test_a_batch_that_did_not_get_through_is_submitted_again(
 
 
 async def test_a_loss_is_noticed_though_nothing_is_submitted(
-    start_gateway: Start, connect: Connect, query: EchoQuery, monkeypatch: pytest.MonkeyPatch
+    start_gateway: Start, connect: Connect, query: EchoQuery
 ) -> None:
-    monkeypatch.setattr(dispatcher, "WATCH_INTERVAL_MS", 20)
     client = await connect(await start_gateway())
     client.query(1, 1, "hold", {})
     await until(lambda: bool(query.channels[0].held))

@@ -46,6 +46,9 @@ class Channel:
     def answers(self, requests: Sequence[Request]) -> list[Answer]:
         return [Answer(r.session, r.token, r.payload * self.query.repeat.get(r.token, 1)) for r in requests]
 
+    async def wait_closed(self) -> None:
+        await asyncio.Event().wait()
+
     async def close(self) -> None:
         if self in self.query.channels:
             self.query.channels.remove(self)
