@@ -1,7 +1,7 @@
 """Finds the feeds that a change concerns, without asking those that it does not.
 
-Feeds on single keys, of the primary key or of an index, are looked up, and so are those on wider ranges with a filter
-for one value of a field. Only the others are tried one by one.
+Feeds on single keys and on ranges of keys, of the primary key or of an index, are looked up, and so are those with a
+filter for one value of a field. Only those with other filters alone are tried one by one.
 Feeds on the same thing share one evaluation.
 """
 
@@ -15,6 +15,7 @@ from services.changefeed.documents import Index, Row
 from services.changefeed.equality import value_key
 from services.changefeed.notices import Change
 from services.changefeed.selection import Selection
+from services.changefeed.spans import Spans
 
 
 class Listener(Protocol):
@@ -44,37 +45,42 @@ class SharedSelection:
 
 
 class _Routes:
-    """The selections on the primary key or on an index."""
+    """The selections on the primary key or on an index, each in one of four places."""
 
-    __slots__ = ("_decode", "equalities", "index", "points", "ranges")
+    __slots__ = ("_decode", "equalities", "index", "points", "spans", "whole")
 
     def __init__(self, index: Index | None) -> None:
         self.index = index
         self.points: dict[bytes, dict[SharedSelection, None]] = {}
+        """Those on single keys, by key."""
         self.equalities: dict[str, dict[Hashable, dict[SharedSelection, None]]] = {}
-        """Those on ranges whose filter asks for a value, by field and value."""
+        """Those whose filter asks for a value, by field and value."""
+        self.spans: Spans[SharedSelection] = Spans()
+        """The others on ranges of keys."""
+        self.whole: dict[SharedSelection, None] = {}
+        """The others, on all keys."""
         self._decode: Decode | None = None
-        self.ranges: dict[SharedSelection, None] = {}
 
     def add(self, shared: SharedSelection) -> None:
-        points = shared.selection.ranges.points
-        if points is None:
-            equality = shared.selection.equality
-            if equality is None:
-                self.ranges[shared] = None
-            else:
-                field, value = equality
-                if field not in self.equalities:
-                    self._decode = None
-                self.equalities.setdefault(field, {}).setdefault(value, {})[shared] = None
-            return
-        for key in points:
-            self.points.setdefault(key, {})[shared] = None
+        ranges, equality = shared.selection.ranges, shared.selection.equality
+        if ranges.points is not None:
+            for key in ranges.points:
+                self.points.setdefault(key, {})[shared] = None
+        elif equality is not None:
+            field, value = equality
+            if field not in self.equalities:
+                self._decode = None
+            self.equalities.setdefault(field, {}).setdefault(value, {})[shared] = None
+        elif ranges.whole:
+            self.whole[shared] = None
+        else:
+            for low, high in ranges.spans():
+                self.spans.add(low, high, shared)
 
     def remove(self, shared: SharedSelection) -> None:
-        points, equality = shared.selection.ranges.points, shared.selection.equality
-        if points is not None:
-            for key in points:
+        ranges, equality = shared.selection.ranges, shared.selection.equality
+        if ranges.points is not None:
+            for key in ranges.points:
                 _discard(self.points, key, shared)
         elif equality is not None:
             field, value = equality
@@ -82,11 +88,14 @@ class _Routes:
             if not self.equalities[field]:
                 del self.equalities[field]
                 self._decode = None
+        elif ranges.whole:
+            del self.whole[shared]
         else:
-            del self.ranges[shared]
+            for low, high in ranges.spans():
+                self.spans.remove(low, high, shared)
 
     def __bool__(self) -> bool:
-        return bool(self.points or self.equalities or self.ranges)
+        return bool(self.points or self.equalities or self.spans or self.whole)
 
     def concern(self, row: Row) -> bool:
         """Whether there may be any."""
@@ -101,19 +110,25 @@ class _Routes:
 
     def concerned(self, row: Row) -> Iterator[SharedSelection]:
         """The selections in which the document may be, or have been; each once."""
-        if self.points:
-            if self.index is None:
-                yield from self.points.get(row.key, ())
-            else:
-                found: dict[SharedSelection, None] = {}
-                for document in (row.old, row.new):
-                    if document is not None:
-                        for key in document.index_keys(self.index):
-                            found.update(self.points.get(key, {}))
-                yield from found
+        if self.index is None:
+            if self.points:
+                yield from self.points.get(row.key, _NOBODY)
+            if self.spans:
+                yield from self.spans.at(row.key)
+        elif self.points or self.spans:
+            yield from self._by_index_keys(row, self.index)
         if self.equalities:
             yield from self._with_equalities(row)
-        yield from self.ranges
+        yield from self.whole
+
+    def _by_index_keys(self, row: Row, index: Index) -> dict[SharedSelection, None]:
+        found: dict[SharedSelection, None] = {}
+        for document in row.documents:
+            if document is not None:
+                for key in document.index_keys(index):
+                    found.update(self.points.get(key, _NOBODY))
+                    found.update(dict.fromkeys(self.spans.at(key)))
+        return found
 
     def _with_equalities(self, row: Row) -> dict[SharedSelection, None]:
         if self._decode is None:

@@ -46,6 +46,16 @@ class KeyRanges:
             for wanted in ranges:
                 self.points[wanted.low] = self.points.get(wanted.low, 0) + wanted.repeat
 
+    def spans(self) -> list[tuple[bytes, bytes]]:
+        """The keys that are in any of the ranges, as spans that do not touch one another."""
+        found: list[tuple[bytes, bytes]] = []
+        for low, high, count in zip(self._bounds, self._bounds[1:], self._counts, strict=False):
+            if count and found and found[-1][1] == low:
+                found[-1] = found[-1][0], high
+            elif count:
+                found.append((low, high))
+        return found
+
     def count(self, key: bytes) -> int:
         """In how many of the ranges `key` is."""
         if self.points is not None:
