@@ -79,6 +79,15 @@ class ColumnCache:
         if columns is not None:
             columns.close()
 
+    def has(self, table: Table, scan: Scan) -> bool:
+        """Whether a scan can be answered from columns that are in memory."""
+        try:
+            plan = self._plan(table, scan)
+        except Unsuited:
+            return False
+        columns = self._kept.get(table.id)
+        return columns is not None and not columns.outrun and plan.fields.issubset(columns.fields)
+
     async def aggregate(self, table: Table, scan: Scan, context: CallContext) -> Any:
         """The partial aggregate of a scan of the present state. Raises Unsuited where documents must be scanned."""
         plan = self._plan(table, scan)

@@ -46,6 +46,9 @@ MAX_SHORT_CUT_DOCUMENTS = 1_000_000
 """An index is left for the table when it leads to more than this share of the table's documents, unless they are few,
 or to more than can be put in order."""
 
+FEW_DOCUMENTS_SHARE = 0.01
+"""To look up this share of a table's documents takes as long as to go through the columns of all that are cached."""
+
 MAX_SEEN_DOCUMENTS = 1_000_000
 """How many documents a scan of a geo index remembers in order not to give any of them twice."""
 
@@ -144,6 +147,11 @@ class ScanRun:
         self.close()
 
     @property
+    def of_the_present(self) -> bool:
+        """Whether it reads the store as it is, and neither a transaction nor the past."""
+        return isinstance(self._view, View)
+
+    @property
     def measures(self) -> ScanMeasures | None:
         """What has come of it so far, if that was asked for."""
         return self._measures
@@ -233,6 +241,14 @@ class ScanRun:
         self.close()
         return pipeline.partial()
 
+    async def leads_to_few(self, only_few: bool) -> bool:
+        """Whether a short cut leads to so few documents that there is nothing better than to look them up. With
+        `only_few` it is given up, for a scan of the table, as soon as they are more."""
+        few = int(self._table.position.rows * FEW_DOCUMENTS_SHARE)
+        if self._short_cut:
+            await self._take_short_cut(few if only_few else MAX_SHORT_CUT_DOCUMENTS)
+        return self._index is not None and len(self._primaries) <= few
+
     def _comes_in_primary_order(self) -> bool:
         """Whether the entries are in the order of the primary key already, because all have one value, and so need not
         be gathered for a query that may not want all of them."""
@@ -244,14 +260,14 @@ class ScanRun:
         (only,) = scan.ranges
         return bool(only.low) and only.high == after_prefix(only.low) and end_of_key(only.low) == len(only.low)
 
-    async def _take_short_cut(self) -> None:
+    async def _take_short_cut(self, most: int = MAX_SHORT_CUT_DOCUMENTS) -> None:
         """Put the documents that the index leads to in the order of their primary keys. Where they are too many for
-        that to pay, read the table."""
+        that to pay, or more than `most`, read the table."""
         self._short_cut = False
         index = self._index
         assert index is not None
         rows = self._table.position.rows
-        most = min(max(MIN_SHORT_CUT_DOCUMENTS, int(rows * MAX_SHORT_CUT_SHARE)), MAX_SHORT_CUT_DOCUMENTS)
+        most = min(max(MIN_SHORT_CUT_DOCUMENTS, int(rows * MAX_SHORT_CUT_SHARE)), most)
         found: set[bytes] = set()
         slice_end = perf_counter() + SLICE_S
         while (reader := self._reader or self._next_range()) is not None:

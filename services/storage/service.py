@@ -530,7 +530,7 @@ class Storage(StorageApi):
             except StoreError as error:
                 raise _reql_error(error) from None
         else:
-            if scan.aggregate is not None and context.optimizations and not scan.measured:
+            if scan.aggregate is not None and context.optimizations and not scan.measured and not scan.primary_order:
                 with _reql_errors(), suppress(Unsuited):
                     return ScanReply(partial=await self._columns.aggregate(table, scan, context))
                 table = self._table(scan.table)  # it may have been dropped meanwhile
@@ -542,6 +542,11 @@ class Storage(StorageApi):
         self._runs.add(run)
         last = True
         try:
+            if scan.primary_order and scan.aggregate is not None and run.of_the_present and not scan.measured:
+                whole = scan.without_index()
+                if not await run.leads_to_few(only_few=self._columns.has(table, whole)):
+                    with suppress(Unsuited):  # the columns of all documents are faster, if they are in memory
+                        return ScanReply(partial=await self._columns.aggregate(table, whole, context))
             if scan.aggregate is not None:
                 partial = await run.aggregate()
                 return ScanReply(partial=partial, measures=run.measures)

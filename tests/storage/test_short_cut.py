@@ -181,3 +181,25 @@ async def test_an_index_younger_than_the_transaction_is_done_without(full: Table
     await ready(full)
     assert len(await ids(tx.of(full), "late", below(3))) == ROWS
     assert len(await ids(full, "late", below(3))) == 2
+
+
+async def test_many_documents_are_aggregated_from_columns_that_are_in_memory(full: Table) -> None:
+    less = FilterStep(func(lambda row: row["a"] < 600))
+    scan = Scan(full.info.id, full.index("a"), (below(600),), steps=[less], aggregate=Count(), primary_order=True)
+    columns = full.storage._columns
+    answers = set()
+    for _ in range(200):
+        answers.add((await full.storage.scan(INTERNAL, scan)).partial)
+        if columns.hits:
+            break
+        await asyncio.sleep(0.02)
+    assert columns.hits == 1
+    few = FilterStep(func(lambda row: row["a"] < 20))
+    scan.ranges, scan.steps = (below(20),), [few]
+    answers.add((await full.storage.scan(INTERNAL, scan)).partial)
+    assert columns.hits == 1  # by the index
+    await full.write("delete", keys=[ROWS - 5])
+    scan.ranges, scan.steps = (below(600),), [less]
+    answers.add((await full.storage.scan(INTERNAL, scan)).partial)
+    assert columns.hits == 2
+    assert answers == {599, 19, 598}
