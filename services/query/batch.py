@@ -242,10 +242,10 @@ class Batch:
             return False
         frame = plan.frame(None, constants)
         try:
-            scan = read.scan(frame, info)
+            wanted = read.wanted(frame, info)
         except (DatumError, ReqlError):
             return False
-        if scan is None:
+        if wanted is None:
             return False
 
         if self.span is not None:
@@ -256,7 +256,9 @@ class Batch:
             runtime = frame[0] = self.service.runtime(request.context, options)
             return start_query(self.channel, request, runtime, options, lambda: execute(plan, frame, options))
 
-        self.others.append((request, functools.partial(start_short_read, self.channel, request, read, scan, evaluate)))
+        self.others.append(
+            (request, functools.partial(start_short_read, self.channel, request, read, wanted, evaluate))
+        )
         return True
 
     # --- writes

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from photondb.api.catalogue import TableInfo
+from photondb.api.context import CallContext
 from photondb.api.query import Answer, Request
-from photondb.api.storage import KeyRange, Scan, ScanReply
+from photondb.api.storage import KeyRange, Scan, ScanReply, StorageApi
 from photondb.datum.errors import DatumError
 from photondb.datum.extreme import MAXVAL, MINVAL
-from photondb.datum.keys import key_range
+from photondb.datum.keys import key_range, primary_key
 from photondb.reql import shape as shapes
+from photondb.reql.chunk import Chunk
 from photondb.reql.function import Frame
 from photondb.reql.shape import Shape
 from photondb.reql.wire import Term
@@ -46,18 +48,46 @@ Ranges = Callable[[Frame, bool], Sequence[KeyRange]]
 """The ranges of keys that a query asks for; the second argument says whether they are those of a secondary index."""
 
 
+class Documents(NamedTuple):
+    """A read of documents by their primary keys, at most `limit`: the (encoded) keys, with how often each is asked
+    for."""
+
+    table: int
+    keys: dict[bytes, int]
+    limit: int
+
+    async def read(self, storage: StorageApi, context: CallContext) -> ScanReply:
+        """What storage has, like the reply to a scan of the keys; no chunk where it is too much for one batch."""
+        found = await storage.get(context, [(self.table, key) for key in self.keys])
+        rows: list[bytes] = []
+        for document, times in zip(found, self.keys.values(), strict=True):
+            if document is not None:
+                rows += [document] * times
+        del rows[self.limit :]
+        return ScanReply(Chunk.of_raw(rows) if sum(map(len, rows)) + len(rows) < MAX_BYTES else None)
+
+
 class ShortRead:
-    """A read of a stretch of a table or of an index."""
+    """A read of some documents by their keys, or of a stretch of a table or of an index."""
 
-    __slots__ = ("_index", "_limit_slot", "_ranges", "table")
+    __slots__ = ("_index", "_limit_slot", "_ranges", "_values", "table")
 
-    def __init__(self, table: TableName, index: str | None, ranges: Ranges, limit_slot: int | None) -> None:
+    def __init__(
+        self,
+        table: TableName,
+        index: str | None,
+        ranges: Ranges,
+        values: Sequence[Value] | None,
+        limit_slot: int | None,
+    ) -> None:
         self.table = table
         self._index = index
         self._ranges = ranges
+        self._values = values
+        """Those that documents are asked for by, where it is no range."""
         self._limit_slot = limit_slot
 
-    def scan(self, frame: Frame, info: TableInfo) -> Scan | None:
+    def wanted(self, frame: Frame, info: TableInfo) -> Scan | Documents | None:
         """What to ask of storage; None for a query that the evaluator must look at. Raises DatumError for values that
         cannot be keys."""
         limit = MAX_ROWS + 1
@@ -66,6 +96,12 @@ class ShortRead:
             if type(limit) is not int or not 0 < limit <= MAX_ROWS:
                 return None
         if self._index is None or self._index == info.primary_key:
+            if self._values is not None:
+                keys: dict[bytes, int] = {}
+                for value in self._values:
+                    key = primary_key(_key(value(frame)))
+                    keys[key] = keys.get(key, 0) + 1
+                return Documents(info.id, keys, limit)
             return Scan(info.id, None, self._ranges(frame, False), limit=limit, chunk_bytes=MAX_BYTES)
         index = info.index(self._index)
         if index is None or index.geo or not index.ready:
@@ -81,7 +117,11 @@ class ShortRead:
 
 
 def start_short_read(
-    channel: Channel, request: Request, read: ShortRead, scan: Scan, evaluate: Callable[[], Answer | None]
+    channel: Channel,
+    request: Request,
+    read: ShortRead,
+    wanted: Scan | Documents,
+    evaluate: Callable[[], Answer | None],
 ) -> Answer | None:
     """Ask storage: the query's answer, or None when that comes later. `evaluate` gives it where this way does not."""
 
@@ -105,8 +145,11 @@ def start_short_read(
         if answer is not None:
             channel.send_later([answer])
 
+    storage, context = channel.service.storage, request.context
     try:
-        started = start_eagerly(channel.service.storage.scan(request.context, scan))
+        started = start_eagerly(
+            storage.scan(context, wanted) if type(wanted) is Scan else wanted.read(storage, context)  # type: ignore[union-attr]
+        )
     except Exception:  # the evaluator meets it, too, and says where
         return evaluate()
     if started.task is None:
@@ -132,8 +175,11 @@ def short_read(shape: Shape) -> ShortRead | None:
     if None in values:
         return None
     index = options.pop("index", None)
-    ranges = (_equal if shape[0] == Term.GET_ALL else _between)(values, options)  # type: ignore[arg-type]
-    return None if ranges is None else ShortRead(table, index, ranges, limit_slot)
+    by_values = shape[0] == Term.GET_ALL
+    ranges = (_equal if by_values else _between)(values, options)  # type: ignore[arg-type]
+    if ranges is None:
+        return None
+    return ShortRead(table, index, ranges, values if by_values else None, limit_slot)  # type: ignore[arg-type]
 
 
 def _value(shape: Shape) -> Value | None:
