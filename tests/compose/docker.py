@@ -103,7 +103,7 @@ class Stack:
 
 
 @contextmanager
-def running_stack(secrets: Path, *, gateways: int = 1) -> Iterator[Stack]:
+def running_stack(secrets: Path, *, start: bool = True) -> Iterator[Stack]:
     """A stack under a name of its own, which is removed with its data. Needs `build_image` before."""
     secrets.mkdir(mode=0o755, exist_ok=True)
     secret = secrets / "admin_password"
@@ -114,8 +114,10 @@ def running_stack(secrets: Path, *, gateways: int = 1) -> Iterator[Stack]:
         "PHOTONDB_IMAGE": IMAGE,
         "NATS_IMAGE": IMAGE,
         "PHOTONDB_ADMIN_PASSWORD_FILE": str(secret),
-        "PHOTONDB_DRIVER_PORTS": _free_ports(gateways),
-        "PHOTONDB_HTTP_PORTS": _free_ports(gateways),
+        "BASE_IMAGE": base_image() or "",
+        "PIP_NO_INDEX": "1" if WHEELS.is_dir() else "",
+        "PHOTONDB_DRIVER_PORTS": _free_ports(2),
+        "PHOTONDB_HTTP_PORTS": _free_ports(2),
     }
     with ExitStack() as stack:
         before = {name: os.environ.get(name) for name in environ}
@@ -124,7 +126,8 @@ def running_stack(secrets: Path, *, gateways: int = 1) -> Iterator[Stack]:
         compose = DockerCompose(str(FOLDER), "compose.yaml", wait=True)
         stack.callback(compose.stop)
         try:
-            compose.start()
+            if start:
+                compose.start()
             yield Stack(compose)
         except BaseException:
             print(*compose.get_logs())  # which pytest shows with the failure
@@ -149,7 +152,7 @@ def _free_ports(count: int) -> str:
                     stack.enter_context(closing(socket.create_server(("127.0.0.1", port))))
             except OSError:
                 continue
-            return f"{first}-{first + count - 1}" if count > 1 else str(first)
+            return f"{first}-{first + count - 1}"
 
 
 def _output(*command: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,8 @@ from rethinkdb.errors import ReqlDriverError
 from tests.compose.docker import SERVICES, Stack, build_image, running_stack, why_not
 from tests.compose.writer_and_feed import WriterAndFeed, connection_to
 
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
 _reason = why_not()
 pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or ""), pytest.mark.timeout(600)]
 
@@ -22,7 +26,7 @@ pytestmark = [pytest.mark.skipif(_reason is not None, reason=_reason or ""), pyt
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     build_image()
-    with running_stack(tmp_path / "secrets", gateways=2) as stack:
+    with running_stack(tmp_path / "secrets") as stack:
         yield stack
 
 
@@ -106,7 +110,7 @@ def stop_and_start(stack: Stack) -> None:
         state = stack.inspect(container)["State"]
         assert (state["Status"], state["OOMKilled"]) == ("exited", False)
         assert state["ExitCode"] in (0, 1) if "nats" in stack.inspect(container)["Name"] else state["ExitCode"] == 0
-    stack.run("start", "--wait")
+    stack.run("up", "--wait")
     with connection_to(stack.ports) as conn:
         assert contents(conn) == before
     stack.run("down")
@@ -135,6 +139,20 @@ def scale(stack: Stack) -> None:
         assert sessions_of(stack, container) > 0
     for conn in connections:
         conn.close()
+
+
+def test_the_commands_of_the_documentation_work(tmp_path: Path) -> None:
+    build_image()
+    section = re.search(r"^## In containers$(.*?)^## ", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert section is not None
+    commands = re.findall(r"^    (docker compose .*)$", section[1], re.MULTILINE)
+    assert len(commands) >= 10
+    with running_stack(tmp_path / "secrets", start=False):
+        for command in commands:
+            if "observability" in command:  # whose images are nowhere but in a registry
+                command = re.sub(r" up .*", " config --quiet", command)
+            done = subprocess.run(command.split(), cwd=PAGE.parents[1], capture_output=True, text=True)
+            assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
 
 
 def sessions_of(stack: Stack, container: str) -> float:
