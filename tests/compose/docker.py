@@ -40,8 +40,8 @@ def why_not() -> str | None:
         return f"none of the base images is there: {', '.join(BASE_IMAGES)} (make compose-test makes one)"
     if not _output("docker", "compose", "version"):
         return "there is no docker compose"
-    if WHEELS.is_dir() and WHEELS.stat().st_mtime < LOCK.stat().st_mtime:
-        return "the packages in compose/wheels are older than requirements.lock (make compose-test fetches them)"
+    if WHEELS.is_dir() and (WHEELS / LOCK.name).read_bytes() != LOCK.read_bytes():
+        return "the packages in compose/wheels are not those of requirements.lock (make compose-test fetches them)"
     return None
 
 
