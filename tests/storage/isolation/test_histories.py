@@ -59,13 +59,13 @@ async def anomalies(
     return found
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + HISTORIES)
 @pytest.mark.parametrize("level", ["serializable", "snapshot"])
 async def test_no_excluded_anomaly(storage: Storage, level: Isolation) -> None:
     assert await anomalies(storage, level, HISTORIES, bool) == {}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + HISTORIES)
 @pytest.mark.parametrize("level", ["serializable", "snapshot"])
 async def test_nor_where_commits_are_carried_out_in_the_smallest_of_steps(
     storage: Storage, level: Isolation, monkeypatch: pytest.MonkeyPatch
@@ -76,7 +76,7 @@ async def test_nor_where_commits_are_carried_out_in_the_smallest_of_steps(
     assert await anomalies(storage, level, HISTORIES // 3, bool) == {}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 + HISTORIES)
 @pytest.mark.parametrize("level", ["serializable", "snapshot"])
 async def test_nor_where_the_disk_is_full_now_and_then(
     storage: Storage, level: Isolation, monkeypatch: pytest.MonkeyPatch
