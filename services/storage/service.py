@@ -7,8 +7,8 @@ import logging
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -32,30 +32,29 @@ from photondb.api.storage import (
 from photondb.api.transactions import Isolation, TransactionInfo
 from photondb.bus import Bus
 from photondb.config import StartupError
-from photondb.reql.chunk import EMPTY, Chunk
-from photondb.reql.errors import ErrorKind, ReqlError, op_failed
+from photondb.reql.errors import ReqlError, op_failed
 from photondb.reql.vectors import Unsuited
-from photondb.rpc.context import CURRENT
 from photondb.telemetry import catalogue, tracing
 from photondb.telemetry.debug import Report
-from photondb.telemetry.operations import COMMIT, COMMIT_TRANSACTION, READ, SCAN, SYNC, WRITE
+from photondb.telemetry.operations import COMMIT_TRANSACTION, READ, SCAN, WRITE
 from photondb.telemetry.requests import RequestMetrics, measured
 from photondb.telemetry.scrape import Scrape
 from services.storage import catalog, layout
 from services.storage.builder import IndexBuilder
 from services.storage.column_cache import ColumnCache
-from services.storage.commit import MIN_COMMIT_DOCUMENTS, Commit, LocalCommitPath
+from services.storage.commit import LocalCommitPath
 from services.storage.cursors import OpenScans
 from services.storage.engine_stats import engine_stats
+from services.storage.failures import indeterminate, reql_error, reql_errors
 from services.storage.history import PastView, documents_then
 from services.storage.indexes import Index
 from services.storage.metrics import TableMetrics, collect_disk, collect_store
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
-from services.storage.pressure import wait_for_relief
 from services.storage.publisher import Publisher
 from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
+from services.storage.scan_cursor import Cursor
 from services.storage.scan_workers import ScanWorkers, WorkerFailed
 from services.storage.shards import ShardCounts, even_split_points, uuid_split_points
 from services.storage.short_scan import is_short, read_short
@@ -65,12 +64,9 @@ from services.storage.tables import Table
 from services.storage.transactions import DEFAULT_LIMITS, NotDurable, TransactionLimits, Transactions
 from services.storage.trimmer import LogTrimmer
 from services.storage.views import View
-from services.storage.writes import Statement
+from services.storage.write_statements import WriteStatements
 
 log = logging.getLogger(__name__)
-
-MAX_COMMIT_DOCUMENTS = 256
-"""A call that writes more documents is carried out in several commits, with room for others in between."""
 
 EXPIRE_EVERY_S = 1.0
 
@@ -105,6 +101,7 @@ class Storage(StorageApi):
         self._state: catalog.State
         self._catalogue: Catalogue
         self._publisher: Publisher
+        self._statements: WriteStatements
         self._builder: IndexBuilder
         self._reclaimer: Reclaimer
         self._sizes: DiskSizes
@@ -135,6 +132,8 @@ class Storage(StorageApi):
         await asyncio.to_thread(shutil.rmtree, self._data_dir / CHECKPOINTS, ignore_errors=True)
         self._path = LocalCommitPath(store)
         self._publisher = Publisher(self._bus, self._tables)
+        max_document_bytes = self._options.max_document_bytes
+        self._statements = WriteStatements(store, self._path, self._tables, self._now_us, max_document_bytes)
         self._path.follow(self._publisher.commit)
         self._transactions = Transactions(store, self._path, self._tables, self._now_us, self._limits)
         self._builder = IndexBuilder(store, self._finish_index)
@@ -209,7 +208,7 @@ class Storage(StorageApi):
 
     @measured
     async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
-        with _reql_errors():
+        with reql_errors():
             if isinstance(change, SplitTable):
                 await self._split(change)
             else:
@@ -284,7 +283,7 @@ class Storage(StorageApi):
 
     async def _get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         if context.transaction:
-            with _reql_errors():
+            with reql_errors():
                 return self._transactions.get(context, keys)
         if context.as_of_us is not None:
             return await self._get_as_of(context.as_of_us, keys)
@@ -295,7 +294,7 @@ class Storage(StorageApi):
         try:
             return self._store.documents.read(store_keys)
         except StoreError as error:
-            raise _reql_error(error) from None
+            raise reql_error(error) from None
 
     def _store_keys(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes]:
         """The keys in the store, counted as reads of their tables. Raises KeyError for a table that is not there."""
@@ -322,7 +321,7 @@ class Storage(StorageApi):
         for table_id, key in keys:
             wanted.setdefault(table_id, []).append(self._table(table_id).document_prefix + key)
         found: dict[bytes, bytes | None] = {}
-        with _reql_errors():
+        with reql_errors():
             for table_id, store_keys in wanted.items():
                 documents = await documents_then(self._store, self._table(table_id), store_keys, as_of_us)
                 found.update(zip(store_keys, documents, strict=True))
@@ -343,90 +342,11 @@ class Storage(StorageApi):
 
     async def _write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
         if context.transaction:
-            with _reql_errors():
+            with reql_errors():
                 return await self._transactions.write(context, writes)
         if context.as_of_us is not None:
             raise op_failed("A query with the run option `as_of` cannot write.")
-        results: list[WriteSummary | Exception] = []
-        statements: list[tuple[int, Statement]] = []
-        for write in writes:
-            table = self._tables.get(write.table)
-            if table is None:
-                results.append(TableGone())
-                continue
-            statement = Statement(write, table, self._options.max_document_bytes)
-            if not statement.done:
-                statements.append((len(results), statement))
-            results.append(statement.summary)
-        durable: asyncio.Future[None] | None = None
-        large = any(statement.documents > MIN_COMMIT_DOCUMENTS for _, statement in statements)
-        position = 0
-        while position < len(statements):
-            # Only this statement can have been begun before.
-            begun, done = position, statements[position][1].done_documents
-            if begun or done:
-                await asyncio.sleep(0)
-            if large:
-                await wait_for_relief(self._store)
-            try:
-                position, waiting = self._commit_some(context, statements, begun, results)
-            except StoreError as error:
-                for place, statement in statements[begun:]:
-                    if results[place] is statement.summary:
-                        results[place] = _write_error(error, done)
-                    done = 0
-                break
-            durable = waiting or durable
-        if durable is not None:
-            try:
-                with tracing.span(SYNC, context):
-                    await asyncio.shield(durable)
-            except StoreError as error:
-                for place, statement in statements:
-                    if statement.hard and results[place] is statement.summary:
-                        results[place] = _indeterminate(error)
-        return results
-
-    def _commit_some(
-        self,
-        context: CallContext,
-        statements: list[tuple[int, Statement]],
-        start: int,
-        results: list[WriteSummary | Exception],
-    ) -> tuple[int, asyncio.Future[None] | None]:
-        """Carry out statements from `start` on, as many as fit into one commit.
-
-        Returns which statement is the next, and what a hard write must wait for. Raises StoreError: then none of them
-        has changed anything in this commit.
-        """
-        commit = Commit(self._store, self._now_us())
-        began_ns = time.time_ns() if context.traceparent else 0
-        keys: list[bytes] = []
-        end = start
-        while end < len(statements) and len(keys) < MAX_COMMIT_DOCUMENTS:
-            place, statement = statements[end]
-            if statement.table.dropped:
-                results[place] = TableGone()
-            else:
-                keys += statement.prepare(MAX_COMMIT_DOCUMENTS - len(keys))
-            end += 1
-        if keys:
-            commit.read(keys)
-        hard = False
-        position = start
-        while position < end and not commit.full:
-            place, statement = statements[position]
-            if results[place] is statement.summary:
-                hard = hard or statement.hard
-                if not statement.run(commit):
-                    break
-            position += 1
-        if not commit.changes:
-            return position, None
-        traces = _traces_of(statements, start, position, context) if context.traceparent else ""
-        with tracing.span_of(COMMIT, traces, began_ns) as span:
-            commit.traceparent = span.context()
-            return position, self._path.append(commit, hard)
+        return await self._statements.carry_out(context, writes)
 
     def _now_us(self) -> int:
         """The time of a commit. It never goes back, even when the clock does."""
@@ -436,7 +356,7 @@ class Storage(StorageApi):
     @measured
     async def sync(self, context: CallContext, table: int) -> None:
         self._table(table)
-        with _reql_errors():
+        with reql_errors():
             await self._path.sync()
 
     @measured
@@ -446,7 +366,7 @@ class Storage(StorageApi):
 
     @measured
     async def shard_rows(self, context: CallContext, table: int) -> list[int]:
-        with _reql_errors():
+        with reql_errors():
             return await self._shard_counts.of(self._table(table))
 
     @measured
@@ -461,19 +381,19 @@ class Storage(StorageApi):
 
     async def collect_statistics(self) -> None:
         """Take the statistics of indexes that are due, as is otherwise done in the background."""
-        with _reql_errors():
+        with reql_errors():
             await self._statistics.collect()
 
     @measured
     async def engine_stats(self, context: CallContext) -> EngineStats:
-        with _reql_errors():
+        with reql_errors():
             return await engine_stats(self._store, self._sizes)
 
     @measured
     async def checkpoint(self, context: CallContext) -> str:
         path = self._data_dir.absolute() / CHECKPOINTS / str(uuid.uuid4())
         path.parent.mkdir(exist_ok=True)
-        with _reql_errors():
+        with reql_errors():
             await asyncio.to_thread(self._store.flush)  # first, so that what holds up all others is short
             self._store.checkpoint(path)
         return str(path)
@@ -492,9 +412,9 @@ class Storage(StorageApi):
             with tracing.span(COMMIT_TRANSACTION, context) as span:
                 return await self._transactions.commit(span.within(context), id)
         except NotDurable as error:
-            raise _indeterminate(error) from None
+            raise indeterminate(error) from None
         except StoreError as error:
-            raise _reql_error(error) from None
+            raise reql_error(error) from None
 
     @measured
     async def abort_transaction(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
@@ -521,17 +441,17 @@ class Storage(StorageApi):
             run = self._transactions.scan(context, table, index, scan)
         elif context.as_of_us is not None:
             self._commit_after(context.as_of_us)
-            with _reql_errors():
+            with reql_errors():
                 past = await PastView.open(self._store, table, index, context.as_of_us)
             run = ScanRun(self._store, table, index, scan, context, past)
         elif is_short(context, scan, table, index):
             try:
                 return ScanReply(read_short(self._store, table, index, scan))
             except StoreError as error:
-                raise _reql_error(error) from None
+                raise reql_error(error) from None
         else:
             if scan.aggregate is not None and context.optimizations and not scan.measured and not scan.primary_order:
-                with _reql_errors(), suppress(Unsuited):
+                with reql_errors(), suppress(Unsuited):
                     return ScanReply(partial=await self._columns.aggregate(table, scan, context))
                 table = self._table(scan.table)  # it may have been dropped meanwhile
                 if self._workers.take(table, scan):
@@ -552,7 +472,7 @@ class Storage(StorageApi):
                 return ScanReply(partial=partial, measures=run.measures)
             chunk, last = await run.chunk(scan.first_chunk_rows or scan.chunk_rows)
         except StoreError as error:
-            raise _reql_error(error) from None
+            raise reql_error(error) from None
         finally:
             if last:
                 run.close()
@@ -582,7 +502,7 @@ class Storage(StorageApi):
     @measured
     async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
         self._table(table)
-        with _reql_errors():
+        with reql_errors():
             return self._path.read(table, shard, after, limit)
 
     @measured
@@ -594,80 +514,3 @@ class Storage(StorageApi):
         if table is None:
             raise TableGone
         return table
-
-
-class Cursor:
-    """The rest of a scan; implements ScanCursor."""
-
-    __slots__ = ("_open", "_rows", "_run", "_running")
-
-    def __init__(self, run: ScanRun, rows: int, open_runs: OpenScans) -> None:
-        self._run: ScanRun | None = run
-        self._rows = rows
-        self._open = open_runs
-        self._running = False
-
-    async def next(self) -> tuple[Chunk, bool]:
-        run = self._run
-        if run is None:
-            return EMPTY, True
-        if self._running:
-            raise op_failed("The cursor is already being read from.")
-        self._running = True
-        last = True
-        call = CURRENT.get()
-        try:
-            with tracing.span(SCAN, call if call.traceparent else run.context), _reql_errors():
-                chunk, last = await run.chunk(self._rows)
-        finally:
-            self._running = False
-            if last:
-                await self.close()
-        return chunk, last
-
-    async def close(self) -> None:
-        if self._run is not None:
-            self._run.abort()
-            self._open.discard(self._run)
-            self._run = None
-
-
-@contextmanager
-def _reql_errors() -> Iterator[None]:
-    """Turn errors of the store into errors of the query."""
-    try:
-        yield
-    except StoreError as error:
-        raise _reql_error(error) from None
-
-
-def _reql_error(error: StoreError) -> ReqlError:
-    log.error("the store failed", extra={"reason": str(error)})
-    return ReqlError(ErrorKind.OP_FAILED if error.kind == "full" else ErrorKind.INTERNAL, str(error))
-
-
-def _traces_of(statements: list[tuple[int, Statement]], start: int, position: int, context: CallContext) -> str:
-    """The traces of the statements in a commit: those from `start` to before `position`, and the one at `position` if
-    it has been begun. Where no statement of the call says of which trace it is, the call is all one query's."""
-    if all(statement.write.trace is None for _, statement in statements):
-        return context.traceparent
-    if position < len(statements) and statements[position][1].done_documents:
-        position += 1
-    of_call = context.traceparent.split(",")
-    numbers = [statement.write.trace for _, statement in statements[start:position]]
-    return ",".join([of_call[number] for number in numbers if number is not None])
-
-
-def _write_error(error: StoreError, done_documents: int) -> ReqlError:
-    """The error for a statement that failed after `done_documents` of its documents were written."""
-    if done_documents:
-        log.error("a write failed", extra={"reason": str(error)})
-        return ReqlError(
-            ErrorKind.OP_INDETERMINATE, f"{error} Only the first {done_documents:,} documents of the write were saved."
-        )
-    return _reql_error(error)
-
-
-def _indeterminate(error: StoreError) -> ReqlError:
-    log.error("the log cannot be synced", extra={"reason": str(error)})
-    return ReqlError(ErrorKind.OP_INDETERMINATE, f"{error} The write may or may not have been saved.")
