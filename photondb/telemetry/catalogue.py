@@ -147,6 +147,13 @@ PLAN_CACHE_HITS = area.counter("photondb_plan_cache_hits_total", "Queries whose 
 PLAN_CACHE_MISSES = area.counter("photondb_plan_cache_misses_total", "Queries that had to be compiled.")
 PLAN_CACHE_PLANS = area.gauge("photondb_plan_cache_plans", "Compiled queries that are kept.")
 PLAN_CACHE_TERMS = area.gauge("photondb_plan_cache_terms", "How many terms the plans that are kept have together.")
+RESULT_CACHE_HITS = area.counter(
+    "photondb_result_cache_hits_total", "Queries with the run option `cache` whose answer was kept and is still true."
+)
+RESULT_CACHE_MISSES = area.counter(
+    "photondb_result_cache_misses_total", "Queries with the run option `cache` that had to be run."
+)
+RESULT_CACHE_BYTES = area.gauge("photondb_result_cache_bytes", "Size of the answers that are kept.", unit="By")
 QUERY_TIMEOUTS = area.counter("photondb_query_timeouts_total", "Queries that were ended because their time was up.")
 
 area = Area("Tables")
@@ -202,6 +209,10 @@ DOCUMENT_CACHE_MISSES = area.counter(
 DOCUMENT_CACHE_BYTES = area.gauge(
     "photondb_document_cache_bytes", "About the size of the cache of documents.", unit="By"
 )
+COLUMN_CACHE_HITS = area.counter(
+    "photondb_column_cache_hits_total", "Aggregates that were worked out from columns instead of documents."
+)
+COLUMN_CACHE_BYTES = area.gauge("photondb_column_cache_bytes", "About the size of all columns.", unit="By")
 SYNC_FAILURES = area.counter("photondb_wal_sync_failures_total", "Syncs of the write-ahead log that failed.")
 DISK_FREE = area.gauge(
     "photondb_disk_free_bytes", "Space that is left on the file system of the data directory.", unit="By"

@@ -39,6 +39,9 @@ class QueryMetrics:
         scrape.add_histogram(catalogue.QUERY_READ_BATCH, self.batch_reads)
         scrape.add_histogram(catalogue.QUERY_WRITE_BATCH, self.batch_writes)
         scrape.add(catalogue.QUERY_TIMEOUTS, self.timeouts)
+        scrape.add(catalogue.RESULT_CACHE_HITS, query.results.hits)
+        scrape.add(catalogue.RESULT_CACHE_MISSES, query.results.misses)
+        scrape.add(catalogue.RESULT_CACHE_BYTES, query.results.bytes)
         plans = query.plans
         scrape.add(catalogue.PLAN_CACHE_HITS, plans.hits)
         scrape.add(catalogue.PLAN_CACHE_MISSES, plans.misses)

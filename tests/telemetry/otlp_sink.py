@@ -1,7 +1,8 @@
-"""A collector of the tests' own: it takes traces by OTLP over HTTP and gRPC and shows them as trees."""
+"""A collector of the tests' own: it takes traces and metrics by OTLP over HTTP and gRPC, and shows traces as trees."""
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
 
@@ -60,6 +62,10 @@ class OtlpSink:
     """What has been received. `endpoint` is for OTLP/HTTP, `grpc_endpoint` for OTLP/gRPC."""
 
     def __init__(self) -> None:
+        self.metrics: dict[str, list[Any]] = {}
+        """What was received of each metric, in OTLP's own form, by its name."""
+        self.services: set[str] = set()
+        """The processes that have sent metrics, by their service.name."""
         self.spans: list[Span] = []
         self.resources: list[dict[str, Any]] = []
         self.endpoint = ""
@@ -75,6 +81,14 @@ class OtlpSink:
                 for span in of_scope.spans:
                     received.append(_span(span, resource["service.name"], of_scope.scope.name))
         self.spans += received
+
+    def take_metrics(self, request: metrics_service_pb2.ExportMetricsServiceRequest) -> None:
+        """The same for metrics."""
+        for of_resource in request.resource_metrics:
+            self.services.add(_attributes(of_resource.resource.attributes)["service.name"])
+            for of_scope in of_resource.scope_metrics:
+                for metric in of_scope.metrics:
+                    self.metrics.setdefault(metric.name, []).append(metric)
 
     def clear(self) -> None:
         """Forget what was received."""
@@ -154,7 +168,11 @@ def otlp_sink() -> Iterator[OtlpSink]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             assert self.headers["Content-Type"] == "application/x-protobuf"
-            if self.path == "/v1/traces":
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            if self.path == "/v1/metrics":
+                sink.take_metrics(metrics_service_pb2.ExportMetricsServiceRequest.FromString(body))
+            elif self.path == "/v1/traces":
                 sink.take(trace_service_pb2.ExportTraceServiceRequest.FromString(body))
             self.send_response(200)
             self.end_headers()
@@ -167,10 +185,16 @@ def otlp_sink() -> Iterator[OtlpSink]:
             sink.take(request)
             return trace_service_pb2.ExportTraceServiceResponse()
 
+    class MetricsServicer(metrics_service_pb2_grpc.MetricsServiceServicer):
+        def Export(self, request: Any, context: Any) -> Any:
+            sink.take_metrics(request)
+            return metrics_service_pb2.ExportMetricsServiceResponse()
+
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=http.serve_forever, daemon=True).start()
     server = grpc.server(futures.ThreadPoolExecutor(2))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Servicer(), server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(MetricsServicer(), server)
     sink.endpoint = f"http://127.0.0.1:{http.server_port}"
     sink.grpc_endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     server.start()
