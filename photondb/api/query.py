@@ -25,7 +25,7 @@ class Request(msgspec.Struct, gc=False):
     and its running queries cancelled; it has no answer. `client` is the address of the client (host:port); who has been
     told it with one query of a session need not be told again. `traceparent` names the span of the query that the
     gateway has begun, where the query is traced. `arrived` is the reading of the gateway's `time.perf_counter()` when
-    it came; it does not travel.
+    it came, for those that wait for their answer; it does not travel.
     """
 
     session: int

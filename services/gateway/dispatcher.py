@@ -21,6 +21,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from photondb.api.context import INTERNAL, CallContext
@@ -65,6 +66,8 @@ class Dispatcher:
         self._batch: list[Request] = []
         self._returned = 0  # how many at the front of the batch were submitted to a channel that was lost already
         self._scheduled = False
+        self._since = 0.0  # when the first query of the batch came
+        self._submitted_since = 0.0  # the same for the last batch that was submitted
         self._channel: QueryChannel | None = None
         self._sink: _Sink | None = None
         self._submits: set[asyncio.Task[None]] = set()
@@ -146,16 +149,24 @@ class Dispatcher:
 
     def enqueue(self, requests: Sequence[Request]) -> None:
         """Submit the requests with everything else of this turn of the loop."""
+        if not self._batch:
+            self._since = perf_counter()
         self._batch += requests
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
-    def deliver(self, answers: Sequence[Answer]) -> None:
-        """Send the answers to their clients. Those that nobody waits for are dropped."""
+    def deliver_later(self, answers: Sequence[Answer]) -> None:
+        """Send answers that were not ready at once."""
+        answered: list[Request] = []
+        self.deliver(answers, answered)
+        self.metrics.answered_later(answered, self._submitted_since)
+
+    def deliver(self, answers: Sequence[Answer], answered: list[Request] | None = None) -> None:
+        """Send the answers to their clients. Those that nobody waits for are dropped; the queries of the others are
+        added to `answered`, where that is given."""
         sessions = self._sessions
         touched: list[Session] = []
-        answered: list[Request] = []
         for answer in answers:
             session = sessions.get(answer.session)
             if session is None:
@@ -164,7 +175,8 @@ class Dispatcher:
             request = session.outstanding.pop(token, None)
             if request is None:
                 continue
-            answered.append(request)
+            if answered is not None:
+                answered.append(request)
             if session.repeated:
                 session.promote_repeated(token)
             out = session.out
@@ -175,7 +187,6 @@ class Dispatcher:
             out.append(payload)
         for session in touched:
             session.flush()
-        self.metrics.answered(answered)
         if self._drained is not None:
             self._note_drained()
 
@@ -190,12 +201,14 @@ class Dispatcher:
             return  # the channel's opening, or the end of a submit, begins the next turn
         batch, self._batch = self._batch, []
         self.metrics.batch_queries.observe(len(batch))
-        submit = start_eagerly(self._submit(channel, batch)).task
+        self._submitted_since = since = self._since
+        submit = start_eagerly(self._submit(channel, batch, since)).task
         if submit is not None:
             self._submits.add(submit)
             submit.add_done_callback(self._submitted)
 
-    async def _submit(self, channel: QueryChannel, batch: list[Request]) -> None:
+    async def _submit(self, channel: QueryChannel, batch: list[Request], since: float) -> None:
+        """Submit a batch, whose first query came at that reading of `perf_counter`."""
         try:
             answers = await channel.submit(batch)
         except ServiceUnavailable as error:
@@ -210,7 +223,12 @@ class Dispatcher:
             self._fail(batch, ErrorKind.INTERNAL, "Internal error in the query service.")
         else:
             if channel is self._channel:
-                self.deliver(answers)
+                if answers:
+                    self.deliver(answers)
+                    self.metrics.requests.observe(QUERY, perf_counter() - since, len(answers))
+                if len(answers) < len(batch):
+                    for request in batch:
+                        request.arrived = since
 
     def _submitted(self, submit: asyncio.Task[None]) -> None:
         self._submits.discard(submit)
@@ -224,7 +242,7 @@ class Dispatcher:
             self._loop.call_later(RETRY_MS / 1000, self.enqueue, ended)
         self.metrics.requests.fail(QUERY, kind, len(requests) - len(ended))
         payload = error_response(kind, text)
-        self.deliver(
+        self.deliver_later(
             [
                 Answer(request.session, request.token, b"" if is_noreply(request.payload) else payload)
                 for request in requests
@@ -304,7 +322,7 @@ class _Sink:
 
     async def deliver(self, answers: Sequence[Answer]) -> None:
         if self._dispatcher is not None:
-            self._dispatcher.deliver(answers)
+            self._dispatcher.deliver_later(answers)
 
     def close(self) -> None:
         """Drop what still comes: the queries have had their answers."""

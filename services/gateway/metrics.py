@@ -28,11 +28,12 @@ class GatewayMetrics:
         self.sent_bytes = 0
         self.channel_losses = 0
 
-    def answered(self, requests: Sequence[Request]) -> None:
-        """Count queries whose answers leave now."""
+    def answered_later(self, requests: Sequence[Request], since: float) -> None:
+        """Count queries whose answers leave now and were not ready at once. `since` stands in for the time of arrival
+        of those that do not have it yet."""
         now = perf_counter()
         for arrived, count in _runs(requests):
-            self.requests.observe(QUERY, now - arrived, count)
+            self.requests.observe(QUERY, now - (arrived or since), count)
 
     def collect(self, scrape: Scrape) -> None:
         """Write the numbers into a reading."""
@@ -47,7 +48,7 @@ class GatewayMetrics:
 
 
 def _runs(requests: Sequence[Request]) -> Iterator[tuple[float, int]]:
-    """When the requests arrived, and how many at once: most were read together, and are answered together."""
+    """When the requests arrived, and how many at once: many came together, and are answered together."""
     start = 0
     total = len(requests)
     while start < total:

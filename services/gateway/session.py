@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
-from time import perf_counter
 from typing import Any, cast
 
 from photondb.api.context import CallContext
@@ -51,6 +50,7 @@ class Session(asyncio.Protocol):
         self._max_outstanding = max_outstanding
         self._limits = limits
         self._dispatcher = dispatcher
+        self._metrics = dispatcher.metrics
         self._log = log
         self._traces: ClientTraces | None = None
         self._reader = FrameReader(limits.max_frame_bytes)
@@ -77,14 +77,13 @@ class Session(asyncio.Protocol):
         self._log.closed(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        self._dispatcher.metrics.received_bytes += len(data)
+        self._metrics.received_bytes += len(data)
         frames = self._reader.receive(data, self._room())
         if frames:
             number, context, outstanding = self.number, self._context, self.outstanding
             requests = []
-            arrived = perf_counter()
             for token, payload in frames:
-                request = Request(number, token, payload, context, "query", self._new_client, arrived=arrived)
+                request = Request(number, token, payload, context, client=self._new_client)
                 self._new_client = ""
                 if token in outstanding:
                     self.repeated.append(request)
@@ -132,7 +131,7 @@ class Session(asyncio.Protocol):
         self.out.clear()
         if data:
             self._written_bytes += len(data)
-            self._dispatcher.metrics.sent_bytes += len(data)
+            self._metrics.sent_bytes += len(data)
             self._transport.write(data)
         if self._choked and self._transport.get_write_buffer_size() > self._limits.max_write_buffer_bytes:
             self._drop("a client that does not take its answers is dropped: too much waits for it")
@@ -201,7 +200,7 @@ class Session(asyncio.Protocol):
                 self._watch_peer()
 
     def _drop(self, reason: str) -> None:
-        self._dispatcher.metrics.dropped += 1
+        self._metrics.dropped += 1
         logger.warning(reason, extra={"session": self.number, "peer": self._transport.get_extra_info("peername")})
         self._transport.abort()
 

@@ -300,21 +300,20 @@ class Storage(StorageApi):
 
     def _store_keys(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes]:
         """The keys in the store, counted as reads of their tables. Raises KeyError for a table that is not there."""
-        store_keys: list[bytes] = []
-        table: Table | None = None
-        table_id = -1
-        prefix = b""
-        counted = 0
+        if not keys:
+            return []
+        first = keys[0][0]
+        table = self._tables[first]
+        prefix = table.document_prefix
+        store_keys = [prefix + key for key_table, key in keys if key_table == first]
+        if len(store_keys) == len(keys):  # nearly always
+            table.reads += len(keys)
+            return store_keys
+        store_keys = []
         for key_table, key in keys:
-            if key_table != table_id:  # seldom: most keys are of the same table as the one before
-                if table is not None:
-                    table.reads += len(store_keys) - counted
-                    counted = len(store_keys)
-                table = self._tables[key_table]
-                table_id, prefix = key_table, table.document_prefix
-            store_keys.append(prefix + key)
-        if table is not None:
-            table.reads += len(store_keys) - counted
+            table = self._tables[key_table]
+            table.reads += 1
+            store_keys.append(table.document_prefix + key)
         return store_keys
 
     async def _get_as_of(self, as_of_us: int, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
