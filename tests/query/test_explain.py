@@ -207,3 +207,16 @@ def test_the_first_rows_of_an_order(database: RunningDatabase) -> None:
     assert scan_of(plan)["actual_rows"] == 4  # so many have the value of the third one
     assert database.run(T.max("a")["id"]) == 499
     assert database.run(T.min("a")["id"]) == 0
+
+
+def test_joins(database: RunningDatabase) -> None:
+    plan = explain(database, T.eq_join("g", T, index="a").zip())
+    assert (plan["step"], plan["input"]["step"]) == ("zip", "eq_join")
+    assert (plan["input"]["table"], plan["input"]["by"]) == ("test.t", "index a")
+    assert plan["input"]["input"]["rows"] == ROWS
+    same = explain(database, T.inner_join(T.limit(3), lambda left, right: left["a"] == right["g"]))
+    assert same["method"] == "hash table of the right side"
+    assert [step["step"] for step in same["input"]] == ["scan", "limit"]
+    less = explain(database, T.outer_join(T.limit(3), lambda left, right: left["a"] < right["g"]))
+    assert less["method"] == "call the predicate for every pair"
+    assert less["cost"] > same["cost"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -94,6 +95,40 @@ async def test_scans(tmp_path: Path) -> None:
         ours_reply, theirs_reply = await stub.scan(INTERNAL, counted), await storage.scan(INTERNAL, counted)
         assert ours_reply.chunk is None
         assert ours_reply.partial == theirs_reply.partial
+
+
+@rpc_test
+async def test_what_the_planner_asks_for(tmp_path: Path) -> None:
+    async with both(tmp_path) as (storage, stub, table):
+        field: list[Any] = [69, [[2, [1]], [170, [[10, [1]], "n"]]]]
+        catalogue = await stub.change_catalogue(INTERNAL, CreateIndex("test", "t", "n", field))
+        while not catalogue.tables["test", "t"].indexes[0].ready:
+            await asyncio.sleep(0.01)
+            catalogue = await stub.catalogue(INTERNAL)
+        (index,) = catalogue.tables["test", "t"].indexes
+        assert index.complete
+        await stub.write(INTERNAL, [Write(table, "insert", documents=[{"id": "null", "n": None}])])
+        assert isinstance(storage, Storage)
+        await storage.collect_statistics()
+        assert await stub.statistics(INTERNAL, table) == await storage.statistics(INTERNAL, table)
+        assert (await stub.statistics(INTERNAL, table)).indexes[index.id].entries == ROWS
+        assert await stub.positions(INTERNAL, [table]) == await storage.positions(INTERNAL, [table])
+        assert (await stub.positions(INTERNAL, [table])).tables == ((ROWS + 1,),)
+        with pytest.raises(TableGone):
+            await stub.positions(INTERNAL, [table, table + 1000])
+        low = KeyRange(primary_key(5), primary_key(50))
+        flagged = FilterStep(Func.from_wire(IS_TRUE))
+        scan = Scan(table, index.id, [low], steps=[flagged], primary_order=True, measured=True, descending=True)
+        reply = await stub.scan(INTERNAL, scan)
+        assert [row["id"] for row in await rows_of(stub, reply)] == list(range(48, 5, -2))
+        assert reply.chunk is not None
+        measures = reply.chunk.measures
+        assert measures is not None
+        assert (measures.read, [step.rows for step in measures.steps], measures.left_index) == (45, [22], False)
+        counted = Scan(table, index.id, [low], aggregate=aggregate_from_wire({"count": None}), measured=True)
+        partial = await stub.scan(INTERNAL, counted)
+        assert partial.partial == 45
+        assert partial.measures is not None
 
 
 @rpc_test

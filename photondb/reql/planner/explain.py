@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from photondb.api.catalogue import TableInfo
 from photondb.reql import shape as shapes
 from photondb.reql.compiler import free_variables
+from photondb.reql.function import Func
 from photondb.reql.ordering import Top
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import Choice, Decision
 from photondb.reql.planner.extremes import extreme_of
+from photondb.reql.planner.joins import equality_of
 from photondb.reql.planner.trace import ScanTrace, Signature, Trace, signature
 from photondb.reql.shape import Shape
 from photondb.reql.sources import ComputedSource, ScanSource, SlicedSource, SortedSource, UnionSource
@@ -49,6 +51,8 @@ SEQUENCES = frozenset(
 AGGREGATES = frozenset(
     {Term.COUNT, Term.SUM, Term.AVG, Term.MIN, Term.MAX, Term.REDUCE, Term.DISTINCT, Term.IS_EMPTY, Term.CONTAINS}
 )
+
+_JOINS = frozenset({Term.EQ_JOIN, Term.INNER_JOIN, Term.OUTER_JOIN})
 
 ONE_ROW = frozenset({*AGGREGATES, Term.NTH, Term.FOLD}) - {Term.DISTINCT}
 
@@ -109,6 +113,8 @@ class Explainer:
                 return self.stream(value)
             if isinstance(value, SingleSelection):
                 return self.document(value)
+        if shape[0] in _JOINS and len(shape[1]) == 3 and not free_variables(shape):
+            return self._eq_join(shape) if shape[0] == Term.EQ_JOIN else self._join(shape)
         inputs = [self.explain(arg) for arg in _arguments(shape) if _reads(arg)]
         name = _name(shape)
         rows = 1 if shape[0] in ONE_ROW or not inputs else inputs[0].get("rows", 1)
@@ -121,6 +127,31 @@ class Explainer:
         elif inputs:
             step["input"] = inputs
         return step
+
+    # --- joins
+
+    def _eq_join(self, shape: Shape) -> Explanation:
+        """A join of a sequence with a table, in which its rows are looked up."""
+        left = self.explain(shape[1][0])
+        step = _step("eq_join", "query", left["rows"], left["cost"] + left["rows"] * costs.LOOK_UP)
+        right = self.evaluate(shape[1][2])
+        if isinstance(right, TableSlice):
+            named = dict(shape[2]).get("index")
+            step["table"] = self._table(right.info)
+            step["by"] = "primary key" if named is None else f"index {named[1]}"
+        step["method"] = "look up the rows of the left side, many at a time"
+        return {**step, "input": left}
+
+    def _join(self, shape: Shape) -> Explanation:
+        """A join by a predicate."""
+        left, right = self.explain(shape[1][0]), self.explain(shape[1][1])
+        predicate = self.evaluate(shape[1][2])
+        hashed = isinstance(predicate, Func) and equality_of(predicate) is not None
+        pairs = left["rows"] + right["rows"] if hashed else left["rows"] * right["rows"]
+        rows = max(left["rows"], right["rows"])
+        step = _step(_name(shape), "query", rows, left["cost"] + right["cost"] + pairs * SMALL_COST)
+        step["method"] = "hash table of the right side" if hashed else "call the predicate for every pair"
+        return {**step, "input": [left, right]}
 
     # --- documents and streams
 
