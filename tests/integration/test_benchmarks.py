@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import scans
 from benchmarks.suite import DOCS, PAGE, PARTS, Page
 from benchmarks.workloads import WORKLOADS
 
@@ -56,3 +57,11 @@ def test_a_table_without_a_place_is_an_error(tmp_path: Path) -> None:
     shutil.copy(DOCS / PAGE, tmp_path)
     with pytest.raises(ValueError, match="no place for `weather`"):
         Page(tmp_path).write("weather", "sunny")
+
+
+async def test_scans_are_measured_in_every_way(tmp_path: Path) -> None:
+    lines = await scans.measure(tmp_path / "data", rows=1200, rounds=1, updates=100)
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) == 2 + 4
+    assert all(line.count("|") == len(scans.WAYS) + 2 and re.search(r"\d\.\d \(", line) for line in rows[2:])
+    assert re.fullmatch(r"an update: [\d.]+ us without columns, [\d.]+ us with columns", lines[-1])
