@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import ssl
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -96,16 +96,18 @@ class JetStream:
     def __init__(self, record: SinkRecord) -> None:
         self._record = record
         self._client: Client | None = None
+        self._lost = asyncio.Event()
 
     async def deliver(self, table: TableInfo, changes: Sequence[SinkChange]) -> None:
         """Publish changes, one after the other."""
         try:
             if self._client is None:
-                self._client = await _connect(self._record.url)
+                self._lost = asyncio.Event()
+                self._client = await _connect(self._record.url, self._lost)
             stream = self._client.jetstream(timeout=TIMEOUT_S)
             for change in changes:
                 headers = {"Nats-Msg-Id": f"{table.uuid}-{change.id}", SINK_HEADER: self._record.id}
-                await stream.publish(self._record.subject, change.notice, headers=headers)
+                await self._unless_lost(stream.publish(self._record.subject, change.notice, headers=headers))
         except nats.js.errors.NoStreamResponseError:
             await self.close()
             raise SinkError(f"no stream stores the subject `{self._record.subject}`") from None
@@ -118,6 +120,19 @@ class JetStream:
             await self.close()
             raise SinkError(str(error) or type(error).__name__) from None
 
+    async def _unless_lost(self, publishing: Coroutine[Any, Any, Any]) -> None:
+        """Wait for an acknowledgement, but not on a connection that is gone: nats-py would until the time is up."""
+        publish = asyncio.ensure_future(publishing)
+        lost = asyncio.ensure_future(self._lost.wait())
+        try:
+            await asyncio.wait({publish, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not publish.done():
+                raise nats.errors.ConnectionClosedError
+            publish.result()
+        finally:
+            lost.cancel()
+            publish.cancel()
+
     async def close(self) -> None:
         """Close the connection."""
         client, self._client = self._client, None
@@ -128,8 +143,13 @@ class JetStream:
                     await client.close()
 
 
-async def _connect(url: str) -> Client:
-    """Connect to an address of the server that queries may reach, and to no other that the server tells of."""
+async def _connect(url: str, lost: asyncio.Event) -> Client:
+    """Connect to an address of the server that queries may reach, and to no other that the server tells of. `lost` is
+    set when the connection ends."""
+
+    async def note_end() -> None:
+        lost.set()
+
     parts = urlsplit(url)
     host = parts.hostname or ""
     options: dict[str, Any] = {}
@@ -149,6 +169,7 @@ async def _connect(url: str) -> Client:
                 allow_reconnect=False,
                 connect_timeout=int(TIMEOUT_S),
                 error_cb=_ignore,
+                closed_cb=note_end,
                 **options,
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:

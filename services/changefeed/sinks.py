@@ -155,7 +155,8 @@ class Sink:
                     return changes, position
                 position[shard] = record.sequence
                 self._skipped += 1
-                name = f"{shard}-{record.sequence}"
+                # With the time, since the number is used again if storage loses the end of its log with its machine.
+                name = f"{shard}-{record.sequence}-{record.time_us}"
                 for change in self._selection.changes(Row(shard, record)):
                     notice = b'{"id":"%b",%b' % (name.encode(), change.notice(False)[1:])
                     changes.append(SinkChange(name, notice))

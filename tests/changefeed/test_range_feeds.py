@@ -211,7 +211,7 @@ async def test_squashing_while_the_reader_is_away(suite: Suite) -> None:
 
 
 async def test_squashing_for_a_while(suite: Suite) -> None:
-    feed = await suite.open(squash=0.05)
+    feed = await suite.open(squash=0.3)
     waiting = asyncio.create_task(feed.next(10))
     await asyncio.sleep(0)
     await suite.put({"id": 1})

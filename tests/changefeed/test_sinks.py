@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import signal
 import socket
 import subprocess
 import threading
@@ -21,6 +22,7 @@ from rethinkdb import r
 from rethinkdb.ast import Func, ReQLEncoder
 
 from photondb.bus.server import find_nats_server
+from services.changefeed.sink_targets import TIMEOUT_S
 from tests.running_suite import RunningSuite
 
 WAIT_S = 40  # for what must come; that it does not is the failure
@@ -28,8 +30,8 @@ SINKS = r.db("rethinkdb").table("sinks")
 EVEN = ReQLEncoder().encode(Func(lambda row: row["n"] % 2 == 0))
 
 
-def until(condition: Callable[[], Any]) -> None:
-    give_up = time.monotonic() + WAIT_S
+def until(condition: Callable[[], Any], wait_s: float = WAIT_S) -> None:
+    give_up = time.monotonic() + wait_s
     while not condition():
         assert time.monotonic() < give_up
         time.sleep(0.02)
@@ -256,6 +258,9 @@ class JetStreamServer:
     def start(self) -> None:
         self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
+    def suspend(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -327,3 +332,18 @@ def test_a_stream_has_each_change_once_whatever_is_killed(
         until(refused)
         SINKS.get("s").update({"subject": "changes.again"}).run(connection)
         until(lambda: asyncio.run(jetstream.messages())[-1][0] == "changes.again")
+
+
+def test_a_server_that_dies_with_a_message_is_not_waited_for(conn: Any, jetstream: JetStreamServer) -> None:
+    SINKS.insert(
+        {"id": "s", "db": "test", "table": "t", "kind": "jetstream", "url": jetstream.url, "subject": "changes.t"}
+    ).run(conn)
+    put(conn, 0)
+    until(lambda: len(asyncio.run(jetstream.messages())) == 1)
+    jetstream.suspend()
+    put(conn, 1)
+    time.sleep(0.3)  # for the sink to send it
+    jetstream.stop()
+    jetstream.start()
+    until(lambda: _answers(jetstream.port))
+    until(lambda: len(asyncio.run(jetstream.messages())) == 2, wait_s=TIMEOUT_S - 5)
