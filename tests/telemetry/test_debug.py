@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -187,3 +188,10 @@ def test_health_of_each_process(suite: RunningSuite, addresses: dict[str, str], 
     for url in addresses.values():
         assert get(f"{url}/health", None).json() == {"status": "alive"}
         assert get(f"{url}/health/ready", None).json()["status"] == "ready"
+
+
+def test_the_documentation_lists_all_pages() -> None:
+    """docs/operations.md has a row for each page, and for no other."""
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    documented = set(re.findall(r"^\| `/_debug/(\w+)` \|", page, re.MULTILINE))
+    assert documented == set().union(PAGES, *REPORTS.values())
