@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from photondb.bus import LocalBus
 from photondb.config import Settings, StartupError
-from services.storage.options import StorageOptions, default_cache_bytes, memory_bytes, storage_options
+from services.storage.options import (
+    StorageOptions,
+    default_cache_bytes,
+    default_column_cache_bytes,
+    memory_bytes,
+    storage_options,
+)
 from services.storage.service import Storage
 from tests.storage.conftest import Node
 
@@ -43,15 +50,33 @@ def test_cache_is_a_quarter_within_bounds(tmp_path: Path) -> None:
     assert default_cache_bytes(machine(tmp_path / "c", total=512 * GB)) == 8 * GB
 
 
+def test_columns_may_take_an_eighth_within_bounds(tmp_path: Path) -> None:
+    assert default_column_cache_bytes(machine(tmp_path / "a", total=8 * GB)) == 1 * GB
+    assert default_column_cache_bytes(machine(tmp_path / "b", total=8 * GB, v2=str(80 << 20))) == 10 << 20
+    assert default_column_cache_bytes(machine(tmp_path / "c", total=512 * GB)) == 4 * GB
+
+
 def test_settings() -> None:
     environ = {
         "PHOTONDB_CACHE_BYTES": "2000000",
+        "PHOTONDB_COLUMN_CACHE_BYTES": "3000000",
+        "PHOTONDB_SCAN_WORKERS": "3",
         "PHOTONDB_MMAP_READS": "1",
         "PHOTONDB_MAX_DOCUMENT_BYTES": "5000",
         "PHOTONDB_MAX_CURSOR_SECONDS": "5",
     }
-    expected = StorageOptions(2_000_000, mmap_reads=True, max_document_bytes=5000, max_cursor_age_s=5)
+    expected = StorageOptions(
+        2_000_000, 3_000_000, scan_workers=3, mmap_reads=True, max_document_bytes=5000, max_cursor_age_s=5
+    )
     assert storage_options(Settings.load({}, environ)) == expected
+    off = storage_options(Settings.load({}, {"PHOTONDB_COLUMN_CACHE_BYTES": "0", "PHOTONDB_SCAN_WORKERS": "0"}))
+    assert (off.column_cache_bytes, off.scan_workers) == (0, 0)
+    usual = storage_options(Settings.load({}, {}))
+    assert usual.column_cache_bytes == default_column_cache_bytes() > 0
+    assert usual.scan_workers == min(8, len(os.sched_getaffinity(0)) - 1)
+    for variable, text in (("PHOTONDB_COLUMN_CACHE_BYTES", "5"), ("PHOTONDB_SCAN_WORKERS", "65")):
+        with pytest.raises(StartupError, match=f"{variable} must be"):
+            Settings.load({}, {variable: text})
     with pytest.raises(StartupError, match="PHOTONDB_MAX_DOCUMENT_BYTES must be"):
         Settings.load({}, {"PHOTONDB_MAX_DOCUMENT_BYTES": "67108865"})
     with pytest.raises(StartupError, match="PHOTONDB_CACHE_BYTES must be"):
