@@ -29,6 +29,14 @@ class Sampler:
         self._bound = round(ratio * 2**64)
         self._skip = self._gap()
 
+    def passes_over(self, count: int) -> bool:
+        """Whether none of the next `count` new traces is recorded; they are done with then."""
+        skip = self._skip - count
+        if skip < 0:
+            return False
+        self._skip = skip
+        return True
+
     def choose(self, count: int) -> Sequence[int]:
         """Which of the next `count` new traces are recorded, as positions from 0."""
         skip = self._skip
