@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
+from rethinkdb import r
 
 from photondb.telemetry.catalogue import BY_NAME, CATALOGUE, MAX_TABLES, OTHER
 from photondb.telemetry.reference import reference
@@ -233,3 +235,38 @@ def test_the_page_about_metrics_has_them_all() -> None:
     assert all(f"`{metric.name}`" in reference() for metric in CATALOGUE)
     assert f"At most {MAX_TABLES} tables" in reference()
     assert f"`{OTHER}`" in reference()
+
+
+def test_outages_are_counted(tmp_path: Path) -> None:
+    """The query service and NATS are killed under a client and a feed."""
+    with RunningSuite(tmp_path / "data", processes=True) as suite:
+        with r.connect("127.0.0.1", suite.driver_port) as connection:
+            r.table_create("t").run(connection)
+            r.table("t").changes().run(connection)
+            for name in ("nats-server", "services.query"):
+                os.kill(_child(suite, name), signal.SIGKILL)
+            writer = r.connect("127.0.0.1", suite.driver_port)
+            expected = {
+                "photondb_gateway_query_service_losses_total",
+                "photondb_rpc_client_reconnects_total",
+                "photondb_bus_gaps_total",
+                "photondb_log_records_total",
+            }
+            while not all(totals(pages_that_answer(suite)).get(name) for name in expected):
+                with contextlib.suppress(r.errors.ReqlError):
+                    r.table("t").insert({}).run(writer)
+                time.sleep(0.1)
+
+
+def _child(suite: RunningSuite, name: str) -> int:
+    """The process id of one of the suite's processes, by a word of its command line."""
+    children = Path(f"/proc/{suite.pid}/task/{suite.pid}/children").read_text().split()
+    return next(int(pid) for pid in children if name in Path(f"/proc/{pid}/cmdline").read_text())
+
+
+def pages_that_answer(suite: RunningSuite) -> dict[str, str]:
+    """The pages, none while one of the processes is away."""
+    try:
+        return pages(suite)
+    except httpx.HTTPError:
+        return {}
