@@ -239,23 +239,24 @@ def test_the_page_about_metrics_has_them_all() -> None:
 
 def test_outages_are_counted(tmp_path: Path) -> None:
     """The query service and NATS are killed under a client and a feed."""
-    with RunningSuite(tmp_path / "data", processes=True) as suite:
-        with r.connect("127.0.0.1", suite.driver_port) as connection:
-            r.table_create("t").run(connection)
-            r.table("t").changes().run(connection)
-            for name in ("nats-server", "services.query"):
-                os.kill(_child(suite, name), signal.SIGKILL)
-            writer = r.connect("127.0.0.1", suite.driver_port)
-            expected = {
-                "photondb_gateway_query_service_losses_total",
-                "photondb_rpc_client_reconnects_total",
-                "photondb_bus_gaps_total",
-                "photondb_log_records_total",
-            }
-            while not all(totals(pages_that_answer(suite)).get(name) for name in expected):
-                with contextlib.suppress(r.errors.ReqlError):
-                    r.table("t").insert({}).run(writer)
-                time.sleep(0.1)
+    with contextlib.ExitStack() as stack:
+        suite = stack.enter_context(RunningSuite(tmp_path / "data", processes=True))
+        connection = stack.enter_context(r.connect("127.0.0.1", suite.driver_port))
+        r.table_create("t").run(connection)
+        r.table("t").changes().run(connection)
+        for name in ("nats-server", "services.query"):
+            os.kill(_child(suite, name), signal.SIGKILL)
+        writer = stack.enter_context(r.connect("127.0.0.1", suite.driver_port))
+        expected = {
+            "photondb_gateway_query_service_losses_total",
+            "photondb_rpc_client_reconnects_total",
+            "photondb_bus_gaps_total",
+            "photondb_log_records_total",
+        }
+        while not all(totals(pages_that_answer(suite)).get(name) for name in expected):
+            with contextlib.suppress(r.errors.ReqlError):
+                r.table("t").insert({}).run(writer)
+            time.sleep(0.1)
 
 
 def _child(suite: RunningSuite, name: str) -> int:
