@@ -29,7 +29,7 @@ INDEXES: dict[str, tuple[Any, bool]] = {
     "deep": (r.row["a"]["b"], True),
 }
 
-SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
 
 times = st.integers(0, 2).map(lambda day: r.epoch_time(day * 86400))
 scalars = st.one_of(

@@ -17,7 +17,7 @@ from tests.reql.database import RunningDatabase
 from tests.running_suite import RunningSuite
 
 T = r.table("t")
-ROWS = 3000
+ROWS = 600
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_no_reader_ever_gets_what_is_older_than_its_question(tmp_path: Path, pro
         readers = [threading.Thread(target=read) for _ in range(2)]
         for reader in readers:
             reader.start()
-        for n in range(200):
+        for n in range(100):
             counter.get(n % 10).update({"n": r.row["n"] + 1}, durability="soft").run(writer)
             acknowledged += 1
         done.set()
@@ -236,7 +236,7 @@ def test_no_reader_ever_gets_what_is_older_than_its_question(tmp_path: Path, pro
             reader.join()
         assert wrong == []
         assert answers > 0
-        assert counter.sum("n").run(writer, cache=True) == 200
+        assert counter.sum("n").run(writer, cache=True) == 100
         assert counter.sum("n").run(writer, cache=True, explain=True)["cache"]["cached"] is True
         r.table_drop("n").run(writer)
         r.table_create("n").run(writer)
