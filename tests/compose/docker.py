@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,31 @@ def running_stack(secrets: Path, *, start: bool = True) -> Iterator[Stack]:
         except BaseException:
             print(*compose.get_logs())  # which pytest shows with the failure
             raise
+
+
+@contextmanager
+def prometheus_beside(stack: Stack) -> Iterator[Callable[[str], Any]]:
+    """This machine's Prometheus in a container beside the stack's, with the configuration of compose/observability.
+
+    Gives a function that asks its HTTP API.
+    """
+    program = shutil.which("prometheus")
+    network = f"{os.environ['COMPOSE_PROJECT_NAME']}_internal"
+    command = ["docker", "run", "--detach", "--network", network, "-v", f"{program}:/usr/bin/prometheus:ro"]
+    command += ["-v", f"{FOLDER}/observability:/etc/prometheus:ro", "--entrypoint", "/usr/bin/prometheus", IMAGE]
+    command += ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/tmp/prometheus"]
+    container = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def ask(path: str) -> Any:
+        script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:9090{path}').read().decode())"
+        return json.loads(_output("docker", "exec", container, "python", "-c", script) or "null")
+
+    try:
+        while ask("/api/v1/status/buildinfo") is None:
+            time.sleep(0.2)
+        yield ask
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], check=True, capture_output=True)
 
 
 def _restore(environ: dict[str, str | None]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from rethinkdb import r
 from rethinkdb.errors import ReqlDriverError
 
-from tests.compose.docker import SERVICES, Stack, build_image, running_stack, why_not
+from tests.compose.docker import SERVICES, Stack, build_image, prometheus_beside, running_stack, why_not
 from tests.compose.writer_and_feed import WriterAndFeed, connection_to
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -37,6 +39,8 @@ def test_it_works_and_survives_whatever_is_killed(stack: Stack) -> None:
     kill_each_container_under_load(stack)
     stop_and_start(stack)
     scale(stack)
+    if shutil.which("prometheus") is not None:
+        watch(stack)
 
 
 def check_how_containers_are_confined(stack: Stack) -> None:
@@ -139,6 +143,19 @@ def scale(stack: Stack) -> None:
         assert sessions_of(stack, container) > 0
     for conn in connections:
         conn.close()
+
+
+def watch(stack: Stack) -> None:
+    """Prometheus, with its configuration, finds every container of every service and gets their metrics."""
+    with prometheus_beside(stack) as ask:
+        up: dict[str, int] = {}
+        ends = time.monotonic() + 90
+        while up != {"gateway": 2, "query": 2, "storage": 1, "auth": 1, "changefeed": 1}:
+            assert time.monotonic() < ends, up
+            time.sleep(1)
+            found = ask("/api/v1/query?query=sum%20by%20(process)%20(up)")["data"]["result"]
+            up = {series["metric"]["process"]: int(series["value"][1]) for series in found}
+        assert {rule["health"] for group in ask("/api/v1/rules")["data"]["groups"] for rule in group["rules"]} == {"ok"}
 
 
 def test_the_commands_of_the_documentation_work(tmp_path: Path) -> None:
