@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import socket
 import sys
-import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,6 +40,10 @@ STALE_PART = 0.2
 """How large a part of a table may have changed in number before it is divided anew."""
 
 
+SCRATCH = "scan-workers"
+"""The folder of the data directory for what RocksDB has to say about the workers' instances."""
+
+
 class WorkerFailed(Exception):
     """A worker has died or could not do it."""
 
@@ -49,9 +51,9 @@ class WorkerFailed(Exception):
 class Worker:
     """One worker: its process, and the connection to it while there is one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, scratch: Path) -> None:
         self._path = path
-        self._scratch = tempfile.mkdtemp(prefix="photondb-scan-")
+        self._scratch = scratch
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._pause_s = FIRST_PAUSE_S
         self.process: asyncio.subprocess.Process | None = None
@@ -67,7 +69,6 @@ class Worker:
         """End the process."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     async def ask(self, request: dict[str, Any]) -> Any:
         """The partial aggregate. Raises WorkerFailed. The worker is busy until it has answered, even for nobody."""
@@ -100,7 +101,8 @@ class Worker:
 
     async def _run_once(self) -> None:
         mine, its = socket.socketpair()
-        arguments = [str(its.fileno()), str(self._path), self._scratch]
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        arguments = [str(its.fileno()), str(self._path), str(self._scratch)]
         command = [sys.executable, "-m", "services.storage.scan_worker", *arguments]
         reader, writer = await asyncio.open_connection(sock=mine)
         try:
@@ -154,7 +156,8 @@ class ScanWorkers:
         if type(scan.aggregate) is Count and not scan.steps:
             return False
         while len(self._workers) < self._count:
-            self._workers.append(Worker(self._store.path))
+            scratch = self._store.path / SCRATCH / str(len(self._workers))
+            self._workers.append(Worker(self._store.path, scratch))
         return any(worker.idle for worker in self._workers)
 
     async def aggregate(self, table: Table, scan: Scan, context: CallContext) -> Any:

@@ -55,7 +55,7 @@ from services.storage.reclaimer import Reclaimer
 from services.storage.rocks import Batch, Store, StoreError
 from services.storage.scan import ScanRun
 from services.storage.scan_cursor import Cursor
-from services.storage.scan_workers import ScanWorkers, WorkerFailed
+from services.storage.scan_workers import SCRATCH, ScanWorkers, WorkerFailed
 from services.storage.shards import ShardCounts, even_split_points, uuid_split_points
 from services.storage.short_scan import is_short, read_short
 from services.storage.sizes import DiskSizes
@@ -128,8 +128,9 @@ class Storage(StorageApi):
             raise StartupError(f"the data directory {self._data_dir} is damaged: {error}") from None
 
     async def _open(self, store: Store) -> None:
-        # Those that a backup did not remove because it was killed.
-        await asyncio.to_thread(shutil.rmtree, self._data_dir / CHECKPOINTS, ignore_errors=True)
+        # Checkpoints that a backup did not remove because it was killed, and what earlier scan workers have left.
+        for folder in (CHECKPOINTS, SCRATCH):
+            await asyncio.to_thread(shutil.rmtree, self._data_dir / folder, ignore_errors=True)
         self._path = LocalCommitPath(store)
         self._publisher = Publisher(self._bus, self._tables)
         max_document_bytes = self._options.max_document_bytes
