@@ -33,9 +33,11 @@ GREETING = struct.pack("<III", 0x400C2D20, 0, 0x7E6970C7)
 HEADER = struct.Struct("<QI")
 CONTINUE = b"[2]"
 FEEDS_PER_CONNECTION = 500
+OPENED_AT_A_TIME = 20
 TABLE = r.table("t")
 NUMBERS = itertools.count()
 ROUND_SECONDS = 1.0
+QUIET_TRIES = 60
 
 
 class Connection(asyncio.Protocol):
@@ -142,15 +144,23 @@ class Bench:
         for start in range(0, len(terms), FEEDS_PER_CONNECTION):
             connection = await self.connect()
             self.connections.append(connection)
-            await asyncio.gather(
-                *(connection.feed(term, batch) for term in terms[start : start + FEEDS_PER_CONNECTION])
-            )
+            for term in range(start, min(start + FEEDS_PER_CONNECTION, len(terms)), OPENED_AT_A_TIME):
+                end = min(term + OPENED_AT_A_TIME, start + FEEDS_PER_CONNECTION)
+                await asyncio.gather(*(connection.feed(wanted, batch) for wanted in terms[term:end]))
 
     async def close_feeds(self) -> None:
         for connection in self.connections:
             connection.close()
         self.connections.clear()
-        await asyncio.sleep(1)
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Return when the server has done what it does by itself, such as to free what was closed."""
+        for _ in range(QUIET_TRIES):
+            before = processor_seconds(self.suite.pid)
+            await asyncio.sleep(0.5)
+            if processor_seconds(self.suite.pid) - before < 0.1:
+                return
 
     async def writes(self, seconds: float, outstanding: int = 16) -> float:
         """Point writes per second that concern no feed."""
@@ -260,7 +270,7 @@ async def idle(suite: RunningSuite, name: str, terms: list[Any], rounds: int) ->
     costs.append(await microseconds_per_write(bench, rounds))
     before = memory(bench)
     await bench.open(terms[1:], lambda body: None)
-    await asyncio.sleep(1)
+    await bench.quiet()
     size = memory(bench) - before
     costs.append(await microseconds_per_write(bench, rounds))
     await bench.close_feeds()
