@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -134,7 +135,9 @@ async def test_commits_are_published_in_order(table: Table, node: Node) -> None:
     await table.write("update", keys=[1], function=constant({"a": 1}), durability="soft")
     await table.write("update", keys=[1, 3], function=constant({"a": 1}))
     await table.write("delete", keys=[2])
-    await table.storage.sync(INTERNAL, table.info.id)
+    async with asyncio.timeout(10):
+        while sum(len(decode_change_batch(message.payload).records) for message in heard) < 4:
+            await asyncio.sleep(0.001)
     await subscription.close()
     batches = [decode_change_batch(message.payload) for message in heard]
     assert [(batch.table_uuid, batch.shard, batch.first_sequence) for batch in batches] == [
