@@ -56,6 +56,7 @@ AT_REST = {
     "photondb_gateway_clients_dropped_total",
     "photondb_gateway_query_service_losses_total",
     "photondb_wal_sync_failures_total",
+    "photondb_spans_dropped_total",
     "photondb_rocksdb_writes_stopped",
     "photondb_rocksdb_delayed_write_rate_bytes",
     "photondb_rocksdb_background_errors",
@@ -97,7 +98,9 @@ def suite(processes: bool, sink: OtlpSink, tmp_path_factory: pytest.TempPathFact
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
             "OTEL_METRIC_EXPORT_INTERVAL": "500",
-            "OTEL_TRACES_EXPORTER": "none",
+            "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+            "OTEL_TRACES_SAMPLER_ARG": "0.2",
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
         for name, value in {**ENVIRON, **export}.items():
             patch.setenv(name, value)
