@@ -23,6 +23,9 @@ STOP = b"[3]"
 SETTLE_SHARE = 0.15
 """How much of a measurement's time passes before it counts."""
 
+LONGEST_WAIT_S = 60
+"""How much longer than it was told a measurement may take, when no query has been answered yet."""
+
 MakeQuery = Callable[[], bytes]
 
 
@@ -153,6 +156,10 @@ async def measure(
             client.latencies.clear()
         server, own, start = processor_seconds(pid), time.process_time(), time.perf_counter()
         await asyncio.sleep(seconds * (1 - SETTLE_SHARE))
+        for _ in range(LONGEST_WAIT_S * 10):
+            if any(client.latencies for client in clients):
+                break
+            await asyncio.sleep(0.1)
         took = time.perf_counter() - start
         server, own = processor_seconds(pid) - server, time.process_time() - own
         latencies = sorted(latency for client in clients for latency in client.latencies)

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import functools
 import itertools
-import os
 import struct
 import tempfile
 import time
@@ -26,7 +25,8 @@ import orjson
 from rethinkdb import r
 from rethinkdb.ast import ReQLEncoder
 
-from tests.process_memory import family, resident_bytes
+from benchmarks.processor_time import processor_seconds
+from tests.process_memory import resident_bytes
 from tests.running_suite import RunningSuite
 
 GREETING = struct.pack("<III", 0x400C2D20, 0, 0x7E6970C7)
@@ -259,43 +259,34 @@ def put_many(number: int) -> bytes:
     return b'[1,[56,[[15,["t"]],[2,%b]],{"conflict":"replace"}],{}]' % orjson.dumps(documents)
 
 
-async def idle(suite: RunningSuite, name: str, terms: list[Any], rounds: int) -> None:
+async def idle(suite: RunningSuite, name: str, terms: list[Any], rounds: int, seconds: float) -> None:
     """Print what feeds that nothing concerns cost in memory, and writes in processor time: without feeds, with one of
     them, with all of them, and without them again, since a machine is not the same all the time."""
     bench = Bench(suite)
     await bench.start()
     await bench.writes(1)
-    costs = [await microseconds_per_write(bench, rounds)]
+    costs = [await microseconds_per_write(bench, rounds, seconds)]
     await bench.open(terms[:1], lambda body: None)
-    costs.append(await microseconds_per_write(bench, rounds))
+    costs.append(await microseconds_per_write(bench, rounds, seconds))
     before = memory(bench)
     await bench.open(terms[1:], lambda body: None)
     await bench.quiet()
     size = memory(bench) - before
-    costs.append(await microseconds_per_write(bench, rounds))
+    costs.append(await microseconds_per_write(bench, rounds, seconds))
     await bench.close_feeds()
-    costs.append(await microseconds_per_write(bench, rounds))
+    costs.append(await microseconds_per_write(bench, rounds, seconds))
     print(f"| {name} | {size / 1e6:,.0f} MB | {' | '.join(f'{cost:,.0f}' for cost in costs)} |", flush=True)
 
 
-async def microseconds_per_write(bench: Bench, rounds: int) -> float:
+async def microseconds_per_write(bench: Bench, rounds: int, seconds: float) -> float:
     """The server's processor time for a write, which other work on the machine disturbs less than the clock: the least
     of some rounds."""
     costs = []
     for _ in range(rounds):
         before = processor_seconds(bench.suite.pid)
-        rate = await bench.writes(ROUND_SECONDS)
-        costs.append((processor_seconds(bench.suite.pid) - before) / (rate * ROUND_SECONDS) * 1e6)
+        rate = await bench.writes(seconds)
+        costs.append((processor_seconds(bench.suite.pid) - before) / (rate * seconds) * 1e6)
     return min(costs)
-
-
-def processor_seconds(pid: int) -> float:
-    """What a process and its descendants have used so far."""
-    ticks = 0
-    for member in family(pid):
-        fields = Path(f"/proc/{member}/stat").read_text().rsplit(") ", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory(bench: Bench) -> int:
@@ -339,13 +330,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer samples")
     parser.add_argument("--feeds", type=int, nargs="*", default=[1, 100, 1_000, 10_000])
     parser.add_argument("--idle", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=ROUND_SECONDS, help="how long each round of writes takes")
     options = parser.parse_args()
     samples, rounds = (100, 2) if options.quick else (300, 4)
     with_server(options.processes, lambda suite: measure(suite, options.feeds, samples))
     print(f"| {options.idle:,} idle feeds on | memory | us per write without them | with one | with all | after them |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, terms in idle_kinds(options.idle):
-        with_server(options.processes, functools.partial(idle, name=name, terms=terms, rounds=rounds))
+        with_server(
+            options.processes, functools.partial(idle, name=name, terms=terms, rounds=rounds, seconds=options.seconds)
+        )
 
 
 def with_server(processes: bool, measurement: Callable[[RunningSuite], Coroutine[Any, Any, None]]) -> None:
