@@ -446,12 +446,12 @@ class Storage(StorageApi):
             with reql_errors():
                 past = await PastView.open(self._store, table, index, context.as_of_us)
             run = ScanRun(self._store, table, index, scan, context, past)
-        elif is_short(context, scan, table, index):
-            try:
-                return ScanReply(read_short(self._store, table, index, scan))
-            except StoreError as error:
-                raise reql_error(error) from None
         else:
+            if is_short(context, scan, table, index):
+                with reql_errors():
+                    rows = read_short(self._store, table, index, scan)
+                if rows is not None:
+                    return ScanReply(rows)
             if scan.aggregate is not None and context.optimizations and not scan.measured and not scan.primary_order:
                 with reql_errors(), suppress(Unsuited):
                     return ScanReply(partial=await self._columns.aggregate(table, scan, context))

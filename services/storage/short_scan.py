@@ -18,6 +18,9 @@ MAX_ROWS = 128
 MAX_BYTES = 1 << 20
 """How many rows a short scan may have, and about how many bytes."""
 
+PIECE_ROWS = 32
+"""How many rows are read before their size is looked at."""
+
 MAX_RANGES = 128
 
 
@@ -36,24 +39,29 @@ def is_short(context: CallContext, scan: Scan, table: Table, index: Index | None
     return context.optimizations and (index is None or not index.info.geo)
 
 
-def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> Chunk:
-    """All rows of a short scan. Raises StoreError."""
+def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> Chunk | None:
+    """All rows of a short scan; None where these are much longer than the table's average said. Raises StoreError."""
     prefix = table.document_prefix if index is None else index.prefix
     room = scan.limit
     assert room is not None
     carried = index is not None and index.covers(None)
     rows: list[bytes] = []
+    size = 0
     for wanted in reversed(scan.ranges) if scan.descending else scan.ranges:
         if room <= 0:
             break
         reader = DirectReader(store.database, prefix + wanted.low, prefix + wanted.high, scan.descending, False, False)
-        found = [value for _, value in reader.take(room)]
-        if index is not None:
-            found = list(map(index.carried_in, found)) if carried else _documents(store, table, index, found)
-        if wanted.repeat != 1:
-            found = [document for document in found for _ in range(wanted.repeat)][:room]
-        room -= len(found)
-        rows += found
+        while room > 0 and not reader.done:
+            found = [value for _, value in reader.take(min(room, PIECE_ROWS))]
+            if index is not None:
+                found = list(map(index.carried_in, found)) if carried else _documents(store, table, index, found)
+            if wanted.repeat != 1:
+                found = [document for document in found for _ in range(wanted.repeat)][:room]
+            room -= len(found)
+            rows += found
+            size += sum(map(len, found))
+            if size > MAX_BYTES:
+                return None
     return Chunk.of_raw(rows)
 
 
