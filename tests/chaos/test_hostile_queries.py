@@ -271,7 +271,9 @@ HOSTILE: dict[str, tuple[Any, int, int | None, str]] = {
     # --- time
     "loops within loops": (SLOW, RUNTIME_ERROR, RESOURCE_LIMIT, TIME),
     "short loops within loops": (
-        nested(8, lambda inner: r.expr([1] * 100).map(lambda _: inner).count(), 1),
+        nested(
+            8, lambda inner: r.expr([1] * 100).map(lambda _: inner).count(), r.random()
+        ),  # else each is computed once
         *(RUNTIME_ERROR, RESOURCE_LIMIT, TIME),
     ),
     "loops in a filter next to the data": (

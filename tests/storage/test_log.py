@@ -140,11 +140,10 @@ async def test_commits_are_published_in_order(table: Table, node: Node) -> None:
             await asyncio.sleep(0.001)
     await subscription.close()
     batches = [decode_change_batch(message.payload) for message in heard]
-    assert [(batch.table_uuid, batch.shard, batch.first_sequence) for batch in batches] == [
-        (table.info.uuid, 0, 2),
-        (table.info.uuid, 0, 4),
-        (table.info.uuid, 0, 5),
-    ]
+    following = 2
+    for batch in batches:  # commits that come fast may share one
+        assert (batch.table_uuid, batch.shard, batch.first_sequence) == (table.info.uuid, 0, following)
+        following += len(batch.records)
     published = [record for batch in batches for record in batch.records]
     assert published == await table.storage.read_log(INTERNAL, table.info.id, 0, 1, 10)
     assert [(record.old, record.new) for record in published] == [
