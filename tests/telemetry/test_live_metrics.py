@@ -19,6 +19,7 @@ from rethinkdb import r
 
 from photondb.telemetry.catalogue import BY_NAME, CATALOGUE, MAX_TABLES, OTHER
 from photondb.telemetry.reference import reference
+from tests.observability.prometheus import scraping
 from tests.running_suite import RunningSuite
 from tests.telemetry.load import ENVIRON, load, pages, totals
 from tests.telemetry.otlp_sink import OtlpSink, otlp_sink
@@ -176,37 +177,14 @@ def test_promtool_finds_nothing_wrong(suite: RunningSuite) -> None:
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed (Debian: prometheus)")
 def test_prometheus_scrapes_it(suite: RunningSuite, processes: bool, tmp_path: Path) -> None:
     """With the configuration that docs/operations.md shows."""
-    config = tmp_path / "prometheus.yml"
-    config.write_text(
-        "global: {scrape_interval: 1s}\n"
-        "scrape_configs:\n"
-        "  - job_name: photondb\n"
-        "    file_sd_configs:\n"
-        f"      - files: [{suite.data_dir / 'telemetry.json'}]\n"
-    )
-    port = 20_000 + os.getpid() % 20_000
-    command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"]
-    command.append(f"--web.listen-address=127.0.0.1:{port}")
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as prometheus:
-        try:
-            expected = 5 if processes else 1
-            while _ask(port, "count(up == 1)") != expected:
-                assert prometheus.poll() is None, "it has ended"
-                time.sleep(0.2)
-            while not _ask(port, "histogram_quantile(0.5, sum by (le) (photondb_request_duration_seconds_bucket))"):
-                time.sleep(0.2)
-            assert _ask(port, "count(photondb_build_info)") == expected
-        finally:
-            prometheus.send_signal(signal.SIGTERM)
-
-
-def _ask(port: int, query: str) -> float | None:
-    try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}).json()
-    except httpx.HTTPError:
-        return None
-    results = answer["data"]["result"]
-    return float(results[0]["value"][1]) if results else None
+    expected = [5.0] if processes else [1.0]
+    with scraping(suite.data_dir / "telemetry.json", tmp_path / "prometheus") as prometheus:
+        while prometheus.values("count(up == 1)") != expected:
+            time.sleep(0.2)
+        median = "histogram_quantile(0.5, sum by (le) (photondb_request_duration_seconds_bucket))"
+        while not prometheus.values(median):
+            time.sleep(0.2)
+        assert prometheus.values("count(photondb_build_info)") == expected
 
 
 def test_the_same_metrics_come_by_otlp(suite: RunningSuite, processes: bool, sink: OtlpSink) -> None:
