@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import photondb.reql.terms  # noqa: F401  # functions are compiled here, which may use any term
 from photondb.api.catalogue import TableInfo
-from photondb.api.storage import CHANGES_SUBJECT
+from photondb.api.storage import CHANGES_SUBJECT, TableGone
 from photondb.reql.function import Func
 from services.storage import layout
 from services.storage.indexes import Index
@@ -89,3 +91,11 @@ class Table:
         """Whether there is an index of that id, with its build finished."""
         index = None if index_id is None else self.index(index_id)
         return index is not None and index.info.ready
+
+
+def find_table(tables: Mapping[int, Table], table_id: int) -> Table:
+    """The table of that id. Raises TableGone."""
+    table = tables.get(table_id)
+    if table is None:
+        raise TableGone
+    return table

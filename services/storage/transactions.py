@@ -28,7 +28,7 @@ from services.storage.indexes import Index
 from services.storage.pressure import wait_for_relief
 from services.storage.rocks import Store, StoreError
 from services.storage.scan import ScanRun
-from services.storage.tables import Table
+from services.storage.tables import Table, find_table
 from services.storage.transaction import Draft, Transaction
 from services.storage.writes import DEFAULT_MAX_DOCUMENT_BYTES, Statement
 
@@ -222,7 +222,7 @@ class Transactions:
         transaction = self._of_user(context, context.transaction)
         if len(keys) == 1:
             ((table, key),) = keys
-            found = self._table(table)
+            found = find_table(self._tables, table)
             return transaction.get(transaction.touch(found), [found.document_prefix + key])
         return [document for one in keys for document in self.get(context, (one,))]
 
@@ -295,12 +295,6 @@ class Transactions:
                 f"The changes of all open transactions together can take at most {limits.max_bytes_of_all:,} bytes. "
                 "This one was aborted: nothing of it was saved. Try again later."
             )
-
-    def _table(self, table: int) -> Table:
-        found = self._tables.get(table)
-        if found is None:
-            raise TableGone
-        return found
 
 
 def _has_ended(info: TransactionInfo) -> ReqlError:

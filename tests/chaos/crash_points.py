@@ -13,8 +13,8 @@ from typing import Any
 
 from services.storage.builder import IndexBuilder
 from services.storage.commit import LocalCommitPath
+from services.storage.live_catalogue import LiveCatalogue
 from services.storage.rocks import Store
-from services.storage.service import Storage
 from services.storage.trimmer import LogTrimmer
 
 POINTS: dict[str, tuple[type, str, bool]] = {
@@ -26,11 +26,11 @@ POINTS: dict[str, tuple[type, str, bool]] = {
     "after a commit is appended": (LocalCommitPath, "append", True),
     "before a durable commit is shown": (LocalCommitPath, "_show", False),
     "after a durable commit is shown": (LocalCommitPath, "_show", True),
-    "before the catalogue is changed": (Storage, "_carry_out", False),
-    "after the catalogue is changed": (Storage, "_carry_out", True),
+    "before the catalogue is changed": (LiveCatalogue, "_carry_out", False),
+    "after the catalogue is changed": (LiveCatalogue, "_carry_out", True),
     "after a step of an index build": (IndexBuilder, "_step", True),
-    "before an index is ready": (Storage, "_finish_index", False),
-    "after an index is ready": (Storage, "_finish_index", True),
+    "before an index is ready": (LiveCatalogue, "_finish_index", False),
+    "after an index is ready": (LiveCatalogue, "_finish_index", True),
     "before a flush": (Store, "flush", False),
     "after a flush": (Store, "flush", True),
     "before a checkpoint": (Store, "checkpoint", False),

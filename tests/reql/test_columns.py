@@ -40,7 +40,7 @@ def document(chance: random.Random) -> dict[str, Any]:
 
 def wait_for_columns(database: RunningDatabase) -> None:
     """Ask until the fields are kept."""
-    cache = database.storage._columns
+    cache = database.storage._scanner.columns
     hits, rounds = cache.hits, 0
     while cache.hits == hits:
         database.run(r.table("t").filter(lambda row: row.has_fields(*FIELDS)).count())
@@ -136,10 +136,10 @@ def test_answers_are_those_of_documents(
     for kept, ending in queries:
         query = ending(kept(r.table("t")))
         assert answer(database, query, True) == answer(database, query, False), str(query)
-    hits = database.storage._columns.hits
+    hits = database.storage._scanner.columns.hits
     plain = r.table("t").filter(r.row["number"] > 1).sum("number")
     assert database.run(plain) == database.run(plain, optimizations=False)
-    assert database.storage._columns.hits == hits + 1, "the columns were not used"
+    assert database.storage._scanner.columns.hits == hits + 1, "the columns were not used"
 
 
 def test_the_past_is_not_read_from_columns(database: RunningDatabase) -> None:
@@ -155,7 +155,7 @@ def test_the_past_is_not_read_from_columns(database: RunningDatabase) -> None:
 
 def test_columns_that_cannot_follow_are_made_anew(database: RunningDatabase) -> None:
     wait_for_columns(database)
-    assert database.storage._columns.size > 0
+    assert database.storage._scanner.columns.size > 0
     for start in range(10_000, 10_000 + MIN_CHANGED + 500, 500):
         rows = [{"id": start + n, "number": 5, "text": "new", "mixed": 1, "any": 1} for n in range(500)]
         database.run(r.table("t").insert(rows), durability="soft")
@@ -175,7 +175,7 @@ def test_a_dropped_table_takes_its_columns_along(tmp_path: Path) -> None:
         database.run(r.table("t").insert([{"id": n, **everything} for n in range(1200)]), durability="soft")
         wait_for_columns(database)
         database.run(r.table_drop("t"))
-        assert database.storage._columns.size == 0
+        assert database.storage._scanner.columns.size == 0
         database.run(r.table_create("t"))
         assert database.run(r.table("t").filter(r.row["number"] == 1).count()) == 0
     with RunningDatabase(tmp_path / "data") as database:

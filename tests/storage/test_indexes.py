@@ -248,7 +248,7 @@ async def test_index_dropped_while_it_is_built(node: Node, table: Table) -> None
     await asyncio.sleep(0)
     await table.change(DropIndex("test", "documents", "a"))
     assert await table.storage.index_status(INTERNAL, table.info.id) == []
-    builds: IndexBuilder = table.storage._builder
+    builds: IndexBuilder = table.storage._catalogue.builder
     while builds._tasks:
         await asyncio.sleep(0.001)
 

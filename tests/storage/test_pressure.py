@@ -154,5 +154,5 @@ async def test_an_index_that_is_dropped_while_its_build_waits_leaves_nothing_beh
     await asyncio.sleep(0.005)
     await table.change(DropIndex("test", table.info.name, "a"))
     pressed = False
-    while table.storage._builder._tasks:
+    while table.storage._catalogue.builder._tasks:
         await asyncio.sleep(0.001)

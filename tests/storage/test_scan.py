@@ -48,7 +48,7 @@ async def ids(table: Table, **fields: Any) -> list[Any]:
 
 def settled(table: Table) -> bool:
     """Whether no scan is open any more."""
-    return not table.storage._runs
+    return not table.storage._scanner.runs
 
 
 # --- order, ranges, limits
@@ -258,16 +258,16 @@ async def test_cursors_are_freed_when_closed_and_when_dropped(full: Table) -> No
     await closed.cursor.close()
     await closed.cursor.close()
     assert await closed.cursor.next() == (EMPTY, True)
-    assert len(full.storage._runs) == 1
+    assert len(full.storage._scanner.runs) == 1
     del dropped
     assert settled(full)
 
 
 async def test_oldest_cursor_is_given_up_when_there_are_too_many(full: Table) -> None:
-    full.storage._runs = OpenScans(3, 3600)
+    full.storage._scanner.runs = OpenScans(3, 3600)
     scan = Scan(full.info.id, chunk_rows=10)
     cursors = [(await full.storage.scan(INTERNAL, scan)).cursor for _ in range(4)]
-    assert len(full.storage._runs) == 3
+    assert len(full.storage._scanner.runs) == 3
     oldest, *others = cursors
     assert oldest is not None
     with pytest.raises(ReqlError, match="snapshot that this cursor reads was given up, because more than 3 cursors"):
@@ -280,21 +280,21 @@ async def test_oldest_cursor_is_given_up_when_there_are_too_many(full: Table) ->
     await cursors.pop().close()  # type: ignore[union-attr]
     others.pop()
     del cursor
-    assert len(full.storage._runs) == 2
+    assert len(full.storage._scanner.runs) == 2
 
 
 async def test_cursor_that_is_too_old_is_given_up(full: Table) -> None:
     now = 0.0
-    full.storage._runs = OpenScans(10, 60, lambda: now)
+    full.storage._scanner.runs = OpenScans(10, 60, lambda: now)
     scan = Scan(full.info.id, index=full.index("a"), chunk_rows=10)
     old = (await full.storage.scan(INTERNAL, scan)).cursor
     now = 30.0
     young = (await full.storage.scan(INTERNAL, scan)).cursor
     now = 60.0
-    full.storage._runs.expire()
-    assert len(full.storage._runs) == 2
+    full.storage._scanner.runs.expire()
+    assert len(full.storage._scanner.runs) == 2
     now = 61.0
-    full.storage._runs.expire()
+    full.storage._scanner.runs.expire()
     assert old is not None
     assert young is not None
     with pytest.raises(ReqlError, match=r"because it was open for longer than 60 seconds\. Run the query again\."):
@@ -321,7 +321,7 @@ async def test_scan_that_is_under_way_when_storage_stops_fails(node: Node, full:
     scanning = asyncio.create_task(scan_for_ever())
     while settled(full):
         await asyncio.sleep(0)
-    for run in list(full.storage._runs):
+    for run in list(full.storage._scanner.runs):
         run.abort()
     with pytest.raises(ReqlError, match="ended before it was done"):
         await scanning

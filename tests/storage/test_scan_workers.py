@@ -48,7 +48,7 @@ async def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 async def until_answered(table: Table) -> None:
     """Ask until a scan has been divided among both workers."""
-    workers = table.storage._workers
+    workers = table.storage._scanner.workers
     async with asyncio.timeout(WAIT_S):
         while True:
             ready = bool(workers._points) and len(workers._workers) == 2
@@ -70,19 +70,19 @@ async def total(table: Table) -> Any:
 
 
 async def test_answers_are_those_of_storage(table: Table) -> None:
-    answered = table.storage._workers.answered
+    answered = table.storage._scanner.workers.answered
     assert await partial(table, FilterStep(func(lambda row: row["k"] == 3)), aggregate=Count()) == 114
     assert await partial(table, MapStep(func(lambda row: row["id"] + 1)), aggregate=Sum()) == [320_400, ROWS]
     groups = await partial(table, aggregate=Group(Grouping([func(lambda row: row["k"])]), Count(), 100))
     assert sorted(groups) == [[0, 115], [1, 115], [2, 114], [3, 114], [4, 114], [5, 114], [6, 114]]
     top = await partial(table, aggregate=Top(Ordering([(func(lambda row: row["k"]), True)]), 3))
     assert [row["id"] for row in top] == [6, 13, 20]
-    assert table.storage._workers.answered == answered + 4
+    assert table.storage._scanner.workers.answered == answered + 4
 
 
 async def test_a_scan_sees_the_moment_at_which_it_begins(table: Table) -> None:
     """All parts of it, whatever is written before the workers get to them; and all that was written before."""
-    answered = table.storage._workers.answered
+    answered = table.storage._scanner.workers.answered
     for round in range(1, 30):
         await table.insert({"id": 0, "n": round}, {"id": ROWS - 1, "n": -round}, conflict="replace", durability="soft")
         latest = asyncio.create_task(partial(table, aggregate=Max(func(lambda row: row["n"]))))
@@ -94,7 +94,7 @@ async def test_a_scan_sees_the_moment_at_which_it_begins(table: Table) -> None:
         assert row == {"id": 0, "n": round}
         await table.write("delete", keys=[ROWS + 5])
         assert await total(table) == 1000
-    assert table.storage._workers.answered == answered + 58
+    assert table.storage._scanner.workers.answered == answered + 58
 
 
 async def test_sums_of_pairs_that_are_written_together_are_consistent(table: Table) -> None:
@@ -111,7 +111,7 @@ async def test_sums_of_pairs_that_are_written_together_are_consistent(table: Tab
 
 
 async def test_killed_workers_are_not_missed_and_come_back(table: Table) -> None:
-    workers = table.storage._workers
+    workers = table.storage._scanner.workers
     before = workers.processes
     scans = [asyncio.create_task(total(table)) for _ in range(4)]
     await asyncio.sleep(0)

@@ -186,7 +186,7 @@ async def test_an_index_younger_than_the_transaction_is_done_without(full: Table
 async def test_many_documents_are_aggregated_from_columns_that_are_in_memory(full: Table) -> None:
     less = FilterStep(func(lambda row: row["a"] < 600))
     scan = Scan(full.info.id, full.index("a"), (below(600),), steps=[less], aggregate=Count(), primary_order=True)
-    columns = full.storage._columns
+    columns = full.storage._scanner.columns
     answers = set()
     for _ in range(200):
         answers.add((await full.storage.scan(INTERNAL, scan)).partial)
