@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
-from photondb.api.auth import SYSTEM_DATABASE_UUID, AuthApi
+from photondb.api.auth import SYSTEM_DATABASE_UUID
 from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
-from photondb.api.changefeed import ChangefeedApi, Feed, FeedRequest
+from photondb.api.changefeed import Feed, FeedRequest
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import (
     EngineStats,
     IndexStatus,
     Scan,
     ScanReply,
-    StorageApi,
     TableGone,
     TableStatistics,
     TableStats,
@@ -41,6 +39,7 @@ from photondb.reql.planner.extremes import Extreme, index_for
 from photondb.reql.planner.trace import Trace
 from photondb.reql.profile import Profile
 from photondb.reql.steps import FilterStep, Step
+from photondb.reql.surroundings import Closable, Permission, Permit, Surroundings
 from photondb.reql.suspend import may_wait, turns, wait
 from photondb.reql.uninterrupted import WORK
 from photondb.reql.values import Database
@@ -51,130 +50,6 @@ DEFAULT_DATABASE = "test"
 """The database of queries that name none and have no run option `db`."""
 ABSENT_INDEX_ID = -1
 """The id of what stands for an index that is not there, in a slice that nobody has read yet."""
-Permission = Literal["read", "write", "config", "connect"]
-
-
-class Permit(Protocol):
-    """Raises a PERMISSION error unless the query's user has a permission: `read`, `write` or `config` on a table (the
-    name of its database and the table's uuid), `config` on a database or on everything, `connect` for `r.http`."""
-
-    def __call__(self, permission: str, database: str | None = None, table: str | None = None) -> None: ...
-
-
-class PlanCounters(Protocol):
-    """How often a query had a plan already, and how often one had to be made."""
-
-    hits: int
-    misses: int
-
-
-class RememberedPermissions(Protocol):
-    """What remembers for a moment who may do what."""
-
-    def forget(self) -> None: ...
-
-
-class KnownStatistics(Protocol):
-    """What remembers for some seconds what storage knows of tables."""
-
-    async def of(self, table: int) -> TableStatistics:
-        """The statistics of a table. Raises TableGone."""
-        ...
-
-
-class Connection(Protocol):
-    """A client connection and its queries that have had to wait, by token."""
-
-    @property
-    def running(self) -> Mapping[int, asyncio.Task[Any]]: ...
-
-
-class ConnectionHolder(Protocol):
-    """What knows client connections, by number."""
-
-    @property
-    def sessions(self) -> Mapping[int, Connection]: ...
-
-
-class RunningQuery(Protocol):
-    """A query that is being worked on, or has a cursor: when it was started (by the monotonic clock), its user, its
-    text, and the address of its client, if that is known."""
-
-    started: float
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def user(self) -> str: ...
-
-    @property
-    def client(self) -> str: ...
-
-    @property
-    def query(self) -> str: ...
-
-    def interrupt(self) -> None:
-        """End it with an error."""
-        ...
-
-
-class Closable(Protocol):
-    """A cursor or a feed."""
-
-    async def close(self) -> None: ...
-
-
-class Surroundings(Protocol):
-    """What the service around the evaluator provides; one for all queries. `server_id` and `server_name` are how the
-    node introduces itself to clients."""
-
-    storage: StorageApi
-    results: Any
-    """The answers to queries that are kept (`services.query.results.ResultCache`)."""
-    auth: AuthApi | None
-    changefeed: ChangefeedApi | None
-    server_id: str
-    server_name: str
-
-    @property
-    def access(self) -> RememberedPermissions: ...
-
-    @property
-    def plans(self) -> PlanCounters: ...
-
-    @property
-    def channels(self) -> Collection[ConnectionHolder]: ...
-
-    async def queries(self) -> Sequence[RunningQuery]:
-        """The queries that are being worked on, or have cursors, also those of other query services."""
-        ...
-
-    @property
-    def statistics(self) -> KnownStatistics:
-        """What is known of tables."""
-        ...
-
-    @property
-    def catalogue(self) -> Catalogue:
-        """The newest catalogue that is known."""
-        ...
-
-    async def refresh_catalogue(self) -> Catalogue:
-        """Ask storage for the catalogue."""
-        ...
-
-    async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
-        """Carry out a change and know the catalogue after it."""
-        ...
-
-    def release(self, opened: Closable) -> None:
-        """Close a cursor or a feed some time soon, without waiting for it."""
-        ...
-
-    def turn(self, transaction: str) -> AbstractContextManager[None]:
-        """The turn of one query among all that use a transaction: they run one after another."""
-        ...
 
 
 class Runtime:

@@ -28,7 +28,8 @@ from photondb.reql.feed_notices import change_notice, initial_notice, state_noti
 from photondb.reql.suspend import Evaluation
 
 if TYPE_CHECKING:
-    from photondb.reql.runtime import Runtime, Surroundings
+    from photondb.reql.runtime import Runtime
+    from photondb.reql.surroundings import Surroundings
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from photondb.api.auth import ADMIN, SYSTEM_DATABASE_UUID, AuthApi, Authenticati
 from photondb.api.catalogue import Catalogue
 from photondb.api.context import INTERNAL
 from photondb.reql.errors import ErrorKind, ReqlError
-from photondb.reql.runtime import Permit
+from photondb.reql.surroundings import Permit
 from photondb.reql.suspend import wait
 
 REMEMBER_SECONDS = 0.25

@@ -24,7 +24,8 @@ from photondb.reql import system_feeds
 from photondb.reql.errors import ReqlError
 from photondb.reql.memory import MemoryUse
 from photondb.reql.profile import Profile
-from photondb.reql.runtime import Closable, Runtime
+from photondb.reql.runtime import Runtime
+from photondb.reql.surroundings import Closable
 from photondb.reql.suspend import wait
 from photondb.telemetry.debug import Report
 from photondb.telemetry.scrape import Scrape

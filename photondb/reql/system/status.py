@@ -18,7 +18,8 @@ from photondb.datum.types import normalise_number
 from photondb.reql.configuration import IdentifierFormat, database_identifier, server_identifier, table_status
 from photondb.reql.errors import op_failed
 from photondb.reql.placement import DEFAULT_TAG
-from photondb.reql.runtime import RunningQuery, Runtime
+from photondb.reql.runtime import Runtime
+from photondb.reql.surroundings import RunningQuery
 from photondb.reql.suspend import wait
 from photondb.reql.system.configuration import user_tables
 from photondb.reql.system_tables import Change, Row, system_table
