@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 
+from photondb.config.machine import memory_bytes
 from photondb.reql.errors import resource_limit
 
 MEGABYTE = 2**20
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 MOST = 0.9
 """The part of the machine's memory beyond which no query may take more."""
 
@@ -32,14 +31,8 @@ def resident_bytes() -> int:
 
 @functools.cache
 def total_bytes() -> int:
-    """How much memory the machine has, or the container."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * _PAGE]
-    for path in _CGROUP_LIMITS:
-        try:
-            limits.append(int(Path(path).read_text()))
-        except (OSError, ValueError):  # there is no such file, or it says "max"
-            continue
-    return min(limits)
+    """How much memory the machine has, or the container, when first asked."""
+    return memory_bytes()
 
 
 def check_process() -> None:

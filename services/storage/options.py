@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from photondb.config import Settings
+from photondb.config.machine import memory_bytes
 
 CACHE_SHARE = 4
 """The default cache is one part in so many of the memory that the process may use ..."""
@@ -79,20 +80,3 @@ def default_column_cache_bytes(root: Path = Path("/")) -> int:
 def default_scan_workers() -> int:
     """One for each core that this process may use, save the one for storage itself; at most 8."""
     return min(MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)) - 1)
-
-
-def memory_bytes(root: Path = Path("/")) -> int:
-    """The memory that this process may use: the machine's, or the limit of its control group (of either version)."""
-    limits = [_first_number(root / "proc/meminfo", "MemTotal:") * 1024]
-    for name in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        limits.append(_first_number(root / name))
-    return min((limit for limit in limits if limit), default=1 << 30)
-
-
-def _first_number(path: Path, after: str = "") -> int:
-    """The number that follows a word in a file; 0 when there is none."""
-    try:
-        words = path.read_text().partition(after)[2].split() if after else path.read_text().split()
-    except OSError:
-        return 0
-    return int(words[0]) if words and words[0].isdigit() else 0

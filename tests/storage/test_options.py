@@ -9,11 +9,11 @@ import pytest
 
 from photondb.bus import LocalBus
 from photondb.config import Settings, StartupError
+from photondb.config.machine import memory_bytes
 from services.storage.options import (
     StorageOptions,
     default_cache_bytes,
     default_column_cache_bytes,
-    memory_bytes,
     storage_options,
 )
 from services.storage.service import Storage
