@@ -2,6 +2,9 @@
 # The interface of `storage`: documents, indexes, the commit path and the change log of one node. Version 1.
 # Only ever extended: see the rule in common.capnp.
 #
+# Where there are several nodes, node 0 (home) has the truth about the catalogue and is the only one to change it; the
+# others follow. A node says of a table of which it has no part that it does not exist.
+#
 # Tables are named by their catalogue id, documents by their encoded primary key. A table id that no longer exists gives
 # the error category tableGone.
 
@@ -15,7 +18,7 @@ interface Storage extends(Common.Service) {
   changeCatalogue @1 (context :Common.Context, change :Data) -> CatalogueResult;
   # Carry out a change, durably, and return the catalogue after it. `change` is a JSON object whose member "type" is
   # CreateDatabase, DropDatabase, RenameDatabase, CreateTable, DropTable, AlterTable, SplitTable, CreateIndex,
-  # DropIndex or RenameIndex; the others are the arguments.
+  # DropIndex, RenameIndex, IndexBuilt or JoinNode; the others are the arguments.
 
   get @2 (context :Common.Context, tables :List(UInt32), keys :List(Data)) -> GetResult;
   # The documents at (tables[i], keys[i]).
@@ -77,7 +80,7 @@ interface Storage extends(Common.Service) {
   shortScans @16 (context :Common.Context, scans :Data) -> ShortScansResult;
   # Ordered reads of at most 100 rows each, all of the same context. `scans` is a JSON list of objects: "table", "limit",
   # "lows" and "highs" (the ranges' keys in base64, in ascending order), and what differs from its default of "repeats"
-  # (1), "index" (the id, or null for the primary key), "descending" (false), "steps" (none) and "chunk_bytes"
+  # (1), "index" (the id, or null for the primary key), "descending" (false), "steps" (none), "keyed" (false), "chunk_bytes"
   # (1000000), which mean what they mean in ScanRequest, and of "trace" (none), which of the context's traces it is part
   # of, from 0. Each read sees a point in time of its own.
 
@@ -89,6 +92,12 @@ interface Storage extends(Common.Service) {
 
   positions @19 (context :Common.Context, tables :List(UInt32)) -> PositionsResult;
   # The version of the catalogue, and where tables stand: what tells whether something that was read is still true.
+
+  adoptCatalogue @20 (context :Common.Context, catalogue :Data) -> Common.Done;
+  # Follow the catalogue of home, which is written as in CatalogueResult. One that is older than the node's is ignored.
+
+  splitPoints @21 (context :Common.Context, table :UInt32, shards :UInt32) -> SplitPointsResult;
+  # The keys at which to divide a table into so many shards; 0 is as many as it has.
 }
 
 struct Transaction {
@@ -122,8 +131,9 @@ struct CatalogueResult {
   union {
     ok @0 :Common.Payload;
     # A JSON object: "version" grows with each change; "databases" is a list of {"uuid", "name"}; "tables" a list of
-    # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook", "split_points"}, and each of "indexes" is
-    # {"id", "name", "function", "multi", "geo", "ready"}. Functions are terms. "node_id" is the id of the storage node.
+    # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook", "split_points", "nodes"},
+    # and each of "indexes" is {"id", "name", "function", "multi", "geo", "ready", "built"}. Functions are terms.
+    # "node_id" is the id of the storage node that is home, "nodes" has those of all nodes.
 
     error @1 :Common.Error;
   }
@@ -171,6 +181,7 @@ struct ScanRequest {
   firstChunkRows @9 :UInt32;       # the limit of the first chunk; 0 when it is chunkRows
   primaryOrder @10 :Bool;          # the index only finds rows, which come once each, as they do from the table
   measured @11 :Bool;              # tell what came of it
+  keyed @12 :Bool;                 # tell the place of each row in the scan's order
 }
 
 struct Chunk {
@@ -178,6 +189,7 @@ struct Chunk {
   count @1 :UInt32;
   last @2 :Bool;    # nothing comes after this chunk
   measures @3 :Data; # of a measured scan: JSON of what came of it so far (`ScanMeasures` of photondb/reql/measures.py)
+  keys @4 :List(Data); # of a keyed scan: the place of each row, as a byte string that sorts as the rows do
 }
 
 struct ScanResult {
@@ -206,6 +218,7 @@ struct ShortScans {
 
   rows @0 :List(Data);     # JSON values joined by commas, without brackets
   counts @1 :List(Int32);  # how many. -1: the rows are too long, ask for them with `scan`; -2: `rows` has the error as JSON
+  keys @2 :List(List(Data));  # of keyed scans, as in a chunk; empty where there is none
 }
 
 interface ScanCursor {
@@ -282,6 +295,13 @@ struct CheckpointResult {
 struct PositionResult {
   union {
     ok @0 :List(UInt64);
+    error @1 :Common.Error;
+  }
+}
+
+struct SplitPointsResult {
+  union {
+    ok @0 :List(Data);
     error @1 :Common.Error;
   }
 }

@@ -18,6 +18,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     which the function fails (`photondb.reql.index_values.Apart`): so a filter may be answered by it.
     The entries of a covering index carry the fields `include` of their document, or with `include_all` all of it, so
     that queries which need no others need no second look.
+    `built` are the storage nodes that have finished their part of the build: it is ready when all have.
     """
 
     id: int
@@ -29,6 +30,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     complete: bool = False
     include: tuple[str, ...] = ()
     include_all: bool = False
+    built: tuple[int, ...] = ()
 
 
 class TableSettings(msgspec.Struct, frozen=True):
@@ -43,7 +45,8 @@ class TableSettings(msgspec.Struct, frozen=True):
 class TableInfo(msgspec.Struct, frozen=True):
     """A table. `id` prefixes its keys in the store; `uuid` is the id that users see and that names it on the
     bus; `database` is the name of its database. `split_points` are the encoded primary keys at which its second and
-    each further shard begins, in order."""
+    each further shard begins, in order. `nodes` are the numbers of the storage nodes that have it: node `nodes[i]` has
+    part i. With several parts there are no split points: the parts are the shards."""
 
     id: int
     uuid: str
@@ -55,11 +58,17 @@ class TableInfo(msgspec.Struct, frozen=True):
     write_hook: list[Any] | None = None
     settings: TableSettings = TableSettings()
     split_points: tuple[bytes, ...] = ()
+    nodes: tuple[int, ...] = (0,)
 
     @property
     def shards(self) -> int:
         """How many shards it has."""
-        return len(self.split_points) + 1
+        return len(self.nodes) if self.is_spread else len(self.split_points) + 1
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether several storage nodes have a part of it."""
+        return len(self.nodes) > 1
 
     def index(self, name: str) -> IndexInfo | None:
         """The index of that name, or None."""
@@ -70,22 +79,27 @@ class TableInfo(msgspec.Struct, frozen=True):
 
 
 class DatabaseInfo(msgspec.Struct, frozen=True):
-    """A database. `uuid` is the id that users see."""
+    """A database. `uuid` is the id that users see; `node` the number of the storage node that has its tables, those
+    that are not spread over several."""
 
     uuid: str
     name: str
+    node: int = 0
 
 
 class Catalogue(msgspec.Struct, frozen=True):
     """All databases by name, and all tables by (database name, table name). `version` grows with each change.
 
-    `node_id` is the id of the storage node, for as long as its data lives: users see it as the server's.
+    `node_id` is the id of the storage node, for as long as its data lives: users see it as the server's. Where there
+    are several nodes it is that of node 0, and `nodes` has the ids of all by their numbers, "" for one that has not been
+    there yet.
     """
 
     version: int
     databases: dict[str, DatabaseInfo]
     tables: dict[tuple[str, str], TableInfo]
     node_id: str = ""
+    nodes: tuple[str, ...] = ()
 
     def tables_of(self, database: str) -> list[TableInfo]:
         """The tables of a database, sorted by name."""
@@ -106,6 +120,9 @@ class RenameDatabase(msgspec.Struct, frozen=True, tag=True):
 
 
 class CreateTable(msgspec.Struct, frozen=True, tag=True):
+    """Where there are several storage nodes, a table of several shards is spread over as many of them; one of a single
+    shard is on the node of its database."""
+
     database: str
     name: str
     primary_key: str = "id"
@@ -133,11 +150,14 @@ class SplitTable(msgspec.Struct, frozen=True, tag=True):
     """Divide a table into `shards` with equally many documents each.
 
     A table that has so many already is left as it is: None divides it anew into as many as it has. With fewer
-    documents than shards it is divided as is right for uuids, or left as it is where the number stays."""
+    documents than shards it is divided as is right for uuids, or left as it is where the number stays. `points` are the
+    split points, which who has the table knows (`StorageApi.split_points`); None where that is who is asked. The parts
+    of a table that is spread over several storage nodes stay as they are."""
 
     database: str
     name: str
     shards: int | None = None
+    points: tuple[bytes, ...] | None = None
 
 
 class CreateIndex(msgspec.Struct, frozen=True, tag=True):
@@ -165,6 +185,21 @@ class RenameIndex(msgspec.Struct, frozen=True, tag=True):
     overwrite: bool = False
 
 
+class IndexBuilt(msgspec.Struct, frozen=True, tag=True):
+    """A storage node has finished its part of an index, both by their ids. What no longer exists is ignored."""
+
+    table: int
+    index: int
+    node: int
+
+
+class JoinNode(msgspec.Struct, frozen=True, tag=True):
+    """A storage node is there. `id` is in its data: another one under the same number is refused."""
+
+    node: int
+    id: str
+
+
 CatalogueChange = (
     CreateDatabase
     | DropDatabase
@@ -176,5 +211,7 @@ CatalogueChange = (
     | CreateIndex
     | DropIndex
     | RenameIndex
+    | IndexBuilt
+    | JoinNode
 )
 """Storage carries these out one at a time. Errors are ReqlError of kind OP_FAILED with RethinkDB's texts."""

@@ -88,6 +88,10 @@ class Scan(msgspec.Struct):
     With `primary_order` the index is a short cut to some rows of the table, which come once each, in the order of the
     primary key, as if the whole table were read: and so it is where the index cannot be used, or would not pay. Steps
     must leave out what the index does not lead to. A `measured` scan tells what came of it.
+
+    Chunks of a `keyed` scan have the place of each row in the scan's order (`Chunk.keys`), so that the scans of several
+    nodes can be merged: the encoded primary key, or in a scan in the order of an index, what the index has for the
+    document followed by it. Rows that steps make of one document have the same place.
     """
 
     table: int
@@ -102,6 +106,7 @@ class Scan(msgspec.Struct):
     first_chunk_rows: int | None = None
     primary_order: bool = False
     measured: bool = False
+    keyed: bool = False
 
     def without_index(self) -> Scan:
         """The scan of the whole table that one in primary order is a short cut for."""
@@ -223,14 +228,29 @@ class EngineStats(msgspec.Struct, frozen=True):
 
 
 class StorageApi(Protocol):
-    """One storage node. Every method may raise ReqlError; nothing else, save TableGone and LogGap, leaves it."""
+    """One storage node, or several that are seen as one. Every method may raise ReqlError; nothing else, save TableGone
+    and LogGap, leaves it.
+
+    A suite may have several nodes, numbered from 0. All have the same catalogue, of which node 0, called home, has the
+    truth. A table of which a node has no part is one that no longer exists, if you ask that node.
+    """
 
     async def catalogue(self, context: CallContext) -> Catalogue:
         """The catalogue as of now."""
         ...
 
     async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
-        """Carry out a change durably and return the catalogue after it."""
+        """Carry out a change durably and return the catalogue after it. Only home does."""
+        ...
+
+    async def adopt_catalogue(self, context: CallContext, catalogue: Catalogue) -> None:
+        """Make the node's tables and indexes follow the catalogue of home, durably. An older one than it has is ignored,
+        and so it is by home itself."""
+        ...
+
+    async def split_points(self, context: CallContext, table: int, shards: int | None) -> tuple[bytes, ...]:
+        """The split points that divide a table of this node into so many shards (None: as many as it has), as
+        `SplitTable` wants it."""
         ...
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:

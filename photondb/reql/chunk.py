@@ -17,7 +17,7 @@ _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 class Chunk:
     """Some rows, in order. Conversions between JSON and datums happen when asked for, once."""
 
-    __slots__ = ("_blob", "_count", "_raw", "_values", "measures")
+    __slots__ = ("_blob", "_count", "_raw", "_values", "keys", "measures")
 
     def __init__(self, raw: Sequence[bytes] | None, values: list[Any] | None, blob: bytes | None, count: int) -> None:
         self._raw = raw
@@ -26,6 +26,8 @@ class Chunk:
         self._count = count
         self.measures: ScanMeasures | None = None
         """What came of the scan so far, where that was asked for."""
+        self.keys: Sequence[bytes] | None = None
+        """The place of each row in the order of the scan, where that was asked for."""
 
     @classmethod
     def of_raw(cls, rows: Sequence[bytes]) -> Chunk:
@@ -73,19 +75,20 @@ class Chunk:
 
     def head(self, count: int) -> Chunk:
         """The first `count` rows."""
-        if count >= self._count:
-            return self
-        if self._raw is not None:
-            return Chunk.of_raw(self._raw[:count])
-        return Chunk.of_values(self.values()[:count])
+        return self if count >= self._count else self._part(0, count)
 
     def tail(self, start: int) -> Chunk:
         """The rows from position `start` on."""
-        if start <= 0:
-            return self
+        return self if start <= 0 else self._part(start, self._count)
+
+    def _part(self, start: int, end: int) -> Chunk:
         if self._raw is not None:
-            return Chunk.of_raw(self._raw[start:])
-        return Chunk.of_values(self.values()[start:])
+            part = Chunk.of_raw(self._raw[start:end])
+        else:
+            part = Chunk.of_values(self.values()[start:end])
+        if self.keys is not None:
+            part.keys = self.keys[start:end]
+        return part
 
     def size(self) -> int:
         """Bytes of JSON."""
@@ -95,3 +98,16 @@ class Chunk:
 
 
 EMPTY = Chunk.of_raw(())
+
+
+def joined(chunks: Sequence[Chunk], raw: bool) -> Chunk:
+    """All rows of some chunks in one: as JSON where they are `raw`, else as datums."""
+    if len(chunks) <= 1:
+        return chunks[0] if chunks else EMPTY
+    if raw:
+        whole = Chunk.of_blob(b",".join([chunk.json() for chunk in chunks if chunk]), sum(map(len, chunks)))
+    else:
+        whole = Chunk.of_values([value for chunk in chunks for value in chunk.values()])
+    if any(chunk.keys is not None for chunk in chunks):
+        whole.keys = [key for chunk in chunks for key in chunk.keys or ()]
+    return whole

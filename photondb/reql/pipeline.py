@@ -16,10 +16,10 @@ import msgspec
 from photondb.datum.json import loads_stored
 from photondb.datum.size import check_size
 from photondb.reql.aggregates import Accumulator, Aggregate, KeyedAccumulator, aggregate_from_wire
-from photondb.reql.chunk import EMPTY, Chunk
+from photondb.reql.chunk import EMPTY, Chunk, joined
 from photondb.reql.errors import ReqlError
 from photondb.reql.measures import ScanMeasures
-from photondb.reql.steps import Fields, FilterStep, Step, steps_from_wire, steps_to_wire
+from photondb.reql.steps import Fields, FilterStep, Step, apply_keyed, steps_from_wire, steps_to_wire
 
 __all__ = ["Aggregate", "Chunk", "Pipeline", "Step", "aggregate_from_wire", "steps_from_wire", "steps_to_wire"]
 
@@ -82,27 +82,30 @@ class Pipeline:
             wanted = frozenset() if self.aggregate is None else self.aggregate.fields
         return None if wanted is None else fields | wanted
 
-    def feed(self, rows: Sequence[bytes]) -> Chunk | None:
-        """Take documents; gives the resulting rows, or None when they go into the aggregate."""
+    def feed(self, rows: Sequence[bytes], keys: Sequence[bytes] | None = None) -> Chunk | None:
+        """Take documents; gives the resulting rows, or None when they go into the aggregate. `keys` are the places of the
+        documents, where the rows are wanted with theirs."""
         try:
-            return self._feed(rows)
+            return self._feed(rows, keys)
         except ReqlError:
             if self.remaining is not None and len(rows) > 1:
-                return self._one_by_one(rows)
+                return self._one_by_one(rows, keys)
             if self.needed is not None:
                 self._explain(rows)
             raise
         except msgspec.DecodeError:
             self.needed, self.decode = None, loads_stored  # let the whole decoder say what is wrong
-            return self._feed(rows)
+            return self._feed(rows, keys)
 
-    def _feed(self, rows: Sequence[bytes]) -> Chunk | None:
+    def _feed(self, rows: Sequence[bytes], keys: Sequence[bytes] | None) -> Chunk | None:
         if not self.steps:
-            return self._whole(rows)
+            return self._whole(rows, keys)
         if self.filters_only and (self.accumulator is None or self.chooser is not None):
-            return self._filter_raw(rows)
+            return self._filter_raw(rows, keys)
         values = list(map(self.decode, rows))
-        if self.measures is None:
+        if keys is not None:
+            values, keys = self._apply_keyed(values, keys)
+        elif self.measures is None:
             for step in self.steps:
                 values = step.apply(values)
         else:
@@ -113,7 +116,19 @@ class Pipeline:
         if self.remaining is not None:
             values = values[: self.remaining]
             self.remaining -= len(values)
-        return Chunk.of_values(values)
+        chunk = Chunk.of_values(values)
+        if keys is not None:
+            chunk.keys = keys[: len(values)]
+        return chunk
+
+    def _apply_keyed(self, values: list[Any], keys: Sequence[bytes]) -> tuple[list[Any], Sequence[bytes]]:
+        """The rows that the steps make of values, and for each the key of the document that it comes from."""
+        for position, step in enumerate(self.steps):
+            began = 0.0 if self.measures is None else perf_counter()
+            values, keys = apply_keyed(step, values, keys)
+            if self.measures is not None:
+                self.measures.note(position, len(values), perf_counter() - began)
+        return values, keys
 
     def _apply_measured(self, values: list[Any], measures: ScanMeasures) -> list[Any]:
         for position, step in enumerate(self.steps):
@@ -122,26 +137,27 @@ class Pipeline:
             measures.note(position, len(values), perf_counter() - began)
         return values
 
-    def _one_by_one(self, rows: Sequence[bytes]) -> Chunk:
+    def _one_by_one(self, rows: Sequence[bytes], keys: Sequence[bytes] | None) -> Chunk:
         """The same where something fails for one of the documents: those before it may be all that is wanted."""
         chunks = []
-        for row in rows:
-            chunk = self.feed((row,))
+        for position, row in enumerate(rows):
+            chunk = self.feed((row,), None if keys is None else (keys[position],))
             assert chunk is not None
             chunks.append(chunk)
             if self.done:
                 break
-        if self.filters_only:
-            return Chunk.of_raw([raw for chunk in chunks for raw in chunk.rows()])
-        return Chunk.of_values([value for chunk in chunks for value in chunk.values()])
+        return joined(chunks, self.filters_only)
 
-    def _whole(self, rows: Sequence[bytes]) -> Chunk | None:
+    def _whole(self, rows: Sequence[bytes], keys: Sequence[bytes] | None) -> Chunk | None:
         accumulator = self.accumulator
         if accumulator is None:
             if self.remaining is not None:
                 rows = rows[: self.remaining]
                 self.remaining -= len(rows)
-            return Chunk.of_raw(rows)
+            chunk = Chunk.of_raw(rows)
+            if keys is not None:
+                chunk.keys = keys[: len(rows)]
+            return chunk
         if self.chooser is not None:
             self.chooser.feed_keyed(self.chooser.keys_of(list(map(self.decode, rows))), rows)
         elif self.needed is not None and not self.needed:
@@ -150,8 +166,8 @@ class Pipeline:
             accumulator.feed(list(map(self.decode, rows)))
         return None
 
-    def _filter_raw(self, rows: Sequence[bytes]) -> Chunk | None:
-        kept: Sequence[bytes] = rows
+    def _filter_raw(self, rows: Sequence[bytes], keys: Sequence[bytes] | None) -> Chunk | None:
+        kept: Sequence[Any] = rows if keys is None else list(zip(rows, keys, strict=True))
         values: list[Any] = list(map(self.decode, rows))
         for position, step in enumerate(self.steps):
             assert isinstance(step, FilterStep)
@@ -165,7 +181,11 @@ class Pipeline:
         if self.remaining is not None:
             kept = kept[: self.remaining]
             self.remaining -= len(kept)
-        return Chunk.of_raw(kept) if kept else EMPTY
+        if not kept or keys is None:
+            return Chunk.of_raw(kept) if kept else EMPTY
+        chunk = Chunk.of_raw([row for row, _ in kept])
+        chunk.keys = [key for _, key in kept]
+        return chunk
 
     def _explain(self, rows: Sequence[bytes]) -> None:
         """Do the same with whole documents, so that an error message can show them."""

@@ -332,6 +332,22 @@ def keeps_count(steps: Sequence[Step]) -> bool:
     return all(type(step) is MapStep and not step.skip_missing for step in steps)
 
 
+def apply_keyed(step: Step, values: list[Any], keys: Sequence[bytes]) -> tuple[list[Any], Sequence[bytes]]:
+    """What a step makes of some rows, and the keys of the rows that it made them of."""
+    if isinstance(step, FilterStep):
+        kept, values = step.select(keys, values)
+        return values, kept
+    if type(step) is ZipStep or (type(step) is MapStep and not step.skip_missing):
+        return step.apply(values), keys
+    made: list[Any] = []
+    keys_of_made: list[bytes] = []
+    for key, value in zip(keys, values, strict=True):
+        of_one = step.apply((value,))
+        made += of_one
+        keys_of_made += [key] * len(of_one)
+    return made, keys_of_made
+
+
 def steps_to_wire(steps: Sequence[Step]) -> list[dict[str, Any]]:
     """The steps as JSON values."""
     return [step.to_wire() for step in steps]

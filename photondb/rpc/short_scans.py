@@ -58,6 +58,7 @@ class _ShortScan(msgspec.Struct, omit_defaults=True):
     steps: list[Any] | None = None
     chunk_bytes: int = 1_000_000
     trace: int | None = None
+    keyed: bool = False
 
 
 _encode = msgspec.json.Encoder().encode
@@ -85,6 +86,7 @@ def _short_scan(scan: Scan, trace: int | None) -> _ShortScan:
         steps_to_wire(scan.steps) if scan.steps else None,
         scan.chunk_bytes,
         trace,
+        scan.keyed,
     )
 
 
@@ -100,6 +102,7 @@ def read_scans(blob: bytes) -> tuple[list[Scan], list[int | None]]:
             steps=steps_from_wire(scan.steps) if scan.steps else (),
             limit=scan.limit,
             chunk_bytes=scan.chunk_bytes,
+            keyed=scan.keyed,
         )
         for scan in read
     ]
@@ -111,19 +114,24 @@ NOT_DONE, FAILED = -1, -2
 failed."""
 
 
+Columns = tuple[Sequence[bytes], Sequence[int], Sequence[Sequence[bytes]]]
+"""What comes of short scans: rows as JSON joined by commas, how many these are, and their keys.
+
+In place of rows there is an error's JSON where the number is FAILED, and nothing where it is NOT_DONE. There are no keys
+at all where no scan is keyed."""
+
+
 async def run_scans(
     storage: StorageApi, context: CallContext, scans: Sequence[Scan], traces: Sequence[int | None], service: str
-) -> tuple[list[bytes], list[int]]:
-    """Carry out short scans: their rows, as JSON joined by commas, and how many these are.
-
-    In place of rows there is an error's JSON where the number is FAILED, and nothing where it is NOT_DONE.
-    """
+) -> Columns:
+    """Carry out short scans."""
     rows: list[bytes] = []
     counts: list[int] = []
+    keys: list[Sequence[bytes]] = [()] * len(scans) if any(scan.keyed for scan in scans) else []
     room = PIECE_BYTES
     of_call = context.traceparent.split(",")
     untraced = context.traced("") if context.traceparent else context
-    for scan, trace in zip(scans, traces, strict=True):
+    for position, (scan, trace) in enumerate(zip(scans, traces, strict=True)):
         if room <= 0:
             rows.append(b"")
             counts.append(NOT_DONE)
@@ -144,13 +152,15 @@ async def run_scans(
         room -= len(json)
         rows.append(json)
         counts.append(len(reply.chunk))
-    return rows, counts
+        if reply.chunk.keys is not None:
+            keys[position] = reply.chunk.keys
+    return rows, counts, keys
 
 
 _Entry: TypeAlias = "tuple[CallContext, Scan, asyncio.Future[ScanReply | None]]"
 
-Send = Callable[[CallContext, bytes], Awaitable[tuple[Sequence[bytes], Sequence[int]]]]
-"""Makes a call with scans (as `write_scans` writes them): the columns of its result."""
+Send = Callable[[CallContext, bytes, bool], Awaitable[Columns]]
+"""Makes a call with scans (as `write_scans` writes them): the columns of its result, with keys if that is wanted."""
 
 
 def _untraced(context: CallContext) -> CallContext:
@@ -207,10 +217,10 @@ class ShortScans:
         traced = [asker.traceparent for asker, _, _ in entries if asker.traceparent]
         numbers = count_up()
         traces = [next(numbers) if asker.traceparent else None for asker, _, _ in entries] if traced else ()
+        scans = [scan for _, scan, _ in entries]
+        keyed = any(scan.keyed for scan in scans)
         try:
-            rows, counts = await self._send(
-                tracing.joined(context, traced), write_scans([scan for _, scan, _ in entries], traces)
-            )
+            rows, counts, keys = await self._send(tracing.joined(context, traced), write_scans(scans, traces), keyed)
         except BaseException as error:
             for _, _, reply in entries:
                 if not reply.done():
@@ -221,11 +231,14 @@ class ShortScans:
             if not isinstance(error, Exception):
                 raise
             return
-        for (_, _, reply), json, count in zip(entries, rows, counts, strict=True):
+        for (_, scan, reply), json, count, places in zip(entries, rows, counts, keys or repeat(()), strict=False):
             if reply.done():
                 continue
             if count >= 0:
-                reply.set_result(ScanReply(Chunk.of_blob(json, count)))
+                chunk = Chunk.of_blob(json, count)
+                if scan.keyed:
+                    chunk.keys = places
+                reply.set_result(ScanReply(chunk))
             elif count == FAILED:
                 reply.set_exception(_decode_error(json).exception())
             else:

@@ -36,7 +36,7 @@ from photondb.rpc.limits import BULK_BYTES, REPLY_BYTES
 from photondb.rpc.payload import read_payload, write_payload
 from photondb.rpc.remote import Method, Remote, RemoteObject
 from photondb.rpc.servant import DEFAULT_MAX_CALLS, Call, ClosableHandlers, Handlers, Servant, servant
-from photondb.rpc.short_scans import MAX_ROWS, ShortScans, is_short, read_scans, run_scans
+from photondb.rpc.short_scans import MAX_ROWS, Columns, ShortScans, is_short, read_scans, run_scans
 from photondb.rpc.storage_messages import (
     read_isolation,
     read_outcomes,
@@ -70,6 +70,8 @@ _COMMIT_TRANSACTION = Method("commitTransaction", effects=True)
 _ABORT_TRANSACTION = Method("abortTransaction")
 _TRANSACTIONS = Method("transactions")
 _POSITIONS = Method("positions")
+_ADOPT_CATALOGUE = Method("adoptCatalogue")
+_SPLIT_POINTS = Method("splitPoints")
 _STATISTICS = Method("statistics")
 _ENGINE_STATS = Method("engineStats")
 _CHECKPOINT = Method("checkpoint", effects=True)
@@ -94,6 +96,12 @@ class StorageStub(StorageApi):
     async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
         response = await self._client.call(_CHANGE_CATALOGUE, context, change=write_change(change))
         return read_catalogue(await read_payload(response.ok, context, SERVICE))
+
+    async def adopt_catalogue(self, context: CallContext, catalogue: Catalogue) -> None:
+        await self._client.call(_ADOPT_CATALOGUE, context, catalogue=write_catalogue(catalogue))
+
+    async def split_points(self, context: CallContext, table: int, shards: int | None) -> tuple[bytes, ...]:
+        return tuple((await self._client.call(_SPLIT_POINTS, context, table=table, shards=shards or 0)).ok)
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         documents: list[bytes | None] = []
@@ -123,12 +131,12 @@ class StorageStub(StorageApi):
             partial = loads_stored(await read_payload(reply.partial, context, SERVICE))
             return ScanReply(partial=partial, measures=measures)
         chunk = reply.chunk
-        cursor = None if chunk.last else ScanCursorStub(Remote(reply.cursor, SERVICE), context)
-        return ScanReply(_read_chunk(chunk), cursor=cursor)
+        cursor = None if chunk.last else ScanCursorStub(Remote(reply.cursor, SERVICE), context, scan.keyed)
+        return ScanReply(_read_chunk(chunk, scan.keyed), cursor=cursor)
 
-    async def _send_short_scans(self, context: CallContext, scans: bytes) -> tuple[Sequence[bytes], Sequence[int]]:
+    async def _send_short_scans(self, context: CallContext, scans: bytes, keyed: bool) -> Columns:
         found = (await self._client.call(_SHORT_SCANS, context, scans=scans)).ok
-        return list(found.rows), list(found.counts)
+        return list(found.rows), list(found.counts), list(map(list, found.keys)) if keyed else ()
 
     async def sync(self, context: CallContext, table: int) -> None:
         await self._client.call(_SYNC, context, table=table)
@@ -190,16 +198,17 @@ class StorageStub(StorageApi):
 class ScanCursorStub(RemoteObject):
     """A cursor in the storage service. Its calls have the scan's context, but not its deadline."""
 
-    def __init__(self, remote: Remote, context: CallContext) -> None:
+    def __init__(self, remote: Remote, context: CallContext, keyed: bool) -> None:
         super().__init__(remote)
         self._context = msgspec.structs.replace(context, deadline=None)
+        self._keyed = keyed
 
     async def next(self) -> tuple[Chunk, bool]:
         chunk = (await self.remote.call(_NEXT, self._context)).ok
         last: bool = chunk.last
         if last:
             self.drop()
-        return _read_chunk(chunk), last
+        return _read_chunk(chunk, self._keyed), last
 
 
 def storage_servant(storage: StorageApi, max_calls: int = DEFAULT_MAX_CALLS) -> Servant:
@@ -219,6 +228,14 @@ class _StorageHandlers(Handlers):
     async def change_catalogue(self, call: Call) -> None:
         catalogue = await self._storage.change_catalogue(call.context, read_change(call.params.change))
         write_payload(call.results.init("ok"), write_catalogue(catalogue), self)
+
+    async def adopt_catalogue(self, call: Call) -> None:
+        await self._storage.adopt_catalogue(call.context, read_catalogue(call.params.catalogue))
+        call.results.ok = None
+
+    async def split_points(self, call: Call) -> None:
+        points = await self._storage.split_points(call.context, call.params.table, call.params.shards or None)
+        call.results.ok = list(points)
 
     async def get(self, call: Call) -> None:
         keys = list(zip(call.params.tables, call.params.keys, strict=True))
@@ -243,8 +260,8 @@ class _StorageHandlers(Handlers):
 
     async def short_scans(self, call: Call) -> None:
         scans, traces = read_scans(call.params.scans)
-        rows, counts = await run_scans(self._storage, call.context, scans, traces, self.service)
-        call.results.ok = {"rows": rows, "counts": counts}
+        rows, counts, keys = await run_scans(self._storage, call.context, scans, traces, self.service)
+        call.results.ok = {"rows": rows, "counts": counts, "keys": keys}
 
     async def sync(self, call: Call) -> None:
         await self._storage.sync(call.context, call.params.table)
@@ -318,9 +335,11 @@ class _CursorHandlers(ClosableHandlers):
         _write_chunk(call.results.init("ok"), chunk, last)
 
 
-def _read_chunk(reader: Any) -> Chunk:
+def _read_chunk(reader: Any, keyed: bool) -> Chunk:
     chunk = Chunk.of_blob(reader.rows, reader.count)
     chunk.measures = read_measures(reader.measures)
+    if keyed:
+        chunk.keys = list(reader.keys)
     return chunk
 
 
@@ -328,6 +347,8 @@ def _write_chunk(builder: Any, chunk: Chunk, last: bool) -> None:
     builder.rows = chunk.json()
     builder.count = len(chunk)
     builder.last = last
+    if chunk.keys is not None:
+        builder.keys = chunk.keys
     if chunk.measures is not None:
         builder.measures = write_measures(chunk.measures)
 

@@ -205,6 +205,7 @@ def write_scan(scan: Scan) -> dict[str, Any]:
         "firstChunkRows": scan.first_chunk_rows or 0,
         "primaryOrder": scan.primary_order,
         "measured": scan.measured,
+        "keyed": scan.keyed,
     }
 
 
@@ -224,6 +225,7 @@ def read_scan(reader: Any) -> Scan:
         first_chunk_rows=reader.firstChunkRows or None,
         primary_order=reader.primaryOrder,
         measured=reader.measured,
+        keyed=reader.keyed,
     )
 
 

@@ -5,6 +5,9 @@ ranges to delete. `Storage` then writes them all in one batch. Table ids, and in
 again, so that keys of what was dropped can never be taken for keys of something new.
 
 The store holds a record for each database (``m d uuid``), for each table (``m t id``), and the counters (``m c``).
+
+Where there are several storage nodes, this is the catalogue of home, and that of the others is what they have adopted of
+it (`services.storage.adoption`).
 """
 
 from __future__ import annotations
@@ -28,7 +31,9 @@ from photondb.api.catalogue import (
     DropDatabase,
     DropIndex,
     DropTable,
+    IndexBuilt,
     IndexInfo,
+    JoinNode,
     RenameDatabase,
     RenameIndex,
     TableInfo,
@@ -36,9 +41,13 @@ from photondb.api.catalogue import (
 from photondb.reql.errors import ReqlError, op_failed
 from photondb.reql.function import Func
 from services.storage import layout
+from services.storage.node_choice import node_of_new_database, nodes_of_new_table
 from services.storage.rocks import Batch, Store
 from services.storage.shards import uuid_split_points
 from services.storage.views import View, has_keys
+
+HOME = 0
+"""The number of the node that has the truth about the catalogue."""
 
 SYSTEM_DATABASE = "rethinkdb"
 """The database of system tables. A new store has it, and it can be neither dropped nor renamed."""
@@ -52,11 +61,16 @@ _TABLE = layout.META + b"t"
 
 
 class Counters(msgspec.Struct, frozen=True):
-    """The catalogue's version, the next table id, and the node's id, which is made once with the store."""
+    """The catalogue's version, the next table id, and the node's id, which is made once with the store; its number, and
+    the id of home where that is another node. At home `nodes` are the ids of all nodes by their numbers, where there are
+    others, "" for one that has not been there yet."""
 
     version: int = 0
     next_table: int = 1
     node_id: str = ""
+    node: int = 0
+    home_id: str = ""
+    nodes: tuple[str, ...] = ()
 
 
 class TableRecord(msgspec.Struct, frozen=True):
@@ -81,8 +95,17 @@ class State:
             self.counters.version,
             dict(self.databases),
             {(info.database, info.name): info for info in infos},
-            self.counters.node_id,
+            self.counters.home_id or self.counters.node_id,
+            self.counters.nodes,
         )
+
+    def is_here(self, info: TableInfo) -> bool:
+        """Whether this node has the table, or a part of it."""
+        return self.counters.node in info.nodes
+
+    def tables_here(self) -> dict[int, TableRecord]:
+        """The tables of which this node has a part."""
+        return {table: record for table, record in self.tables.items() if self.is_here(record.info)}
 
     def find(self, database: str, name: str) -> TableRecord:
         """A table by name. Raises ReqlError."""
@@ -181,17 +204,25 @@ def _table_key(table: int) -> bytes:
 
 def carry_out(state: State, change: CatalogueChange) -> Outcome:
     """Work a change out. Raises ReqlError of kind OP_FAILED where the catalogue forbids it, with RethinkDB's texts."""
-    return _as_next_version(_CHANGES[type(change)](state, change))
+    outcome = _CHANGES[type(change)](state, change)
+    return outcome if outcome.state is state else _as_next_version(outcome)
 
 
-def mark_ready(state: State, table: int, index: int) -> Outcome:
-    """The change that makes an index ready."""
-    return _mark(state, table, index, ready=True)
+def finish_index(state: State, table: int, index: int) -> Outcome:
+    """The change that this node has finished its part of an index. At home that is a change of the catalogue; another
+    node knows it of itself, and tells home."""
+    node = state.counters.node
+    if node == HOME:
+        return carry_out(state, IndexBuilt(table, index, node))
+    return _with_index(state, table, index, ready=True)
 
 
 def mark_unready(state: State, table: int, index: int) -> Outcome:
-    """The change that makes an index one that is still to be built."""
-    return _mark(state, table, index, ready=False)
+    """The change that this node has its part of an index still to build."""
+    found = next(found for found in state.tables[table].info.indexes if found.id == index)
+    built = tuple(node for node in found.built if node != state.counters.node)
+    outcome = _with_index(state, table, index, ready=False, built=built)
+    return _as_next_version(outcome) if state.counters.node == HOME else outcome
 
 
 def split(state: State, table: int, points: tuple[bytes, ...]) -> Outcome:
@@ -201,12 +232,12 @@ def split(state: State, table: int, points: tuple[bytes, ...]) -> Outcome:
     return _as_next_version(_with_table(state, TableRecord(info, record.next_index)))
 
 
-def _mark(state: State, table: int, index: int, *, ready: bool) -> Outcome:
+def _with_index(state: State, table: int, index: int, **changed: Any) -> Outcome:
     record = state.tables[table]
     indexes = tuple(
-        msgspec.structs.replace(found, ready=ready) if found.id == index else found for found in record.info.indexes
+        msgspec.structs.replace(found, **changed) if found.id == index else found for found in record.info.indexes
     )
-    return _as_next_version(_with_table(state, _with_indexes(record, indexes)))
+    return _with_table(state, _with_indexes(record, indexes))
 
 
 def _as_next_version(outcome: Outcome) -> Outcome:
@@ -232,7 +263,7 @@ def _replaced(
 def _create_database(state: State, change: CreateDatabase) -> Outcome:
     if change.name in state.databases:
         raise op_failed(f"Database `{change.name}` already exists.")
-    database = DatabaseInfo(str(uuid.uuid4()), change.name)
+    database = DatabaseInfo(str(uuid.uuid4()), change.name, node_of_new_database(state))
     return Outcome(_replaced(state, databases={**state.databases, change.name: database}), databases=[database])
 
 
@@ -257,7 +288,7 @@ def _rename_database(state: State, change: RenameDatabase) -> Outcome:
         return Outcome(state)
     if new in state.databases:
         raise op_failed(f"Cannot rename database `{old}` to `{new}` because database `{new}` already exists.")
-    renamed = DatabaseInfo(database.uuid, new)
+    renamed = msgspec.structs.replace(database, name=new)
     databases = {name: found for name, found in state.databases.items() if name != old}
     databases[new] = renamed
     moved = [
@@ -270,10 +301,11 @@ def _rename_database(state: State, change: RenameDatabase) -> Outcome:
 
 
 def _create_table(state: State, change: CreateTable) -> Outcome:
-    state._database(change.database)
+    database = state._database(change.database)
     if state._lookup(change.database, change.name) is not None:
         raise op_failed(f"Table `{change.database}.{change.name}` already exists.")
     counters = state.counters
+    nodes = nodes_of_new_table(state, database, change.shards)
     info = TableInfo(
         id=counters.next_table,
         uuid=str(uuid.uuid4()),
@@ -281,7 +313,8 @@ def _create_table(state: State, change: CreateTable) -> Outcome:
         database=change.database,
         primary_key=change.primary_key,
         durability=change.durability,
-        split_points=uuid_split_points(change.shards),
+        split_points=() if len(nodes) > 1 else uuid_split_points(change.shards),
+        nodes=nodes,
     )
     counters = msgspec.structs.replace(counters, next_table=counters.next_table + 1)
     return _with_table(_replaced(state, counters=counters), TableRecord(info))
@@ -375,6 +408,31 @@ def _rename_index(state: State, change: RenameIndex) -> Outcome:
     return outcome
 
 
+def _index_built(state: State, change: IndexBuilt) -> Outcome:
+    record = state.tables.get(change.table)
+    index = None if record is None else next((i for i in record.info.indexes if i.id == change.index), None)
+    if record is None or index is None or index.ready or change.node in index.built:
+        return Outcome(state)
+    built = tuple(sorted({*index.built, change.node}))
+    ready = set(record.info.nodes) <= set(built)
+    return _with_index(state, change.table, change.index, built=built, ready=ready)
+
+
+def _join_node(state: State, change: JoinNode) -> Outcome:
+    counters = state.counters
+    nodes = counters.nodes or (counters.node_id,)
+    nodes += ("",) * (change.node + 1 - len(nodes))
+    if nodes[change.node] == change.id:
+        return Outcome(state)
+    if nodes[change.node]:
+        raise op_failed(
+            f"The data directory is not that of storage node {change.node}: this suite has data of another one with "
+            f"that number, the node {nodes[change.node]}."
+        )
+    nodes = (*nodes[: change.node], change.id, *nodes[change.node + 1 :])
+    return Outcome(_replaced(state, counters=msgspec.structs.replace(counters, nodes=nodes)))
+
+
 def _with_table(state: State, record: TableRecord) -> Outcome:
     return Outcome(_replaced(state, tables={**state.tables, record.info.id: record}), tables=[record])
 
@@ -405,4 +463,6 @@ _CHANGES: dict[type[Any], Callable[[State, Any], Outcome]] = {
     CreateIndex: _create_index,
     DropIndex: _drop_index,
     RenameIndex: _rename_index,
+    IndexBuilt: _index_built,
+    JoinNode: _join_node,
 }

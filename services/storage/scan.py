@@ -18,7 +18,7 @@ from photondb.api.storage import KeyRange, Scan
 from photondb.datum.keys import after_prefix, end_of_key
 from photondb.geo.cells import found_once
 from photondb.reql.aggregates import Count
-from photondb.reql.chunk import EMPTY, Chunk
+from photondb.reql.chunk import EMPTY, Chunk, joined
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.measures import ScanMeasures
 from photondb.reql.pipeline import Pipeline
@@ -68,6 +68,7 @@ class ScanRun:
         "_bulk",
         "_carried",
         "_index",
+        "_keys",
         "_keys_suffice",
         "_last_read",
         "_limit",
@@ -125,6 +126,8 @@ class ScanRun:
         """Whether the entries of the index carry all that is needed of the documents."""
         self._last_read: list[bytes] = []
         """The primary keys of documents of which only what entries carry has been read since `_read` was called."""
+        self._keys: list[bytes] | None = [] if scan.keyed and scan.aggregate is None else None
+        """The places of the documents that were read last, where the rows are wanted with theirs."""
         self._block_rows = self._rows_of_block(table.position.document_bytes, table.position.rows)
 
     @property
@@ -173,6 +176,7 @@ class ScanRun:
         if self._limit is not None and self._pipeline is None:
             rows = min(rows, self._limit)
         found: list[bytes] = []
+        keys: list[bytes] = []
         chunks: list[Chunk] = []
         count = size = 0
         slice_end = perf_counter() + SLICE_S
@@ -184,6 +188,7 @@ class ScanRun:
             size += self._learn(block)
             if self._pipeline is None:
                 found += block
+                keys += self._keys or ()
                 count = len(found)
             else:
                 chunk = await self._feed(self._pipeline, block)
@@ -207,9 +212,14 @@ class ScanRun:
             self.close()
         else:
             self._keep_view()
-        if self._pipeline is None:
-            return (Chunk.of_raw(found) if found else EMPTY), last
-        return _joined(chunks, self._pipeline.filters_only), last
+        if self._pipeline is not None:
+            return joined(chunks, self._pipeline.filters_only), last
+        if not found:
+            return EMPTY, last
+        whole = Chunk.of_raw(found)
+        if self._keys is not None:
+            whole.keys = keys
+        return whole, last
 
     async def aggregate(self) -> Any:
         """Read everything into the aggregate, and return its partial result."""
@@ -299,10 +309,15 @@ class ScanRun:
         """The next documents: about as many as make a good block, at most `rows`."""
         wanted = min(rows, self._block_rows)
         self._last_read.clear()
+        if self._keys is not None:
+            self._keys = []
         if self._primaries:
             next_ones = self._primaries[-wanted:]
             del self._primaries[-wanted:]
-            return self._documents(next_ones[::-1])
+            next_ones.reverse()
+            if self._keys is not None:
+                self._keys = next_ones
+            return self._documents(next_ones)
         documents: list[bytes] = []
         for _ in range(MAX_RANGES_PER_BLOCK):
             reader = self._reader or self._next_range()
@@ -333,15 +348,25 @@ class ScanRun:
         return self._reader
 
     def _take(self, reader: Reader, count: int) -> list[bytes]:
-        if self._index is None:
-            found = reader.take_keys(count) if self._keys_suffice else [value for _, value in reader.take(count)]
+        if self._index is None and self._keys_suffice:
+            found = reader.take_keys(count)
         else:
-            entries = reader.take(count)
-            values = [value for _, value in entries] if self._seen is None else self._not_seen(entries)
-            found = values if self._keys_suffice else self._of_entries(self._index, values)
+            rows = reader.take(count) if self._seen is None else self._not_seen(reader.take(count))
+            if self._keys is not None:
+                self._keys += [place for place in self._places(rows) for _ in range(self._repeat)]
+            found = [value for _, value in rows]
+            if self._index is not None and not self._keys_suffice:
+                found = self._of_entries(self._index, found)
         if self._repeat == 1:
             return found
         return [document for document in found for _ in range(self._repeat)]
+
+    def _places(self, rows: list[tuple[bytes, bytes]]) -> list[bytes]:
+        """The places of documents, or of those of entries, in the order of the scan."""
+        if self._index is not None and self._scan.primary_order:
+            return [self._index.primary_of(value) for _, value in rows]
+        start = len(self._prefix)
+        return [key[start:] for key, _ in rows]
 
     def _of_entries(self, index: Index, values: list[bytes]) -> list[bytes]:
         """The documents of entries of the index, or what the entries carry of them where that is enough."""
@@ -351,12 +376,12 @@ class ScanRun:
         self._last_read += [primary for primary in primaries for _ in range(self._repeat)]
         return list(map(index.carried_in, values))
 
-    def _not_seen(self, entries: list[tuple[bytes, bytes]]) -> list[bytes]:
-        """The values of entries of a geo index, each when its document is met first, which may have several entries."""
+    def _not_seen(self, entries: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """The entries of a geo index whose documents, which may have several, are met for the first time."""
         assert self._seen is not None
         assert self._index is not None
         start = len(self._prefix)
-        values = []
+        first_ones = []
         for key, value in entries:
             if not found_once(key, start):
                 primary = self._index.primary_of(value)
@@ -367,8 +392,8 @@ class ScanRun:
                         ErrorKind.RESOURCE_LIMIT, "Array size limit exceeded during geospatial index traversal."
                     )
                 self._seen.add(primary)
-            values.append(value)
-        return values
+            first_ones.append((key, value))
+        return first_ones
 
     def _documents(self, primaries: list[bytes]) -> list[bytes]:
         prefix = self._table.document_prefix
@@ -413,7 +438,7 @@ class ScanRun:
 
     async def _run(self, pipeline: Pipeline, block: list[bytes]) -> Chunk | None:
         """Put documents through the pushed-down part of the query. A function that takes long lets others go on."""
-        evaluation = Evaluation().begin(pipeline.feed, block)
+        evaluation = Evaluation().begin(pipeline.feed, block, self._keys)
         if evaluation.finished:
             return evaluation.result()  # type: ignore[no-any-return]
         self._keep_view()
@@ -432,11 +457,3 @@ class ScanRun:
     def _check_aborted(self) -> None:
         if self._aborted is not None:
             raise ReqlError(ErrorKind.OP_FAILED, self._aborted)
-
-
-def _joined(chunks: list[Chunk], raw: bool) -> Chunk:
-    if len(chunks) <= 1:
-        return chunks[0] if chunks else EMPTY
-    if raw:
-        return Chunk.of_blob(b",".join([chunk.json() for chunk in chunks]), sum(map(len, chunks)))
-    return Chunk.of_values([value for chunk in chunks for value in chunk.values()])

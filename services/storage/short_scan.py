@@ -46,13 +46,17 @@ def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> C
     assert room is not None
     carried = index is not None and index.covers(None)
     rows: list[bytes] = []
+    keys: list[bytes] | None = [] if scan.keyed else None
     size = 0
     for wanted in reversed(scan.ranges) if scan.descending else scan.ranges:
         if room <= 0:
             break
         reader = DirectReader(store.database, prefix + wanted.low, prefix + wanted.high, scan.descending, False, False)
         while room > 0 and not reader.done:
-            found = [value for _, value in reader.take(min(room, PIECE_ROWS))]
+            entries = reader.take(min(room, PIECE_ROWS))
+            if keys is not None:
+                keys += [key[len(prefix) :] for key, _ in entries for _ in range(wanted.repeat)]
+            found = [value for _, value in entries]
             if index is not None:
                 found = list(map(index.carried_in, found)) if carried else _documents(store, table, index, found)
             if wanted.repeat != 1:
@@ -62,7 +66,10 @@ def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> C
             size += sum(map(len, found))
             if size > MAX_BYTES:
                 return None
-    return Chunk.of_raw(rows)
+    chunk = Chunk.of_raw(rows)
+    if keys is not None:
+        chunk.keys = keys[: len(rows)]
+    return chunk
 
 
 def _documents(store: Store, table: Table, index: Index, values: list[bytes]) -> list[bytes]:
