@@ -91,8 +91,8 @@ class Catalogue(msgspec.Struct, frozen=True):
     """All databases by name, and all tables by (database name, table name). `version` grows with each change.
 
     `node_id` is the id of the storage node, for as long as its data lives: users see it as the server's. Where there
-    are several nodes it is that of node 0, and `nodes` has the ids of all by their numbers, "" for one that has not been
-    there yet.
+    are several nodes it is that of node 0, and `nodes` has the ids of all by their numbers, "" for one that has not
+    been there yet.
     """
 
     version: int

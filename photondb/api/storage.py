@@ -244,8 +244,8 @@ class StorageApi(Protocol):
         ...
 
     async def adopt_catalogue(self, context: CallContext, catalogue: Catalogue) -> None:
-        """Make the node's tables and indexes follow the catalogue of home, durably. An older one than it has is ignored,
-        and so it is by home itself."""
+        """Make the node's tables and indexes follow the catalogue of home, durably. An older one than it has is
+        ignored. Home itself ignores it always."""
         ...
 
     async def split_points(self, context: CallContext, table: int, shards: int | None) -> tuple[bytes, ...]:

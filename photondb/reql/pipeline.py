@@ -83,8 +83,8 @@ class Pipeline:
         return None if wanted is None else fields | wanted
 
     def feed(self, rows: Sequence[bytes], keys: Sequence[bytes] | None = None) -> Chunk | None:
-        """Take documents; gives the resulting rows, or None when they go into the aggregate. `keys` are the places of the
-        documents, where the rows are wanted with theirs."""
+        """Take documents; gives the resulting rows, or None when they go into the aggregate. `keys` are the places of
+        the documents, where the rows are wanted with theirs."""
         try:
             return self._feed(rows, keys)
         except ReqlError:

@@ -117,8 +117,8 @@ failed."""
 Columns = tuple[Sequence[bytes], Sequence[int], Sequence[Sequence[bytes]]]
 """What comes of short scans: rows as JSON joined by commas, how many these are, and their keys.
 
-In place of rows there is an error's JSON where the number is FAILED, and nothing where it is NOT_DONE. There are no keys
-at all where no scan is keyed."""
+In place of rows there is an error's JSON where the number is FAILED, and nothing where it is NOT_DONE. There are no
+keys at all where no scan is keyed."""
 
 
 async def run_scans(

@@ -6,8 +6,8 @@ again, so that keys of what was dropped can never be taken for keys of something
 
 The store holds a record for each database (``m d uuid``), for each table (``m t id``), and the counters (``m c``).
 
-Where there are several storage nodes, this is the catalogue of home, and that of the others is what they have adopted of
-it (`services.storage.adoption`).
+Where there are several storage nodes, this is the catalogue of home, and that of the others is what they have adopted
+of it (`services.storage.adoption`).
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ _TABLE = layout.META + b"t"
 
 class Counters(msgspec.Struct, frozen=True):
     """The catalogue's version, the next table id, and the node's id, which is made once with the store; its number, and
-    the id of home where that is another node. At home `nodes` are the ids of all nodes by their numbers, where there are
-    others, "" for one that has not been there yet."""
+    the id of home where that is another node. Where there are several, `nodes` are the ids of all by their numbers, ""
+    for one that has not been there yet."""
 
     version: int = 0
     next_table: int = 1

@@ -54,8 +54,8 @@ def check_store(store: Store) -> Iterator[str]:
         yield "There is no catalogue."
         return
     view = View(store)
-    for record in state.tables.values():
-        table = Table.load(view, record.info)
+    for record in state.tables_here().values():
+        table = Table.load(view, record.info, state.counters.node)
         if record.info.id >= state.counters.next_table:
             yield f"Table {record.info.name}: its id would be given to another table, too."
         try:
@@ -154,6 +154,7 @@ def _check_log(view: View, table: Table, documents: int, size: int) -> Iterator[
 
 def _check_strays(view: View, state: catalog.State) -> Iterator[str]:
     """Keys of tables and indexes that do not exist."""
+    here = state.tables_here()
     for kind in (b"d", b"i", b"l", b"b"):
         low = kind
         while True:
@@ -162,7 +163,7 @@ def _check_strays(view: View, state: catalog.State) -> Iterator[str]:
             if not keys:
                 break
             table = int.from_bytes(keys[0][1:5], "big")
-            record = state.tables.get(table)
+            record = here.get(table)
             if record is None:
                 yield f"There are keys of the kind {kind.decode()} of a table {table} that does not exist."
             prefix = keys[0][:5]
@@ -185,7 +186,7 @@ def summary(store: Store) -> Iterator[str]:
     """What is in the store, a line for each table."""
     state = catalog.load(store) or catalog.State()
     view = View(store)
-    for record in sorted(state.tables.values(), key=lambda record: (record.info.database, record.info.name)):
+    for record in sorted(state.tables_here().values(), key=lambda record: (record.info.database, record.info.name)):
         position = last_position(view, record.info.id)
         yield (
             f"{record.info.database}.{record.info.name}: {position.rows:,} documents of {position.document_bytes:,} "

@@ -12,7 +12,6 @@ from photondb.rpc.events import ChangeBatch
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import PUBLISH
 from photondb.telemetry.trace_context import TRACEPARENT
-from services.storage import layout
 from services.storage.commit import Commit
 from services.storage.tables import Table
 
@@ -24,10 +23,11 @@ class Publisher:
     """Publishes commits as they become durable. Those that come faster than the bus likes messages share one. Messages
     for which there is no subscriber are not made."""
 
-    def __init__(self, bus: Bus, tables: Mapping[int, Table]) -> None:
+    def __init__(self, bus: Bus, tables: Mapping[int, Table], *, is_home: bool) -> None:
         self._bus = bus
         self._interval_s = bus.message_interval_s
         self._tables = tables
+        self._is_home = is_home
         self._version = 0
         self._waiting: dict[Table, list[LogRecord]] = {}
         self._waiting_bytes = 0
@@ -98,8 +98,9 @@ class Publisher:
         """Messages may have been lost. A subscriber sees from an empty batch what the last record is."""
         for table in self._tables.values():
             self._publish(table, table.position.sequence + 1, [])
-        self.catalogue(self._version)
+        if self._is_home:
+            self.catalogue(self._version)
 
     def _publish(self, table: Table, first: int, records: list[LogRecord], traceparent: str = "") -> None:
         headers = {TRACEPARENT: traceparent} if traceparent else None
-        self._bus.publish_nowait(table.subject, ChangeBatch(table.info.uuid, layout.SHARD, first, records), headers)
+        self._bus.publish_nowait(table.subject, ChangeBatch(table.info.uuid, table.shard, first, records), headers)

@@ -35,16 +35,19 @@ from photondb.telemetry.debug import Report
 from photondb.telemetry.operations import COMMIT_TRANSACTION, READ, SCAN, WRITE
 from photondb.telemetry.requests import RequestMetrics, measured
 from photondb.telemetry.scrape import Scrape
+from services.storage import layout
 from services.storage.clock import CommitClock
 from services.storage.commit import LocalCommitPath
 from services.storage.engine_stats import engine_stats
 from services.storage.failures import indeterminate, reql_error, reql_errors
+from services.storage.following import HomeFollower
 from services.storage.live_catalogue import LiveCatalogue
 from services.storage.metrics import TableMetrics, collect_disk, collect_store
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
 from services.storage.publisher import Publisher
 from services.storage.reading import DocumentReader
 from services.storage.rocks import Store, StoreError
+from services.storage.role import ONLY_NODE, NodeRole
 from services.storage.scan_workers import SCRATCH
 from services.storage.scanning import Scanner
 from services.storage.shards import ShardCounts
@@ -71,10 +74,12 @@ class Storage(StorageApi):
         *,
         options: StorageOptions = DEFAULT_OPTIONS,
         transaction_limits: TransactionLimits = DEFAULT_LIMITS,
+        role: NodeRole = ONLY_NODE,
     ) -> None:
         self._data_dir = data_dir
         self._bus = bus
         self._options = options
+        self._role = role
         self.requests = RequestMetrics("storage")
         self._table_metrics = TableMetrics()
         self._tables: dict[int, Table] = {}
@@ -84,6 +89,7 @@ class Storage(StorageApi):
         self._store: Store
         self._path: LocalCommitPath
         self._catalogue: LiveCatalogue
+        self._follower: HomeFollower | None = None
         self._publisher: Publisher
         self._statements: WriteStatements
         self._sizes: DiskSizes
@@ -95,7 +101,8 @@ class Storage(StorageApi):
         self._trimming: asyncio.Task[None]
 
     async def start(self) -> None:
-        """Open the store and take up unfinished index builds. Raises StartupError."""
+        """Open the store and take up unfinished index builds. A node that is not home waits for home, and follows its
+        catalogue. Raises StartupError."""
         store = self._store = Store.open(
             self._data_dir,
             cache_bytes=self._options.cache_bytes - self._options.document_cache_bytes,
@@ -107,27 +114,43 @@ class Storage(StorageApi):
         except (StoreError, ReqlError, msgspec.MsgspecError) as error:
             store.close()
             raise StartupError(f"the data directory {self._data_dir} is damaged: {error}") from None
+        except StartupError:
+            store.close()
+            raise
+        if self._role.home is not None:
+            self._follower = HomeFollower(self._role.home, self._catalogue, self._bus)
+            try:
+                await self._follower.start()
+            except BaseException:
+                await self.stop()
+                raise
+            self._recall_time()
 
     async def _open(self, store: Store) -> None:
         # Checkpoints that a backup did not remove because it was killed, and what earlier scan workers have left.
         for folder in (CHECKPOINTS, SCRATCH):
             await asyncio.to_thread(shutil.rmtree, self._data_dir / folder, ignore_errors=True)
         self._path = LocalCommitPath(store)
-        self._publisher = Publisher(self._bus, self._tables)
+        self._publisher = Publisher(self._bus, self._tables, is_home=self._role.home is None)
         max_document_bytes = self._options.max_document_bytes
         self._statements = WriteStatements(store, self._path, self._tables, self._clock.now_us, max_document_bytes)
         self._path.follow(self._publisher.commit)
         self._transactions = Transactions(store, self._path, self._tables, self._clock.now_us, self._limits)
         self._sizes = DiskSizes(store)
         self._shard_counts = ShardCounts(store)
-        self._catalogue = LiveCatalogue(store, self._path, self._tables, self._publisher, self._forget)
+        self._catalogue = LiveCatalogue(store, self._path, self._tables, self._publisher, self._forget, self._role)
         await self._catalogue.open()
-        self._clock.last_us = max((table.position.time_us for table in self._tables.values()), default=0)
+        self._recall_time()
         self._reader = DocumentReader(store, self._tables, self._transactions, self._clock)
         self._scanner = Scanner(store, self._tables, self._transactions, self._clock, self._options)
         self._trimming = asyncio.create_task(LogTrimmer(store, self._tables).run())
         self._statistics = StatisticsCollector(store, self._tables)
         self._collecting = asyncio.create_task(self._statistics.run())
+
+    def _recall_time(self) -> None:
+        """Let no commit have an earlier time than those that there are."""
+        times = [table.position.time_us for table in self._tables.values()]
+        self._clock.last_us = max(self._clock.last_us, *times, 0)
 
     def _forget(self, table_id: int) -> None:
         self._shard_counts.forget(table_id)
@@ -135,6 +158,8 @@ class Storage(StorageApi):
 
     async def stop(self) -> None:
         """Make everything durable and let go of the data directory. Calls under way fail."""
+        if self._follower is not None:
+            await self._follower.stop()
         self._trimming.cancel()
         self._collecting.cancel()
         await self._catalogue.stop()
@@ -176,12 +201,25 @@ class Storage(StorageApi):
 
     @measured
     async def catalogue(self, context: CallContext) -> Catalogue:
-        return self._catalogue.catalogue
+        with reql_errors():
+            return await self._catalogue.durable()
 
     @measured
     async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
         with reql_errors():
             return await self._catalogue.change(change)
+
+    @measured
+    async def adopt_catalogue(self, context: CallContext, catalogue: Catalogue) -> None:
+        if catalogue.version <= self._catalogue.state.counters.version:
+            return
+        with reql_errors():
+            await self._catalogue.adopt(catalogue)
+
+    @measured
+    async def split_points(self, context: CallContext, table: int, shards: int | None) -> tuple[bytes, ...]:
+        with reql_errors():
+            return await self._catalogue.split_points(self._table(table), shards)
 
     @measured
     async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
@@ -289,9 +327,11 @@ class Storage(StorageApi):
 
     @measured
     async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
-        self._table(table)
+        found = self._table(table)
+        if shard != found.shard:
+            raise op_failed(f"Storage node {self._role.number} has no part {shard} of `{found.info.name}`.")
         with reql_errors():
-            return self._path.read(table, shard, after, limit)
+            return self._path.read(table, layout.SHARD, after, limit)
 
     @measured
     async def log_position(self, context: CallContext, table: int) -> list[int]:

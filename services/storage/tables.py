@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 import photondb.reql.terms  # noqa: F401  # functions are compiled here, which may use any term
 from photondb.api.catalogue import TableInfo
 from photondb.api.storage import CHANGES_SUBJECT, TableGone
@@ -25,11 +27,13 @@ class Table:
         "indexes",
         "info",
         "log_prefix",
+        "node",
         "oldest",
         "position",
         "primary_key",
         "reads",
         "scans",
+        "shard",
         "subject",
         "watchers",
         "write_hook",
@@ -42,8 +46,12 @@ class Table:
     hard: bool
     subject: str
     """Where its changes are published."""
+    shard: int
+    """Which part of the table this node has."""
 
-    def __init__(self, info: TableInfo, position: Position, oldest: int) -> None:
+    def __init__(self, info: TableInfo, position: Position, oldest: int, node: int = 0) -> None:
+        self.node = node
+        self.shard = info.nodes.index(node) if node in info.nodes else 0
         self.id = info.id
         self.primary_key = info.primary_key
         self.document_prefix = layout.document_prefix(info.id)
@@ -60,9 +68,9 @@ class Table:
         self.update(info)
 
     @classmethod
-    def load(cls, view: View, info: TableInfo) -> Table:
-        """The table as the store has it."""
-        return cls(info, last_position(view, info.id), oldest_sequence(view, info.id))
+    def load(cls, view: View, info: TableInfo, node: int = 0) -> Table:
+        """The table, or the part of it that is on `node`, as the store has it."""
+        return cls(info, last_position(view, info.id), oldest_sequence(view, info.id), node)
 
     def update(self, info: TableInfo) -> None:
         """Take in a change of the table's configuration."""
@@ -72,11 +80,13 @@ class Table:
             index = compiled.get(wanted.id)
             if index is None:
                 index = Index(info.id, wanted)
-            index.info = wanted
+            # Ready is what is built here: the other nodes' parts are theirs.
+            built = self.node in wanted.built and not wanted.ready
+            index.info = msgspec.structs.replace(wanted, ready=True) if built else wanted
             indexes.append(index)
         self.indexes = tuple(indexes)
         self.info = info
-        self.subject = CHANGES_SUBJECT.format(table_uuid=info.uuid, shard=layout.SHARD)
+        self.subject = CHANGES_SUBJECT.format(table_uuid=info.uuid, shard=self.shard)
         self.hard = info.durability == "hard"
         self.write_hook = Func.from_wire(info.write_hook) if info.write_hook else None
 

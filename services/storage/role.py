@@ -1,0 +1,20 @@
+"""Which of a suite's storage nodes a node is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from photondb.api.storage import StorageApi
+from services.storage.catalog import HOME
+
+
+@dataclass(frozen=True)
+class NodeRole:
+    """The node has this `number` among `count`. `home` is how it reaches node 0, unless it is that node."""
+
+    number: int = HOME
+    count: int = 1
+    home: StorageApi | None = None
+
+
+ONLY_NODE = NodeRole()

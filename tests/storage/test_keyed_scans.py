@@ -1,0 +1,159 @@
+"""Scans that tell the place of each row, by which the scans of several nodes are merged."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from photondb.api.catalogue import CreateIndex
+from photondb.api.context import INTERNAL
+from photondb.api.storage import KeyRange, Scan, StorageApi
+from photondb.datum.keys import after_prefix, encode_key, primary_key
+from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep
+from photondb.rpc.storage import StorageStub, storage_servant
+from tests.rpc.probe import rpc_test, served
+from tests.storage.conftest import Node, Table
+from tests.storage.language import func, term
+
+ROWS = 700
+
+Row = tuple[bytes, Any]
+"""The place of a row, and the row."""
+
+
+@pytest.fixture
+async def full(table: Table) -> Table:
+    return await filled(table)
+
+
+async def filled(table: Table) -> Table:
+    """Documents whose `a`, in the indexes `a` and `covering`, goes down by twos as their ids go up; index `tags` has
+    three tags of each."""
+    await table.insert(*({"id": n, "a": (ROWS - n) // 2, "tags": [n % 10, n % 3, n % 10]} for n in range(ROWS)))
+    await table.change(CreateIndex("test", "documents", "a", term(lambda row: row["a"])))
+    await table.change(CreateIndex("test", "documents", "covering", term(lambda row: row["a"]), include=("tags",)))
+    await table.change(CreateIndex("test", "documents", "tags", term(lambda row: row["tags"]), multi=True))
+    while not all(status.ready for status in await table.storage.index_status(INTERNAL, table.info.id)):
+        await asyncio.sleep(0)
+    return table
+
+
+async def keyed(storage: StorageApi, table: int, **fields: Any) -> list[Row]:
+    """All rows of a keyed scan with their places, which are in the scan's order."""
+    reply = await storage.scan(INTERNAL, Scan(table, keyed=True, **fields))
+    chunk, cursor = reply.chunk, reply.cursor
+    rows: list[Row] = []
+    while chunk is not None:
+        keys = chunk.keys or ()
+        assert len(keys) == len(chunk)
+        rows += zip(keys, chunk.values(), strict=True)
+        chunk, last = (None, True) if cursor is None else await cursor.next()
+        cursor = None if last else cursor
+    places = [place for place, _ in rows]
+    assert places == sorted(places, reverse=fields.get("descending", False))
+    return rows
+
+
+def place_of(row: dict[str, Any]) -> bytes:
+    return primary_key(row["id"])
+
+
+@pytest.mark.parametrize("limit", [None, 5, 90])
+@pytest.mark.parametrize("descending", [False, True])
+async def test_places_of_documents_are_their_primary_keys(full: Table, descending: bool, limit: int | None) -> None:
+    rows = await keyed(full.storage, full.info.id, descending=descending, limit=limit, chunk_rows=100)
+    assert len(rows) == (limit or ROWS)
+    assert all(place == place_of(row) for place, row in rows)
+
+
+@pytest.mark.parametrize("limit", [None, 5])
+@pytest.mark.parametrize("index", ["a", "covering"])
+async def test_places_in_an_index_are_its_key_and_the_primary_key(full: Table, index: str, limit: int | None) -> None:
+    rows = await keyed(full.storage, full.info.id, index=full.index(index), limit=limit, chunk_rows=100)
+    assert len(rows) == (limit or ROWS)
+    assert all(place == encode_key(row["a"]) + place_of(row) for place, row in rows)
+
+
+@pytest.mark.parametrize("limit", [None, 7, 61])
+async def test_repeated_rows_have_the_same_place(full: Table, limit: int | None) -> None:
+    seven = KeyRange(encode_key(7), after_prefix(encode_key(7)), repeat=2)
+    rows = await keyed(full.storage, full.info.id, index=full.index("tags"), ranges=(seven,), limit=limit)
+    every_entry_twice = [n for n in range(ROWS) if n % 10 == 7 for _ in range(4)]
+    wanted = every_entry_twice if limit is None else every_entry_twice[:limit]
+    assert [row["id"] for _, row in rows][: len(wanted)] == wanted
+    assert all(place.startswith(encode_key(7) + place_of(row)) for place, row in rows)
+
+
+@pytest.mark.parametrize("limit", [None, 11])
+async def test_steps_leave_each_row_its_place(full: Table, limit: int | None) -> None:
+    async def places(*steps: Any) -> list[Row]:
+        return await keyed(full.storage, full.info.id, steps=steps, limit=limit, chunk_rows=90)
+
+    odd = FilterStep(func(lambda row: row["id"] % 2 == 1))
+    number = MapStep(func(lambda row: row["id"]))
+    missing = MapStep(func(lambda row: row["tags"][row["id"] % 4]), skip_missing=True)
+    tags = ConcatMapStep(func(lambda row: row["tags"]))
+    some = slice(limit)
+    ids = range(ROWS)
+    assert [(p, row["id"]) for p, row in await places(odd)] == [(primary_key(n), n) for n in ids if n % 2][some]
+    assert await places(number) == [(primary_key(n), n) for n in ids][some]
+    assert await places(odd, number) == [(primary_key(n), n) for n in ids if n % 2][some]
+    assert [place for place, _ in await places(missing)] == [primary_key(n) for n in ids if n % 4 != 3][some]
+    each = [(primary_key(n), tag) for n in ids if n % 2 for tag in (n % 10, n % 3, n % 10)]
+    assert await places(odd, tags) == each[some]
+
+
+async def test_an_error_behind_the_limit_does_no_harm(full: Table) -> None:
+    failing = MapStep(func(lambda row: row["id"] / (row["id"] - 5)))
+    rows = await keyed(full.storage, full.info.id, steps=(failing,), limit=5)
+    assert [place for place, _ in rows] == [primary_key(n) for n in range(5)]
+
+
+@pytest.mark.parametrize("below", [3, ROWS])
+async def test_places_in_primary_order_are_primary_keys_by_whatever_way(full: Table, below: int) -> None:
+    """Also where all entries have one value, so that they are in that order already."""
+    wanted = KeyRange(b"", encode_key(below))
+    rows = await keyed(full.storage, full.info.id, index=full.index("a"), ranges=(wanted,), primary_order=True)
+    assert all(place == place_of(row) for place, row in rows)
+    assert [row["id"] for _, row in rows] == list(range(ROWS - 2 * below + 1 if below == 3 else 0, ROWS))
+    one = KeyRange(encode_key(2), after_prefix(encode_key(2)))
+    of_one = await keyed(full.storage, full.info.id, index=full.index("a"), ranges=(one,), primary_order=True, limit=9)
+    assert [(place, row["id"]) for place, row in of_one] == [(primary_key(n), n) for n in (ROWS - 5, ROWS - 4)]
+
+
+async def test_chunks_keep_the_places_of_their_parts(full: Table) -> None:
+    reply = await full.storage.scan(INTERNAL, Scan(full.info.id, keyed=True, limit=10))
+    assert reply.chunk is not None
+    assert reply.chunk.head(3).keys == [primary_key(n) for n in range(3)]
+    assert reply.chunk.tail(8).keys == [primary_key(n) for n in (8, 9)]
+
+
+def test_places_cross_the_wire(tmp_path: Path) -> None:
+    """With long scans, their cursors, and short scans that share a call with others that want no places."""
+
+    @rpc_test
+    async def check() -> None:
+        node = Node(tmp_path / "data")
+        await node.start()
+        table = await filled(await node.table("documents"))
+        async with served(storage_servant(node.storage), f"unix:{tmp_path}/storage") as address:
+            stub = StorageStub(address)
+            for fields in ({}, {"limit": 3}, {"index": table.index("a"), "limit": 20, "descending": True}):
+                here = await keyed(node.storage, table.info.id, chunk_rows=100, **fields)
+                assert await keyed(stub, table.info.id, chunk_rows=100, **fields) == here
+            plain = stub.scan(INTERNAL, Scan(table.info.id, limit=2))
+            none = stub.scan(INTERNAL, Scan(table.info.id, ranges=(KeyRange(b"\xf0"),), limit=2, keyed=True))
+            with_places = stub.scan(INTERNAL, Scan(table.info.id, limit=2, keyed=True))
+            replies = await asyncio.gather(plain, none, with_places)
+            chunks = [reply.chunk for reply in replies]
+            assert all(chunk is not None for chunk in chunks)
+            assert [list(chunk.keys or ()) for chunk in chunks if chunk] == [[], [primary_key(0), primary_key(1)]]
+            assert chunks[1] is not None
+            assert len(chunks[1]) == 0
+            await stub.close()
+        await node.stop()
+
+    check()
