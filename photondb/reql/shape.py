@@ -50,13 +50,18 @@ MAX_EXACT_INTEGER = 2**53
 
 _TERMS = frozenset(int(number) for number in Term)
 
-_SYNTAX = frozenset({Term.VAR, Term.MAKE_ARRAY, Term.FUNC, Term.IMPLICIT_VAR, Term.MAKE_OBJ, Term.DATUM, Term.NOW})
+# As plain numbers: to look a member of an enumeration up takes longer than most of what is done with it here.
+_VAR, _FUNC, _IMPLICIT_VAR, _NOW = int(Term.VAR), int(Term.FUNC), int(Term.IMPLICIT_VAR), int(Term.NOW)
+_MAKE_ARRAY, _MAKE_OBJ, _DATUM = int(Term.MAKE_ARRAY), int(Term.MAKE_OBJ), int(Term.DATUM)
+
+_SYNTAX = frozenset({_VAR, _MAKE_ARRAY, _FUNC, _IMPLICIT_VAR, _MAKE_OBJ, _DATUM, _NOW})
 """Terms that are no calls: variables, functions, values."""
 
 _CALLS = _TERMS - _SYNTAX
 
 _KEEPS_STRINGS = frozenset(
-    {
+    int(term)
+    for term in (
         Term.DB,
         Term.TABLE,
         Term.BRACKET,
@@ -75,7 +80,7 @@ _KEEPS_STRINGS = frozenset(
         Term.MAX,
         Term.EQ_JOIN,
         Term.COERCE_TO,
-    }
+    )
 )
 
 
@@ -94,8 +99,8 @@ class Scope:
 EMPTY_SCOPE = Scope({}, None, 0)
 
 
-class _NotConstant(Exception):
-    """The subtree holds a term."""
+_NOT_CONSTANT: Any = object()
+"""What stands for the value of a subtree that holds a term."""
 
 
 class Shaper:
@@ -143,10 +148,9 @@ class Shaper:
         return validate(value, literals=self.literals)
 
     def _object(self, node: dict[str, Any], scope: Scope, depth: int) -> Shape:
-        try:
-            return self._constant(self._plain(node))
-        except _NotConstant:
-            pass
+        plain = self._plain(node)
+        if plain is not _NOT_CONSTANT:
+            return self._constant(plain)
         pairs = []
         for key, value in node.items():
             try:
@@ -156,31 +160,44 @@ class Shaper:
         return (OBJECT, tuple(pairs))
 
     def _plain(self, node: Any) -> Any:
-        """The constant that a subtree without terms stands for."""
-        if self._composed and id(node) in self._composed:
-            raise _NotConstant
-        try:
-            if type(node) is dict:
-                changed = None
-                for key, value in node.items():
-                    if type(value) in _NESTED:
-                        plain = self._plain(value)
-                        if plain is not value:
-                            changed = changed or dict(node)
-                            changed[key] = plain
-                return node if changed is None else changed
-            if node and node[0] == 2 and len(node) == 2 and type(node[1]) is list and self.lift_arrays:
-                return [self._plain(item) if type(item) in _NESTED else item for item in node[1]]
-            raise _NotConstant
-        except _NotConstant:
-            self._composed.add(id(node))  # what is around it is asked next, and then it again
-            raise
+        """The constant that a subtree without terms stands for, or _NOT_CONSTANT."""
+        if type(node) is list:
+            return self._plain_array(node)
+        if id(node) in self._composed:
+            return _NOT_CONSTANT
+        changed = None
+        for key, value in node.items():
+            if type(value) in _NESTED:
+                plain = self._plain(value)
+                if plain is not value:
+                    if plain is _NOT_CONSTANT:
+                        self._composed.add(id(node))  # what is around it is asked next, and then it again
+                        return _NOT_CONSTANT
+                    changed = changed or dict(node)
+                    changed[key] = plain
+        return node if changed is None else changed
+
+    def _plain_array(self, node: list[Any]) -> Any:
+        if not (len(node) == 2 and node[0] == _MAKE_ARRAY and type(node[1]) is list and self.lift_arrays):
+            return _NOT_CONSTANT
+        if id(node) in self._composed:
+            return _NOT_CONSTANT
+        elements = []
+        for item in node[1]:
+            if type(item) in _NESTED:
+                item = self._plain(item)
+                if item is _NOT_CONSTANT:
+                    self._composed.add(id(node))
+                    return _NOT_CONSTANT
+            elements.append(item)
+        return elements
 
     def _term(self, node: list[Any], scope: Scope, depth: int) -> Shape:
         if depth > MAX_DEPTH:
             raise CompileError(f"Terms may not nest deeper than {MAX_DEPTH} levels.")
-        if len(node) == 2 and type(node[0]) is int and node[0] in _CALLS and type(node[1]) is list:  # most of them
-            number, args, optargs = node[0], node[1], None
+        if len(node) == 2 and type(node[0]) is int and type(node[1]) is list and node[0] in _CALLS:  # most of them
+            number, args = node
+            optargs = None
         else:
             number, args, optargs = _take_apart(node)
             if number in _SYNTAX:
@@ -199,6 +216,10 @@ class Shaper:
                     shapes.append((CONSTANT, len(constants)))
                     constants.append(arg)
                 continue
+            if kind is int and -MAX_EXACT_INTEGER <= arg <= MAX_EXACT_INTEGER:
+                shapes.append((CONSTANT, len(constants)))
+                constants.append(arg)
+                continue
             try:
                 shapes.append(
                     self._term(arg, scope, depth + 1) if kind is list else self.shape(arg, scope, keep, depth + 1)
@@ -213,22 +234,20 @@ class Shaper:
         self, node: list[Any], number: int, args: Any, optargs: dict[str, Any], scope: Scope, depth: int
     ) -> Shape | None:
         """The shape of a term that is no call; None where it is one after all."""
-        if number == Term.VAR:
+        if number == _VAR:
             return self._variable(args, scope)
-        if number == Term.MAKE_ARRAY:
-            try:
-                return self._constant(self._plain(node))
-            except _NotConstant:
-                return None
-        if number == Term.FUNC:
+        if number == _MAKE_ARRAY:
+            plain = self._plain(node)
+            return None if plain is _NOT_CONSTANT else self._constant(plain)
+        if number == _FUNC:
             return self._function(args, optargs, scope, depth)
-        if number == Term.IMPLICIT_VAR:
+        if number == _IMPLICIT_VAR:
             return _implicit(args, scope)
-        if number == Term.MAKE_OBJ:
+        if number == _MAKE_OBJ:
             if args:
                 raise CompileError(f"Expected 0 arguments but found {len(args)}.")
             return self._object(optargs, scope, depth)
-        if number == Term.DATUM:
+        if number == _DATUM:
             return self._constant(args)
         if self.now is None or args or optargs:
             return None
@@ -272,7 +291,7 @@ class Shaper:
             body = self.shape(args[1], inner, False, depth + 1)
         except CompileError as error:
             raise _below(error, 1) from None
-        return (int(Term.FUNC), tuple(mine), body)
+        return (_FUNC, tuple(mine), body)
 
     def _variable(self, args: list[Any], scope: Scope) -> Shape:
         if len(args) != 1:
@@ -339,7 +358,7 @@ def _take_apart(node: list[Any]) -> tuple[int, Any, dict[str, Any]]:
         raise CompileError(f"Expected a TermType as a NUMBER but found {_json_type(number)}.")
     if number not in _TERMS:
         raise CompileError(f"Unrecognized TermType: {number}.")
-    if number == Term.DATUM:
+    if number == _DATUM:
         return number, node[1] if size > 1 else None, {}
     args: Any = ()
     optargs: dict[str, Any] = {}
@@ -366,7 +385,7 @@ def _json_type(value: Any) -> str:
 
 
 def _parameter_ids(node: Any) -> list[int]:
-    if type(node) is not list or len(node) != 2 or node[0] != Term.MAKE_ARRAY or type(node[1]) is not list:
+    if type(node) is not list or len(node) != 2 or node[0] != _MAKE_ARRAY or type(node[1]) is not list:
         raise CompileError("CLIENT ERROR: FUNC variables must be a *literal array of numbers*.", (0,))
     for wire_id in node[1]:
         if type(wire_id) is not int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -38,6 +39,7 @@ from services.query.execution import Outcome, compile_and_execute, execute
 from services.query.failures import as_reql_error, internal_error
 from services.query.options import NO_OPTIONS, RunOptions, read_options
 from services.query.plans import Plan
+from services.query.pure_queries import pure_response
 from services.query.responses import NO_ANSWER
 from services.query.running import Execute, continue_query, noreply_wait, start_query, stop_query
 from services.query.short_reads import ShortRead, start_short_read
@@ -47,6 +49,9 @@ from services.query.traces import end_answered
 if TYPE_CHECKING:
     from services.query.channel import Channel
 
+
+PURE_S = 0.002
+"""How long queries that need no evaluation are answered for where they arrive; the others of a batch wait in line."""
 
 _DURABILITIES = (None, "hard", "soft")
 
@@ -64,6 +69,9 @@ class Batch:
         self.started = time.monotonic()
         self.answers: list[Answer] = []
         self.others: list[tuple[Request, Callable[[], Answer | None]]] = []
+        self.computed: list[tuple[Request]] = []
+        """The pure queries that have been answered."""
+        self._pure_ends = perf_counter() + PURE_S
         self.reads: list[tuple[Request, Plan, Frame, RunOptions]] = []
         self.read_keys: list[tuple[int, bytes]] = []
         self.writes: list[tuple[Request, Plan, TableInfo, RunOptions, list[str]]] = []
@@ -169,6 +177,8 @@ class Batch:
                 run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
                 self._start(request, runtime, options, run)
                 return
+            if plan.pure and self.span is None and self._take_pure(request, plan, shaper.constants, options):
+                return
             # What users without every right ask for is run by itself: to check their rights may mean to wait.
             if (plan.read or plan.write) and request.context.user == ADMIN:
                 frame = plan.frame(self.plain, shaper.constants)
@@ -191,6 +201,20 @@ class Batch:
             if not options.noreply:
                 raise reql_error(error, ()) if isinstance(error, DatumError) else error from None
             self.answers.append(Answer(request.session, request.token, NO_ANSWER))
+
+    def _take_pure(self, request: Request, plan: Plan, constants: list[Any], options: RunOptions) -> bool:
+        """Answer a query that is about its constants alone, if that is quickly done and nothing is wrong with it."""
+        session = self.channel.sessions.get(request.session)
+        if session is not None and (request.token in session.cursors or request.token in session.running):
+            return False
+        if options.noreply or perf_counter() > self._pure_ends:
+            return False
+        payload = pure_response(plan, constants)
+        if payload is None:
+            return False
+        self.answers.append(Answer(request.session, request.token, payload))
+        self.computed.append((request,))
+        return True
 
     def _take_long(self, request: Request, term: Any, options: RunOptions) -> None:
         """Take in a query so long that to take it apart takes a while."""
@@ -310,6 +334,14 @@ class Batch:
         for position, span in self.traced_writes:
             end_answered(span, answers[position].payload)
         self.channel.send_later(answers)
+
+    # --- pure queries
+
+    def count_computed(self) -> None:
+        """Count the pure queries that have been answered."""
+        if self.computed:
+            self._count("compute", len(self.computed))
+            self._note_slow(self.computed)
 
     # --- reads
 

@@ -58,6 +58,7 @@ class Channel:
                     batch.take_traced(request, tracer)
                 else:
                     batch.take(request)
+        batch.count_computed()
         batch.start_writes()
         await batch.read()
         if batch.others:

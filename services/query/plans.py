@@ -20,6 +20,7 @@ from photondb.reql.shape import Shape, Shaper
 from photondb.reql.wire import Term
 from services.query.families import family_of
 from services.query.fastpaths import PointRead, PointWrite, point_read, point_write_of
+from services.query.pure_queries import is_pure
 from services.query.short_reads import ShortRead, short_read
 from services.query.summaries import QuerySummary
 
@@ -27,7 +28,7 @@ from services.query.summaries import QuerySummary
 class Plan:
     """A compiled query. `read` or `write` is set for a query that does nothing with tables but read or write one
     document: such queries of many clients travel to storage together. `short_read` is for one that reads some documents
-    and does nothing with them."""
+    and does nothing with them, and `pure` says that it needs no evaluation, because it is about its constants alone."""
 
     __slots__ = (
         "_summary",
@@ -35,6 +36,7 @@ class Plan:
         "effects",
         "family",
         "frame_size",
+        "pure",
         "read",
         "reads",
         "run",
@@ -73,10 +75,12 @@ class Plan:
         self.read: PointRead | None = None
         self.short_read: ShortRead | None = None
         self.write: PointWrite | None = None
+        self.pure = False
         if not options - {"durability", "db"}:
             self.read = point_read(compiler, shape)
             self.write = None if self.read else point_write_of(compiler, shape)
             self.short_read = short_read(shape)
+            self.pure = is_pure(node.effects) and not self.shares
         self._summary: QuerySummary | None = None
         self.frame_size = compiler.frame_size
         self.weight = compiler.weight
