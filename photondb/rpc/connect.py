@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 import time
+from asyncio import FIRST_COMPLETED
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,8 @@ class ConnectOptions:
 
     `tls` is the context to connect with (TCP only), `tls_name` the name that the certificate must have, by default the
     address's host. `reconnect_wait_ms` is how long a call without a deadline waits for a lost connection to come back.
-    A connection whose peer does not answer a ping for `ping_timeout_ms` counts as lost.
+    A connection whose peer does not answer a ping, and neither sends nor takes anything else, for `ping_timeout_ms`
+    counts as lost.
     """
 
     tls: ssl.SSLContext | None = None
@@ -45,6 +47,10 @@ class ConnectOptions:
 
 
 DEFAULT_OPTIONS = ConnectOptions()
+
+_LOOKS = 4
+"""How often a silent peer is looked at before it counts as lost: once would not do, because it may be this process that
+did not get round to reading."""
 
 
 class Connection:
@@ -64,22 +70,37 @@ class Connection:
         """Whether it is known to be lost."""
         return self._stream.lost
 
-    async def ping(self, timeout_ms: int) -> str:
-        """The name of the service at the other end. Raises TimeoutError or KjException."""
-        async with asyncio.timeout(timeout_ms / 1000):
-            name: str = (await self._bootstrap.ping()).service
-            return name
+    async def ping(self) -> str:
+        """The name of the service at the other end. Raises KjException."""
+        name: str = (await self._bootstrap.ping()).service
+        return name
 
     async def wait_lost(self, ping_every_ms: int, ping_timeout_ms: int) -> None:
         """Return when the connection is lost, or the peer hangs."""
         while True:
             await asyncio.wait([self._lost], timeout=ping_every_ms / 1000)
-            if self._lost.done():
+            if self._lost.done() or self.lost or not await self._answers(ping_timeout_ms):
                 return
-            try:
-                await self.ping(ping_timeout_ms)
-            except (TimeoutError, KjException):
-                return
+
+    async def _answers(self, timeout_ms: int) -> bool:
+        """Whether the peer answers a ping. The answer may be behind a lot of others, as the ping may be behind long
+        calls, so only a peer that neither sends nor takes anything for `timeout_ms` counts as one that does not."""
+        ping = asyncio.create_task(self.ping())
+        silent = 0
+        try:
+            with self._stream.watched() as traffic:
+                while silent < _LOOKS:
+                    before = traffic.mark()
+                    timeout_s = timeout_ms / 1000 / _LOOKS
+                    await asyncio.wait([ping, self._lost], timeout=timeout_s, return_when=FIRST_COMPLETED)
+                    if ping.done():
+                        return ping.exception() is None
+                    if self._lost.done() or self.lost:
+                        return False
+                    silent = silent + 1 if traffic.mark() == before else 0
+                return False
+        finally:
+            ping.cancel()
 
     def close(self) -> None:
         """Close the socket: calls in flight fail at once."""
@@ -96,7 +117,8 @@ async def open_connection(address: Address, service: str, interface: Any, option
         stream = await open_stream(address, options.tls, options.tls_name)
     connection = Connection(stream, service, interface)
     try:
-        found = await connection.ping(options.connect_timeout_ms)
+        async with asyncio.timeout(options.connect_timeout_ms / 1000):
+            found = await connection.ping()
         if found != service:
             raise ServiceUnavailable(f"{address} is the {found} service, not the {service} service.")
     except BaseException:

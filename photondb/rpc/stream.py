@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import capnp
@@ -38,9 +39,33 @@ class ClientStream:
         """Whether the connection has ended. This is known some turns of the loop before Cap'n Proto says so."""
         return self._protocol.transport is None
 
+    @contextmanager
+    def watched(self) -> Iterator[Traffic]:
+        """Look at what passes, which is not looked at otherwise. The connection must not be lost."""
+        transport, protocol = self._protocol.transport, self._protocol
+        watching = _WatchedProtocol(protocol)
+        transport.set_protocol(watching)
+        try:
+            yield Traffic(watching, transport)
+        finally:
+            if not self.lost:
+                transport.set_protocol(protocol)
+
     def close(self) -> None:
         """Close the socket."""
         self.stream.close()
+
+
+class Traffic:
+    """What passes over a connection while it is watched."""
+
+    def __init__(self, protocol: _WatchedProtocol, transport: Any) -> None:
+        self._protocol = protocol
+        self._transport = transport
+
+    def mark(self) -> tuple[int, int]:
+        """How far it is: another mark later on says that the peer has sent or taken something in between."""
+        return self._protocol.passed, self._transport.get_write_buffer_size()
 
 
 async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: str | None) -> ClientStream:
@@ -64,14 +89,14 @@ def _guarded(protocol: Any, loop: asyncio.AbstractEventLoop, tls: bool) -> Any:
     return protocol if tls or not type(loop).__module__.startswith("uvloop") else _GuardedProtocol(protocol)
 
 
-class _GuardedProtocol(asyncio.BufferedProtocol):
-    """Passes everything on to pycapnp's protocol, and leaves when that first asks for data."""
+class _ForwardingProtocol(asyncio.BufferedProtocol):
+    """Passes everything on to pycapnp's protocol."""
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
 
     def connection_made(self, transport: Any) -> None:
-        self._protocol.connection_made(_UnpausableTransport(transport, self._protocol))
+        self._protocol.connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._protocol.connection_lost(error)
@@ -89,6 +114,27 @@ class _GuardedProtocol(asyncio.BufferedProtocol):
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+
+class _GuardedProtocol(_ForwardingProtocol):
+    """Leaves when pycapnp's protocol first asks for data."""
+
+    def connection_made(self, transport: Any) -> None:
+        self._protocol.connection_made(_UnpausableTransport(transport, self._protocol))
+
+
+class _WatchedProtocol(_ForwardingProtocol):
+    """Counts how often the peer has sent or taken something."""
+
+    passed = 0
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.passed += 1
+        self._protocol.buffer_updated(nbytes)
+
+    def resume_writing(self) -> None:
+        self.passed += 1
         self._protocol.resume_writing()
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,17 @@ async def test_calls_go_through(address: str) -> None:
 async def test_tcp() -> None:
     async with probing(Probe(), "tcp:127.0.0.1:0") as stub:
         assert await stub.echo(b"x", bulk=True) == [b"x"]
+
+
+@pytest.mark.parametrize("protocol", ["unix", "tcp"])
+@rpc_test
+async def test_pings_do_not_disturb_calls(address: str, protocol: str) -> None:
+    async with served(servant(PROBE.Probe, Probe()), address if protocol == "unix" else "tcp:127.0.0.1:0") as bound:
+        stub = ProbeStub(bound, ConnectOptions(ping_every_ms=1))
+        for number in range(100):
+            batches = [bytes([number, other]) * (1 << number % 20) for other in range(3)]
+            assert await asyncio.gather(*map(stub.echo, batches)) == [[batch] for batch in batches]
+        await stub.close()
 
 
 @rpc_test
@@ -110,6 +124,40 @@ async def test_a_service_that_hangs_for_long_counts_as_lost(address: str) -> Non
         os.kill(service.pid, signal.SIGCONT)
         assert await stub.echo(b"back") == [b"back"]
         await stub.close()
+
+
+@asynccontextmanager
+async def slow_relay(address: str, target: str, piece_bytes: int, every_s: float) -> AsyncIterator[None]:
+    """Passes on what comes to `address` and what `target` answers, slowly."""
+    ends: list[asyncio.Task[None]] = []
+
+    async def passing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(piece_bytes):
+            writer.write(data)
+            await writer.drain()
+            await asyncio.sleep(every_s)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target_reader, target_writer = await asyncio.open_unix_connection(target.removeprefix("unix:"))
+        ends.extend(map(asyncio.create_task, (passing(reader, target_writer), passing(target_reader, writer))))
+
+    async with await asyncio.start_unix_server(accept, address.removeprefix("unix:")):
+        yield
+        for end in ends:
+            end.cancel()
+
+
+@rpc_test
+async def test_a_service_that_is_busy_with_long_calls_and_answers_is_not_lost(address: str) -> None:
+    # Each way takes three times as long as a ping may be unanswered, and the pings have to wait behind it.
+    timeout_ms, pieces = 1_000, 60
+    data = random.Random(1).randbytes(pieces * 65_536)
+    async with probing(Probe(), address):
+        slow = f"{address}-slow"
+        async with slow_relay(slow, address, 65_536, 3 * timeout_ms / 1000 / pieces):
+            stub = ProbeStub(slow, ConnectOptions(ping_every_ms=50, ping_timeout_ms=timeout_ms))
+            assert await stub.echo(data) == [data]
+            await stub.close()
 
 
 @rpc_test

@@ -211,6 +211,13 @@ async def test_tls(certificate: Path) -> None:
     assert await asyncio.gather(*(stub.echo(b"%d" % i) for i in range(50))) == [[b"%d" % i] for i in range(50)]
     await stub.close()
 
+    # While its peer is pinged, what passes over a connection is watched, which must not change it.
+    pinging = ProbeStub(address, ConnectOptions(tls=client_context, tls_name="photondb.test", ping_every_ms=1))
+    for number in range(100):
+        data = bytes([number]) * (1 << number % 20)
+        assert await pinging.echo(data) == [data]
+    await pinging.close()
+
     wrong_name = ProbeStub(address, ConnectOptions(tls=client_context, reconnect_wait_ms=1000))
     with pytest.raises(ServiceUnavailable, match="certificate verify failed"):
         await wrong_name.echo()
