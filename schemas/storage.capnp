@@ -182,6 +182,13 @@ struct ScanRequest {
   primaryOrder @10 :Bool;          # the index only finds rows, which come once each, as they do from the table
   measured @11 :Bool;              # tell what came of it
   keyed @12 :Bool;                 # tell the place of each row in the scan's order
+  others @13 :List(IndexPart);     # with primaryOrder: further indexes that find rows
+  every @14 :Bool;                 # rows that every one of the indexes leads to; otherwise, those that any of them does
+}
+
+struct IndexPart {
+  index @0 :UInt32;
+  ranges @1 :KeyRanges;
 }
 
 struct Chunk {

@@ -16,6 +16,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     (a FUNC) that maps a document to what it is indexed by; `ready` says that the background build has finished.
     A `complete` index also lists, apart from the others, the documents whose value has no place in its order, or for
     which the function fails (`photondb.reql.index_values.Apart`): so a filter may be answered by it.
+    One that `lists_lacking` lists those without a value, too: then every document is somewhere in it.
     The entries of a covering index carry the fields `include` of their document, or with `include_all` all of it, so
     that queries which need no others need no second look.
     `built` are the storage nodes that have finished their part of the build: it is ready when all have.
@@ -31,6 +32,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     include: tuple[str, ...] = ()
     include_all: bool = False
     built: tuple[int, ...] = ()
+    lists_lacking: bool = False
 
 
 class TableSettings(msgspec.Struct, frozen=True):

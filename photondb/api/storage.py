@@ -78,6 +78,13 @@ class KeyRange(msgspec.Struct, frozen=True, gc=False):
     repeat: int = 1
 
 
+class IndexPart(msgspec.Struct, frozen=True):
+    """Ranges of one of the indexes that lead to the rows of a scan together."""
+
+    index: int
+    ranges: Sequence[KeyRange]
+
+
 class Scan(msgspec.Struct):
     """An ordered read: ranges of the primary key or of an index, with the part of the query that was pushed down.
 
@@ -87,7 +94,8 @@ class Scan(msgspec.Struct):
 
     With `primary_order` the index is a short cut to some rows of the table, which come once each, in the order of the
     primary key, as if the whole table were read: and so it is where the index cannot be used, or would not pay. Steps
-    must leave out what the index does not lead to. A `measured` scan tells what came of it.
+    must leave out what the index does not lead to. With `others` the short cut is made of several indexes: it leads to
+    what `every` one of them leads to, or to what any of them does. A `measured` scan tells what came of it.
 
     Chunks of a `keyed` scan have the place of each row in the scan's order (`Chunk.keys`), so that the scans of several
     nodes can be merged: the encoded primary key, or in a scan in the order of an index, what the index has for the
@@ -107,10 +115,12 @@ class Scan(msgspec.Struct):
     primary_order: bool = False
     measured: bool = False
     keyed: bool = False
+    others: Sequence[IndexPart] = ()
+    every: bool = True
 
     def without_index(self) -> Scan:
         """The scan of the whole table that one in primary order is a short cut for."""
-        return msgspec.structs.replace(self, index=None, ranges=(KeyRange(),), primary_order=False)
+        return msgspec.structs.replace(self, index=None, ranges=(KeyRange(),), primary_order=False, others=())
 
 
 class ScanCursor(Protocol):

@@ -23,13 +23,16 @@ from photondb.reql.uninterrupted import WORK
 class Apart(bytes, enum.Enum):
     """Why a document is listed apart in a complete index, as the beginning of its entry's key.
 
-    Documents without a value at all (the function raises a non-existence error) are not listed: filters leave them out.
+    Filters leave out documents without a value at all (the function raises a non-existence error), but an order begins
+    with them, and a join fails on them: indexes that are not `multi` list them, too.
     """
 
     ARRAY = b"\xffA"
     """Its value is an array with something in it that cannot be a key."""
     FAILED = b"\xffE"
     """The function fails."""
+    LACKING = b"\xffL"
+    """It has no value."""
     NULL = b"\xffN"
     OBJECT = b"\xffO"
     """Its value is an object or geometry."""
@@ -81,14 +84,22 @@ class IndexValues:
                 continue
         return found
 
-    def complete_keys(self, document: Any) -> list[bytes]:
-        """What a complete index has for the document: the keys of its values, or why it is listed apart."""
+    def complete_keys(self, document: Any, lacking: bool = True) -> list[bytes]:
+        """What a complete index has for the document: the keys of its values, or why it is listed apart. `lacking` says
+        whether it lists documents without a value."""
         try:
             value = self.of(document)
         except ReqlError as error:
-            return [] if error.kind == ErrorKind.NON_EXISTENCE else [Apart.FAILED.value]
+            missing = error.kind == ErrorKind.NON_EXISTENCE
         except DatumError as error:
-            return [] if error.kind == "non_existence" else [Apart.FAILED.value]
+            missing = error.kind == "non_existence"
+        else:
+            return self._keys_of(value)
+        if not missing:
+            return [Apart.FAILED.value]
+        return [Apart.LACKING.value] if lacking else []
+
+    def _keys_of(self, value: Any) -> list[bytes]:
         if self.multi:
             return _multi_keys(value)
         try:

@@ -33,7 +33,7 @@ from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT, SLICE_SECONDS
 from photondb.reql.memory import MemoryUse
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.planner.access import Decision, choose
-from photondb.reql.planner.conditions import conditions_of
+from photondb.reql.planner.conditions import asked_of
 from photondb.reql.planner.expressions import is_field
 from photondb.reql.planner.extremes import Extreme, index_for
 from photondb.reql.planner.trace import Trace
@@ -299,12 +299,12 @@ class Runtime:
         if type(hint) is str and info.index(hint) is None:
             wait(self.service.refresh_catalogue())
             info = self.current(info)
-        conditions = conditions_of(steps)
+        conditions, alternatives = asked_of(steps)
         if self.array_limit < DEFAULT_ARRAY_LIMIT:  # a filter may fail where the function of an index does not
-            conditions = [condition for condition in conditions if is_field(condition.expression)]
-        if not conditions and type(hint) is not str:
+            conditions, alternatives = [one for one in conditions if is_field(one.expression)], []
+        if not conditions and not alternatives and type(hint) is not str:
             return None
-        return choose(info, conditions, self.statistics(info), limit, hint)
+        return choose(info, conditions, self.statistics(info), limit, hint, alternatives)
 
     def index_for(self, info: TableInfo, extreme: Extreme) -> IndexInfo | None:
         """The index by which the first rows of an order are found."""

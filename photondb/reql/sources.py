@@ -114,10 +114,12 @@ class ScanSource:
             steps=steps[:pushed],
         )
         decision = None
-        if pushed and type(steps[0]) is FilterStep and self.whole:
-            decision = runtime.choose_access(self.info, steps, limit if pushed == len(steps) else None)
+        if pushed and self.whole and any(type(step) is FilterStep for step in steps[:pushed]):
+            decision = runtime.choose_access(self.info, steps[:pushed], limit if pushed == len(steps) else None)
             if decision is not None and decision.chosen.index is not None:
-                scan.index, scan.ranges, scan.primary_order = decision.chosen.index.id, decision.chosen.ranges, True
+                chosen = decision.chosen
+                scan.index, scan.ranges, scan.primary_order = decision.chosen.index.id, chosen.ranges, True
+                scan.others, scan.every = chosen.parts, chosen.every
         return scan, steps[pushed:], decision
 
     def _bound(self, runtime: Runtime, extreme: Extreme | None) -> tuple[IndexInfo, Bound] | None:

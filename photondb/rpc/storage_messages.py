@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from photondb.api.catalogue import Durability
-from photondb.api.storage import KeyRange, LogRecord, Scan, Write, WriteSummary
+from photondb.api.storage import IndexPart, KeyRange, LogRecord, Scan, Write, WriteSummary
 from photondb.api.transactions import Isolation, TransactionInfo, TransactionState
 from photondb.datum.json import dumps, loads_stored
 from photondb.reql.function import Func
@@ -206,6 +206,8 @@ def write_scan(scan: Scan) -> dict[str, Any]:
         "primaryOrder": scan.primary_order,
         "measured": scan.measured,
         "keyed": scan.keyed,
+        "others": [{"index": part.index, "ranges": write_ranges(part.ranges)} for part in scan.others],
+        "every": scan.every,
     }
 
 
@@ -226,6 +228,8 @@ def read_scan(reader: Any) -> Scan:
         primary_order=reader.primaryOrder,
         measured=reader.measured,
         keyed=reader.keyed,
+        others=tuple(IndexPart(part.index, read_ranges(part.ranges)) for part in reader.others),
+        every=reader.every,
     )
 
 

@@ -361,6 +361,7 @@ def _create_index(state: State, change: CreateIndex) -> Outcome:
         complete=not change.geo,
         include=_carried_fields(record.info, change),
         include_all=change.include_all,
+        lists_lacking=not change.geo and not change.multi,
     )
     record = _with_indexes(record, (*record.info.indexes, index))
     return _with_table(state, TableRecord(record.info, record.next_index + 1))

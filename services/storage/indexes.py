@@ -98,7 +98,7 @@ class Index:
         if self.info.geo:
             return entry_keys(indexed_shapes(self._values, document))
         if self.info.complete:
-            return self._values.complete_keys(document)
+            return self._values.complete_keys(document, self.info.lists_lacking)
         return [key for key, _ in self._values.entries(document)]
 
 

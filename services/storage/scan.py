@@ -265,7 +265,7 @@ class ScanRun:
         index, scan = self._index, self._scan
         if index is None:
             return True
-        if index.info.multi or scan.limit is None or len(scan.ranges) != 1:
+        if index.info.multi or scan.limit is None or len(scan.ranges) != 1 or scan.others:
             return False
         (only,) = scan.ranges
         return bool(only.low) and only.high == after_prefix(only.low) and end_of_key(only.low) == len(only.low)
@@ -274,11 +274,31 @@ class ScanRun:
         """Put the documents that the index leads to in the order of their primary keys. Where they are too many for
         that to pay, or more than `most`, read the table."""
         self._short_cut = False
-        index = self._index
-        assert index is not None
+        assert self._index is not None
         rows = self._table.position.rows
         most = min(max(MIN_SHORT_CUT_DOCUMENTS, int(rows * MAX_SHORT_CUT_SHARE)), most)
+        every = self._scan.every and bool(self._scan.others)
         found: set[bytes] = set()
+        if not await self._gather(self._index, found, MAX_SHORT_CUT_DOCUMENTS if every else most):
+            return
+        for part in self._scan.others:
+            index = self._table.index(part.index)
+            if index is None:  # it was dropped meanwhile
+                self._leave_index()
+                return
+            self._prefix, self._ranges = index.prefix, list(reversed(part.ranges))
+            also: set[bytes] = set() if every else found
+            if not await self._gather(index, also, MAX_SHORT_CUT_DOCUMENTS if every else most):
+                return
+            found = found & also if every else also
+        if len(found) > most:
+            self._leave_index()
+            return
+        self._primaries = sorted(found, reverse=not self._scan.descending)
+
+    async def _gather(self, index: Index, found: set[bytes], most: int) -> bool:
+        """Add the primary keys of all entries that are to be read. Leaves the index, and gives False, when there are
+        more than `most`."""
         slice_end = perf_counter() + SLICE_S
         while (reader := self._reader or self._next_range()) is not None:
             found.update([index.primary_of(value) for _, value in reader.take(MAX_BLOCK_ROWS)])
@@ -287,11 +307,11 @@ class ScanRun:
                 self._reader = None
             if len(found) > most:
                 self._leave_index()
-                return
+                return False
             if perf_counter() > slice_end:
                 await self._give_way()
                 slice_end = perf_counter() + SLICE_S
-        self._primaries = sorted(found, reverse=not self._scan.descending)
+        return True
 
     def _leave_index(self) -> None:
         """Go on as a scan of the whole table. Nothing was given to anybody yet."""

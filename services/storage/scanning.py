@@ -64,7 +64,7 @@ class Scanner:
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
         """Begin a scan, and answer it as a whole if that is quick. Raises TableGone, ReqlError."""
         table = find_table(self._tables, scan.table)
-        if scan.primary_order and not table.has_ready(scan.index):
+        if scan.primary_order and not (table.has_ready(scan.index) and _may_combine(context, table, scan)):
             scan = scan.without_index()
         index = _ready_index(table, scan.index)
         table.scans += 1
@@ -132,3 +132,11 @@ def _ready_index(table: Table, index_id: int | None) -> Index | None:
             f"Index `{index.info.name}` on table `{name}` was accessed before its construction was finished."
         )
     return index
+
+
+def _may_combine(context: CallContext, table: Table, scan: Scan) -> bool:
+    """Whether the indexes of a scan can be used together, which is so in the present and outside of transactions."""
+    if not scan.others:
+        return True
+    of_the_present = not context.transaction and context.as_of_us is None
+    return of_the_present and all(table.has_ready(part.index) for part in scan.others)

@@ -3,6 +3,8 @@ generated documents, with each index that can answer them, as without any."""
 
 from __future__ import annotations
 
+import itertools
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from rethinkdb import r
 
 from photondb.datum.order import equal
-from photondb.reql.planner import extremes
+from photondb.reql.planner import access, costs, extremes
+from photondb.reql.planner.access import Choice
 from tests.query.test_optimizations import ask, fill
 from tests.reql.test_fuzz import Target
 
@@ -27,6 +30,7 @@ INDEXES: dict[str, tuple[Any, bool]] = {
     "default": (r.row["a"].default(1), False),
     "tags": (r.row["b"], True),
     "deep": (r.row["a"]["b"], True),
+    "three": ([r.row["b"], r.row["a"], r.row["a"]["b"]], False),
 }
 
 SETTINGS = settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
@@ -160,6 +164,122 @@ def test_several_filters(
     if end == "update":  # so that each of the queries finds the same documents
         ask(target, TABLE.update(UPDATE))
     check(target, query)
+
+
+# --- several indexes together, the beginning of a compound one, and filters behind projections
+
+projections: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
+    [
+        lambda rows: rows,
+        lambda rows: rows,
+        lambda rows: rows.pluck("a", "b"),
+        lambda rows: rows.pluck("a", "id"),
+        lambda rows: rows.pluck({"a": "b"}),
+        lambda rows: rows.without("a"),
+        lambda rows: rows.without("id"),
+        lambda rows: rows.merge({"b": 1}),
+        lambda rows: rows.merge({"c": {"b": 1}}),
+        lambda rows: rows.merge(lambda row: {"c": row["a"].default(0)}),
+        lambda rows: rows.merge(lambda row: {"c": row["a"]}),
+        lambda rows: rows.merge({"a": {"b": r.literal(1)}}),
+        lambda rows: rows.map(lambda row: {"a": row["b"].default(0), "b": row["a"].default(None)}),
+        lambda rows: rows.map(lambda row: {"a": row["b"]}),
+        lambda rows: rows.map({"a": 1}),
+        lambda rows: rows.has_fields("a"),
+        lambda rows: rows.has_fields("a", "b"),
+        lambda rows: rows.with_fields("a", "b"),
+        lambda rows: rows["a"],
+    ]
+)
+
+
+def same(target: Target, query: Any, seed: int) -> None:
+    """A sequence has the same rows by whatever way, which the seed chooses, as without the planner."""
+    query = query.coerce_to("array")  # so that it comes as one batch
+
+    def order(way: Choice) -> tuple[bool, int]:
+        return way.index is None, zlib.crc32(f"{seed} {way.by} {way.why}".encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(access, "_order", order)
+        falling = itertools.count(0, -1)
+        patch.setattr(costs, "of_several", lambda *_: next(falling))
+        found = ask(target, query, array_limit=100_000)
+    expected = ask(target, query, optimizations=False, array_limit=100_000)
+    assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))
+    assert equal(found["r"], expected["r"]), (found, expected)
+
+
+seeds = st.integers(0, 10**6)
+
+
+@SETTINGS
+@given(tables, projections, predicates, projections, predicates, seeds)
+def test_whatever_indexes_are_used(
+    target: Target,
+    rows: list[Any],
+    first: Callable[[Any], Any],
+    predicate: Callable[[Any], Any],
+    second: Callable[[Any], Any],
+    other: Callable[[Any], Any],
+    seed: int,
+) -> None:
+    fill(target, rows, TABLE)
+    same(target, second(first(TABLE).filter(_function(predicate))).filter(_function(other)), seed)
+
+
+def _simple(name: str, value: Any) -> Callable[[Any], Any]:
+    return lambda row: row[name] == value
+
+
+simple = st.builds(_simple, st.sampled_from("ab"), st.integers(0, 2))
+few_values = st.sampled_from([0, 1, 1, 2, 2, None, [1], {"b": 1}])
+plain_tables = st.lists(st.dictionaries(st.sampled_from("ab"), few_values), max_size=12).map(
+    lambda rows: [{**row, "id": 7 * n % 13} for n, row in enumerate(rows)]
+)
+
+
+@SETTINGS
+@given(plain_tables, projections, st.lists(simple | atoms, min_size=1, max_size=3), st.booleans(), seeds)
+def test_several_indexes(
+    target: Target,
+    rows: list[Any],
+    project: Callable[[Any], Any],
+    asked: list[Callable[[Any], Any]],
+    every: bool,
+    seed: int,
+) -> None:
+    """The same with values of which many are alike, so that the indexes lead to some of them."""
+    fill(target, rows, TABLE)
+    join = r.and_ if every else r.or_
+    same(target, project(TABLE).filter(lambda row: join(*[one(row) for one in asked])), seed)
+
+
+failing = st.sampled_from([lambda row: row["b"] + 1 > 1, lambda row: row["a"]["b"] == 1, lambda row: row["b"] == 1])
+
+
+@SETTINGS
+@given(plain_tables, failing, simple, simple, seeds)
+def test_branches_that_may_fail(
+    target: Target,
+    rows: list[Any],
+    fails: Callable[[Any], Any],
+    one: Callable[[Any], Any],
+    other: Callable[[Any], Any],
+    seed: int,
+) -> None:
+    fill(target, rows, TABLE)
+    same(target, TABLE.filter(lambda row: (fails(row) & one(row)) | other(row)), seed)
+    same(target, TABLE.filter(lambda row: other(row) | (one(row) & fails(row))), seed)
+
+
+@SETTINGS
+@given(plain_tables, projections, simple, seeds)
+def test_filters_behind_projections(
+    target: Target, rows: list[Any], project: Callable[[Any], Any], asked: Callable[[Any], Any], seed: int
+) -> None:
+    fill(target, rows, TABLE)
+    same(target, project(TABLE).filter(asked), seed)
 
 
 def _function(predicate: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -30,6 +30,7 @@ from photondb.api.catalogue import (
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import (
     EngineStats,
+    IndexPart,
     IndexStatus,
     KeyRange,
     LogGap,
@@ -346,6 +347,7 @@ async def test_scans_arrive_as_they_are(address: str) -> None:
             first_chunk_rows=3,
         ),
         Scan(3, index=9, ranges=[], limit=50),
+        Scan(4, index=1, primary_order=True, others=(IndexPart(2, [KeyRange(b"a", b"b")]),), every=False),
     ]
     async with stub_of(storage, address) as stub:
         for scan in scans:

@@ -125,6 +125,9 @@ async def test_documents_without_a_place_are_listed_apart(node: Node) -> None:
     assert await ids(table, "a", apart[Apart.ARRAY]) == ["array"]
     assert await ids(table, "a", apart[Apart.FAILED]) == []
     assert await ids(table, "x", apart[Apart.FAILED]) == ["array", "number"]
+    assert await ids(table, "a", apart[Apart.LACKING]) == ["without"]
+    assert await ids(table, "x", apart[Apart.LACKING]) == ["nested", "null", "without"]
+    assert await ids(table, "m", apart[Apart.LACKING]) == []
     assert await ids(table, "m", apart[Apart.SINGLE]) == ["nested", "number", "object"]
     for name, found in (("a", ["number"]), ("x", ["object"]), ("m", ["array", "number"])):  # as in RethinkDB
         rows = await table.rows(index=table.index(name), ranges=(KeyRange(),))

@@ -63,7 +63,7 @@ async def test_what_is_listed_apart_is_counted(table: Table) -> None:
     await indexed(table, lambda row: row["a"])
     found = await statistics(table)
     assert found.entries == 2
-    assert found.apart == {"NULL": 2, "OBJECT": 1, "ARRAY": 1}
+    assert found.apart == {"NULL": 2, "OBJECT": 1, "ARRAY": 1, "LACKING": 1}
 
 
 async def test_they_are_taken_anew_when_enough_has_changed(table: Table) -> None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import KeyRange, TableStatistics
+from photondb.api.storage import IndexPart, KeyRange, TableStatistics
 from photondb.datum.keys import after_prefix
 from photondb.reql.errors import logic_error
 from photondb.reql.function import Func
 from photondb.reql.index_values import Apart
 from photondb.reql.planner import costs, estimates
-from photondb.reql.planner.conditions import Condition
+from photondb.reql.planner.conditions import Alternatives, Condition
 from photondb.reql.planner.expressions import Expression, elements_of, indexed_expression
-from photondb.reql.planner.key_sets import KeySet, compound, single_key
+from photondb.reql.planner.key_sets import KeySet, beginning, compound, single_key
 
 MAX_RANGES = 1000
 """An index is not asked for more ranges than this."""
@@ -24,7 +25,8 @@ MAX_RANGES = 1000
 
 class Choice(msgspec.Struct, frozen=True):
     """A way to find documents: by `index` (None: the whole table), where `keys` has them, which `conditions` of the
-    filter narrow. `rows` and `cost` are estimates, `why` says what makes the way possible, or what is against it."""
+    filter narrow. `rows` and `cost` are estimates, `why` says what makes the way possible, or what is against it.
+    `others` are ways by further indexes: documents are what `every` one of them leads to, or what any of them does."""
 
     index: IndexInfo | None
     keys: KeySet | None
@@ -32,6 +34,23 @@ class Choice(msgspec.Struct, frozen=True):
     cost: float
     why: str
     conditions: int = 0
+    others: tuple[Choice, ...] = ()
+    every: bool = True
+    entries: float = 0.0
+    """About how many entries of the index are read."""
+
+    @property
+    def parts(self) -> list[IndexPart]:
+        """What to read of the further indexes."""
+        return [IndexPart(other.index.id, other.ranges) for other in self.others if other.index is not None]
+
+    @property
+    def by(self) -> str:
+        """The way in words."""
+        if self.index is None:
+            return "whole table"
+        names = [other.index.name for other in (self, *self.others) if other.index is not None]
+        return f"index {names[0]}" if not self.others else "indexes " + (" and " if self.every else " or ").join(names)
 
     @property
     def ranges(self) -> list[KeyRange]:
@@ -59,21 +78,23 @@ def choose(
     statistics: TableStatistics,
     limit: int | None = None,
     hint: str | bool | None = None,
+    alternatives: Sequence[Alternatives] = (),
 ) -> Decision:
-    """The cheapest way to the documents that fulfil the conditions, of which the first `limit` are wanted. With a hint
-    the index of that name (False: none). Raises ReqlError where that index does not help."""
-    ways = (
-        []
-        if hint is False
-        else [way for index in info.indexes for way in _by_index(index, conditions, statistics, limit)]
-    )
-    matching = min((way.rows for way in ways), default=float(statistics.rows))
-    why = "no index is on what the filter compares" if hint is not False else "the query says so"
-    table = Choice(None, None, float(statistics.rows), costs.of_table(statistics.rows, matching, limit), why)
+    """The cheapest way to the documents that fulfil the conditions and alternatives, of which the first `limit` are
+    wanted. With a hint the index of that name (False: none). Raises ReqlError where that index does not help."""
+    ways = [] if hint is False else _ways(info, conditions, statistics, limit)
     if type(hint) is str:
         ways = [way for way in ways if way.index is not None and way.index.name == hint]
         if not ways:
             raise logic_error(_why_not(info, hint, conditions))
+    elif hint is None:
+        ways += _intersections(ways, statistics, limit)
+        unions = [_union(info, one, statistics, limit) for one in alternatives]
+        ways += [way for way in unions if way is not None]
+    matching = min((way.rows for way in ways), default=float(statistics.rows))
+    why = "no index is on what the filter compares" if hint is not False else "the query says so"
+    table = Choice(None, None, float(statistics.rows), costs.of_table(statistics.rows, matching, limit), why)
+    if type(hint) is str:
         chosen = min(ways, key=_order)
         return Decision(msgspec.structs.replace(chosen, why=f"the query says so; {chosen.why}"), (chosen, table))
     considered = tuple(sorted([*ways, table], key=_order))
@@ -83,8 +104,73 @@ def choose(
     return Decision(chosen, considered)
 
 
-def _order(way: Choice) -> tuple[float, bool, int, str]:
-    return way.cost, way.index is None, -way.conditions, "" if way.index is None else way.index.name
+def _order(way: Choice) -> tuple[float, bool, int, int, str]:
+    return way.cost, way.index is None, -way.conditions, len(way.others), way.by
+
+
+def _ways(
+    info: TableInfo, conditions: Sequence[Condition], statistics: TableStatistics, limit: int | None
+) -> list[Choice]:
+    """The ways by one index each."""
+    return [way for index in info.indexes for way in _by_index(index, conditions, statistics, limit)]
+
+
+MAX_COMBINED = 8
+"""So many indexes are looked at to be used together; those that lead to the fewest documents."""
+
+
+def _intersections(ways: Sequence[Choice], statistics: TableStatistics, limit: int | None) -> list[Choice]:
+    """The best way by what several indexes lead to, if any is better than the best one of them: to gather entries is
+    cheaper than to look up documents. The conditions are taken to be independent of each other."""
+    found: Choice | None = None
+    by_rows = sorted(ways, key=lambda way: (way.rows, *_order(way)))[:MAX_COMBINED]
+    for way in by_rows:
+        if found is None:
+            found = way
+            continue
+        assert way.index is not None
+        if way.index in [other.index for other in (found, *found.others)]:
+            continue
+        rows = found.rows * min(way.rows / max(statistics.rows, 1), 1.0)
+        together = (found, *found.others, way)
+        cost = _cost_of(together, rows, limit)
+        if cost < found.cost:
+            (first, *others) = (msgspec.structs.replace(one, others=()) for one in together)
+            found = msgspec.structs.replace(
+                first,
+                rows=rows,
+                cost=cost,
+                why=" and ".join(one.why for one in together),
+                conditions=sum(one.conditions for one in together),
+                others=tuple(others),
+            )
+    return [] if found is None or not found.others else [found]
+
+
+def _union(
+    info: TableInfo, alternatives: Alternatives, statistics: TableStatistics, limit: int | None
+) -> Choice | None:
+    """The way by an index for each of the branches."""
+    branches = [_ways(info, conditions, statistics, None) for conditions in alternatives.branches]
+    if not all(branches):
+        return None
+    together = [min(ways, key=_order) for ways in branches]
+    rows = min(sum(way.rows for way in together), float(statistics.rows))
+    first, *others = together
+    return msgspec.structs.replace(
+        first,
+        rows=rows,
+        cost=_cost_of(together, rows, limit),
+        why=" or ".join(way.why for way in together),
+        conditions=1,
+        others=tuple(others),
+        every=False,
+    )
+
+
+def _cost_of(together: Sequence[Choice], rows: float, limit: int | None) -> float:
+    ranges = sum(len(way.ranges) for way in together)
+    return costs.of_several(ranges, sum(way.entries for way in together), rows, limit)
 
 
 def _by_index(
@@ -100,7 +186,7 @@ def _by_index(
         rows = min(float(statistics.rows), estimates.documents(keys, statistics.rows, known))
         in_order = single_key(keys) is not None and not index.multi
         cost = costs.of_index(len(keys.ranges) + len(keys.apart), rows, limit, in_order)
-        ways.append(Choice(index, keys, rows, cost, " and ".join(used), len(used)))
+        ways.append(Choice(index, keys, rows, cost, " and ".join(used), len(used), entries=rows))
     return ways
 
 
@@ -125,13 +211,16 @@ def key_sets(index: IndexInfo, conditions: Sequence[Condition]) -> list[tuple[Ke
     elements = elements_of(expression)
     if elements == (expression,):
         return []
-    found = [_all_on(part, conditions) for part in elements]
-    # A document that lacks one of the elements is not in the index: so there must be a condition on each of them, and
-    # none that could fail on a document before the missing element is seen.
-    if not all(found) or not all(condition.safe for conditions in found for condition in conditions):
+    found = list(itertools.takewhile(bool, (_all_on(part, conditions) for part in elements)))
+    # A document that lacks one of the elements has no place among the others: so there must be a condition on each of
+    # them, unless such documents are listed apart, and none that could fail on a document before that is seen.
+    if not found or not all(condition.safe for conditions in found for condition in conditions):
         return []
     texts = [condition.text for conditions in found for condition in conditions]
-    return [(compound([_met(conditions) for conditions in found]), texts)]
+    parts = [_met(conditions) for conditions in found]
+    if len(found) == len(elements):
+        return [(compound(parts), texts)]
+    return [(beginning(parts), texts)] if index.lists_lacking else []
 
 
 def _all_on(expression: Expression, conditions: Sequence[Condition]) -> list[Condition]:

@@ -26,9 +26,19 @@ from photondb.reql.planner.expressions import (
     uses,
     value_of,
 )
-from photondb.reql.planner.key_sets import NOTHING, KeySet, NotComparable, compared, element, equal_to, one_of
+from photondb.reql.planner.key_sets import (
+    NOTHING,
+    PRESENT,
+    KeySet,
+    NotComparable,
+    compared,
+    element,
+    equal_to,
+    one_of,
+)
+from photondb.reql.planner.projections import Projection, projection_of
 from photondb.reql.shape import Shape
-from photondb.reql.steps import FilterStep, Step
+from photondb.reql.steps import FilterStep, MapStep, Step
 from photondb.reql.wire import Term
 
 Value = Callable[[Func], Any]
@@ -53,14 +63,29 @@ class Condition(NamedTuple):
     text: str
 
 
+class Alternatives(NamedTuple):
+    """A part of a filter that holds only where all conditions of one of the branches do."""
+
+    branches: tuple[tuple[Condition, ...], ...]
+
+
+class Asked(NamedTuple):
+    """What filters ask of a document: all of it must hold."""
+
+    conditions: list[Condition]
+    alternatives: list[Alternatives]
+
+
 class Part(NamedTuple):
-    """A part of a filter's conjunction: on what expression it is (None: it helps no index), how to find its keys."""
+    """A part of a filter's conjunction: on what expression it is (None: it helps no index by itself), how to find its
+    keys; of an `or` about different expressions the parts of each of its branches."""
 
     expression: Expression | None
     keys: Callable[[Func], KeySet] | None
     elements: bool
     safe: bool
     text: str
+    branches: tuple[tuple[Part, ...], ...] = ()
 
 
 _NO_HELP = "no condition on one expression"
@@ -68,24 +93,61 @@ _NO_HELP = "no condition on one expression"
 
 def conditions_of(steps: Sequence[Step]) -> list[Condition]:
     """The conditions of the filters that steps begin with, as far as an index may be used for them."""
-    found: list[Condition] = []
+    return asked_of(steps).conditions
+
+
+def asked_of(steps: Sequence[Step]) -> Asked:
+    """What the filters ask that steps begin with, as far as indexes may be used for it. There may be projections
+    between them."""
+    asked = Asked([], [])
+    projections: list[Projection] = []
     for step in steps:
+        if type(step) is MapStep:
+            projection = projection_of(step)
+            if projection is None:
+                break
+            projections.append(projection)
+            continue
         if type(step) is not FilterStep or not step.func.pushable or not drops_missing(step):
             break
         for part in parts_of(step.func):
-            if part.expression is not None and part.keys is not None:
-                expression = resolved(part.expression, step.func)
-                try:
-                    keys = part.keys(step.func)
-                except NotComparable:
-                    expression = None
-                except (ReqlError, DatumError):  # the filter fails, too, if it gets there
-                    return found
-                if expression is not None:
-                    found.append(Condition(expression, keys, part.elements, part.safe, part.text))
+            try:
+                _add(asked, part, step.func, projections)
+            except (ReqlError, DatumError):  # the filter fails, too, if it gets there
+                return asked
             if not part.safe:
-                return found
-    return found
+                return asked
+    return asked
+
+
+def _add(asked: Asked, part: Part, func: Func, projections: Sequence[Projection]) -> None:
+    """Add what a part asks. Raises the error that it fails with for every document."""
+    if not part.branches:
+        condition = _condition(part, func, projections)
+        if condition is not None:
+            asked.conditions.append(condition)
+        return
+    branches = []
+    for branch in part.branches:
+        found = [_condition(one, func, projections) for one in branch]
+        branches.append(tuple(condition for condition in found if condition is not None))
+    if all(branches):
+        asked.alternatives.append(Alternatives(tuple(branches)))
+
+
+def _condition(part: Part, func: Func, projections: Sequence[Projection]) -> Condition | None:
+    if part.expression is None or part.keys is None:
+        return None
+    expression = resolved(part.expression, func)
+    for projection in reversed(projections):
+        expression = None if expression is None else projection.of(expression)
+    if expression is None:
+        return None
+    try:
+        keys = part.keys(func)
+    except NotComparable:
+        return None
+    return Condition(expression, keys, part.elements, part.safe, part.text)
 
 
 def drops_missing(step: FilterStep) -> bool:
@@ -139,11 +201,14 @@ def _analysed(func: Func) -> Iterator[Part]:
         yield _Analysis(func, row).part(shape)
 
 
-def _conjuncts(shape: Shape) -> Iterator[Shape]:
-    """The parts of `and`, however it is nested."""
-    if shape[0] == Term.AND and shape[1] and not shape[2]:
+def _conjuncts(shape: Shape, term: int = Term.AND) -> Iterator[Shape]:
+    """The parts of `and`, or of another term, however it is nested. `has_fields` of several fields is a conjunction."""
+    if shape[0] == term and shape[1] and not shape[2]:
         for arg in shape[1]:
-            yield from _conjuncts(arg)
+            yield from _conjuncts(arg, term)
+    elif term == Term.AND and shape[0] == Term.HAS_FIELDS:
+        subject, *names = shape[1]
+        yield from ((shape[0], (subject, name), shape[2]) for name in names)
     else:
         yield shape
 
@@ -158,9 +223,26 @@ class _Analysis:
     def part(self, shape: Shape) -> Part:
         safe = is_safe(shape, self.row)
         found = self._of_contains(shape) if shape[0] == Term.CONTAINS else self._alternatives(shape)
+        if found is None and shape[0] == Term.HAS_FIELDS and safe and len(shape[1]) == 2:
+            expression = ("field", ROW, shape[1][1][1])
+            return Part(expression, lambda _: PRESENT, False, True, f"{text_of(expression)} is there")
         if found is None:
-            return Part(None, None, False, safe, _NO_HELP)
+            return Part(None, None, False, safe, _NO_HELP, self._branches(shape))
         return found
+
+    def _branches(self, shape: Shape) -> tuple[tuple[Part, ...], ...]:
+        """The branches of an `or`, if each of them has a condition. Where a branch fails on a document, that must be
+        among those which its condition leads to: so one of several parts must be safe."""
+        if shape[0] != Term.OR or not shape[1] or shape[2]:
+            return ()
+        branches = []
+        for branch in _conjuncts(shape, Term.OR):
+            parts = tuple(map(self.part, _conjuncts(branch)))
+            helpful = tuple(part for part in parts if part.keys is not None)
+            if not helpful or (len(parts) > 1 and not all(part.safe for part in parts)):
+                return ()
+            branches.append(helpful)
+        return tuple(branches)
 
     def _alternatives(self, shape: Shape) -> Part | None:
         """A comparison of one expression with values, or `or` and `and` of such."""

@@ -29,3 +29,9 @@ def of_index(ranges: int, matching: float, limit: int | None, in_order: bool) ->
     all entries are gathered first."""
     wanted = matching if limit is None else min(matching, limit)
     return START + ranges * RANGE + (wanted if in_order else matching) * ENTRY + wanted * LOOK_UP
+
+
+def of_several(ranges: int, entries: float, matching: float, limit: int | None) -> float:
+    """To read the `matching` documents that several indexes with so many `entries` lead to together."""
+    wanted = matching if limit is None else min(matching, limit)
+    return START + ranges * RANGE + entries * ENTRY + wanted * LOOK_UP

@@ -15,7 +15,7 @@ from photondb.reql.compiler import free_variables
 from photondb.reql.function import Func
 from photondb.reql.ordering import Top
 from photondb.reql.planner import costs
-from photondb.reql.planner.access import Choice, Decision
+from photondb.reql.planner.access import Decision
 from photondb.reql.planner.extremes import extreme_of
 from photondb.reql.planner.joins import equality_of
 from photondb.reql.planner.trace import ScanTrace, Signature, Trace, signature
@@ -245,15 +245,13 @@ class Explainer:
         chosen = decision.chosen
         step = _step("scan", "storage", chosen.rows, chosen.cost)
         step["table"] = self._table(info)
-        step["by"] = _by(chosen)
+        step["by"] = chosen.by
         if chosen.index is not None:
-            step["ranges"] = len(chosen.ranges)
+            step["ranges"] = sum(len(way.ranges) for way in (chosen, *chosen.others))
         step["why"] = chosen.why
-        others = [way for way in decision.considered if way.index is not chosen.index]
+        others = [way for way in decision.considered if way.by != chosen.by]
         if others:
-            step["instead_of"] = [
-                {"by": _by(way), "rows": round(way.rows), "cost": round(way.cost, 1)} for way in others
-            ]
+            step["instead_of"] = [{"by": way.by, "rows": round(way.rows), "cost": round(way.cost, 1)} for way in others]
         return step
 
     def _with_steps(
@@ -288,10 +286,6 @@ def _between(top: Explanation, bottom: Explanation) -> list[Explanation]:
 
 def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
-
-
-def _by(way: Choice) -> str:
-    return "whole table" if way.index is None else f"index {way.index.name}"
 
 
 def _why(source: ScanSource) -> str:

@@ -116,9 +116,11 @@ def is_safe(shape: Shape, row: int) -> bool:
         return bool(shape[1] == row)
     if tag in (shapes.CONSTANT, shapes.NOW, shapes.LITERAL, shapes.LITERAL_SCALAR):
         return True
+    if tag == Term.HAS_FIELDS:  # it may be marked as what is done to each row of a sequence
+        return shape[1][0] == (shapes.VAR, row) and all(arg[0] == shapes.LITERAL for arg in shape[1][1:])
     if tag < 0 or tag == Term.FUNC or shape[2]:
         return False
-    if tag in _FIELD_TERMS or tag == Term.HAS_FIELDS:
+    if tag in _FIELD_TERMS:
         return shape[1][0] == (shapes.VAR, row) and all(arg[0] == shapes.LITERAL for arg in shape[1][1:])
     return tag in _SAFE_TERMS and all(is_safe(arg, row) for arg in shape[1])
 

@@ -46,6 +46,8 @@ class KeySet(NamedTuple):
 NOTHING = KeySet(())
 EVERYTHING = KeySet(((b"", HIGHEST),), frozenset({Apart.ARRAY, Apart.NULL, Apart.OBJECT}))
 """Everything that has a value."""
+PRESENT = KeySet(EVERYTHING.ranges, EVERYTHING.apart - {Apart.NULL})
+"""Everything that has a value other than null."""
 
 
 class NotComparable(Exception):
@@ -144,6 +146,19 @@ def compound(parts: list[KeySet]) -> KeySet:
             return KeySet(ranges, apart)
         prefix += key
     return KeySet(((prefix + b"\0", after_prefix(prefix + b"\0")),), apart)
+
+
+def beginning(parts: list[KeySet]) -> KeySet:
+    """Where a compound index has the arrays whose first elements are in `parts`, while the others may be anything, even
+    missing. The index must list documents without one of the elements."""
+    prefix = b"A"
+    apart = frozenset({Apart.ARRAY, Apart.LACKING, Apart.FAILED})
+    for part in parts:
+        key = single_key(part)
+        if key is None:
+            return KeySet(tuple((prefix + low, prefix + high) for low, high in part.ranges), apart)
+        prefix += key
+    return KeySet(((prefix, prefix + HIGHEST),), apart)
 
 
 def _joined(ranges: Iterable[KeyPair]) -> tuple[KeyPair, ...]:

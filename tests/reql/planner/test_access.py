@@ -14,7 +14,7 @@ from photondb.datum.keys import encode_key
 from photondb.reql.errors import ReqlError
 from photondb.reql.index_values import Apart
 from photondb.reql.planner.access import Decision, choose
-from photondb.reql.planner.conditions import conditions_of
+from photondb.reql.planner.conditions import asked_of
 from photondb.reql.steps import FilterStep
 from tests.reql.evaluate import wire_term
 from tests.reql.planner.test_conditions import function
@@ -42,6 +42,10 @@ TABLE = TableInfo(
 )
 
 
+def by(predicate: Any, **how: Any) -> str:
+    return decide(predicate, **how).chosen.by
+
+
 def spread(distinct: int, **apart: int) -> IndexStatistics:
     bounds = tuple(encode_key(number) for number in range(0, 1000, 10))
     return IndexStatistics(ROWS, distinct, bounds, apart, 1)
@@ -51,7 +55,8 @@ STATISTICS = TableStatistics(ROWS, 10**6, {1: spread(1000), 2: spread(ROWS), 3: 
 
 
 def decide(predicate: Any, table: TableInfo = TABLE, statistics: TableStatistics = STATISTICS, **how: Any) -> Decision:
-    return choose(table, conditions_of([FilterStep(function(predicate))]), statistics, **how)
+    conditions, alternatives = asked_of([FilterStep(function(predicate))])
+    return choose(table, conditions, statistics, alternatives=alternatives, **how)
 
 
 def chosen(predicate: Any, **how: Any) -> str:
@@ -84,6 +89,39 @@ def test_a_part_of_a_compound_index_is_not_enough() -> None:
     only = msgspec.structs.replace(TABLE, indexes=TABLE.indexes[1:2])
     assert chosen(row["a"] == 5, table=only) == "table"
     assert chosen((row["a"] == 5) & (row["b"] > 6), table=only) == "both"
+
+
+def test_the_beginning_of_a_compound_index_that_lists_all_documents() -> None:
+    both = msgspec.structs.replace(TABLE.indexes[1], lists_lacking=True)
+    only = msgspec.structs.replace(TABLE, indexes=(both,))
+    known = TableStatistics(ROWS, 10**6, {2: spread(ROWS, LACKING=7)})
+    found = decide(row["a"] == 5, table=only, statistics=known).chosen
+    assert found.keys is not None
+    assert found.keys.apart == {Apart.LACKING, Apart.FAILED, Apart.ARRAY}
+    assert found.keys.ranges == ((b"A" + encode_key(5), b"A" + encode_key(5) + b"\xff"),)
+    assert chosen(row["b"] == 5, table=only, statistics=known) == "table"
+
+
+def test_what_several_indexes_lead_to_together() -> None:
+    assert by((row["a"] > 900) & (row["x"]["y"] > 900)) == "indexes a and deep"
+    assert by((row["a"] == 5) & (row["x"]["y"] > 900)) == "index a"  # which leads to few already
+    assert by((row["a"] > 900) & (row["x"]["y"] > 900), hint="a") == "index a"
+    both = decide((row["a"] > 900) & (row["x"]["y"] > 900)).chosen
+    assert both.every
+    assert [part.index for part in both.parts] == [4]
+    assert both.rows == pytest.approx(100, rel=0.3)
+
+
+def test_alternatives() -> None:
+    assert by((row["a"] == 5) | (row["x"]["y"] == 6)) == "indexes a or deep"
+    assert by((row["a"] == 5) | ((row["x"]["y"] == 6) & (row["c"] == 1))) == "whole table"  # it may fail in between
+    assert by((row["a"] == 5) | ((row["a"] == 6) & (row["b"] == 1))) == "indexes a or both"
+    assert by((row["a"] == 5) | (row["c"] == 6)) == "whole table"
+    assert by((row["a"] > 5) | (row["x"]["y"] == 6)) == "whole table"
+    assert by((row["a"] == 5) | (row["x"]["y"] == 6), hint=False) == "whole table"
+    either = decide((row["a"] == 5) | (row["x"]["y"] == 6)).chosen
+    assert not either.every
+    assert either.why == 'row["a"] == value or row["x"]["y"] == value'
 
 
 @pytest.mark.parametrize("change", [{"ready": False}, {"complete": False}, {"geo": True}])
