@@ -19,6 +19,7 @@ from pathlib import Path
 from photondb.bus.server import NatsServer
 from photondb.cli.lifetime import announce
 from photondb.cli.observing import remove_targets, write_targets
+from photondb.cli.supervision import Policy
 from photondb.cli.supervisor import Program, ServiceProgram, Supervisor
 from photondb.config import DEFAULT_ADDRESSES, SERVICES, Settings, StartupError
 from photondb.ports import reserve_port
@@ -29,7 +30,12 @@ log = logging.getLogger(__name__)
 FRONT = ("gateway", "query")
 """The services of a front."""
 
-_STAGES = {"storage": 1, "auth": 2, "changefeed": 2, "query": 2, "gateway": 3}
+_STAGES = {"storage": 1, "auth": 3, "changefeed": 3, "query": 3, "gateway": 4}
+_OTHER_STORAGE_STAGE = 2
+"""Storage nodes follow node 0: they start after it, and end before it."""
+
+_NODES_GRACE_S = 2.5
+"""How long several storage nodes may take to end, with all others."""
 
 
 def serve_in_processes(settings: Settings) -> int:
@@ -48,23 +54,25 @@ class ProcessSuite:
 
     def __init__(self, settings: Settings, directory: Path) -> None:
         sockets = {service: f"unix:{directory / service}.sock" for service in DEFAULT_ADDRESSES}
-        settings, self._reserved = _with_ports(settings.with_addresses(sockets))
+        if settings.storage_addresses is not None:
+            del sockets["storage"]
+        settings, self._reserved = _with_ports(_with_storage_nodes(settings.with_addresses(sockets), directory))
         self._settings = replace(settings, share_ports=settings.fronts > 1)
         self._directory = directory
-        # More fronts come last, so that the ports of the others do not depend on their number.
+        # More fronts and storage nodes come last, so that the ports of the others do not depend on their number.
         names = [*SERVICES, *(_front(name, number) for number in range(2, settings.fronts + 1) for name in FRONT)]
+        names += [storage_name(number) for number in range(1, settings.storage_nodes)]
         self._telemetry_ports = {name: self._telemetry_port(index) for index, name in enumerate(names)}
         self._nats = NatsServer(directory) if settings.nats_url is None else None
         self._services = {name: self._service(name) for name in names}
         self._gateway = self._services["gateway"]
         # Each stage needs the ones before. Gateways come last and go first: clients find either the whole suite or a
         # closed port.
-        programs: list[tuple[Program, int]] = [
-            (service, _STAGES[name.partition("-")[0]]) for name, service in self._services.items()
-        ]
+        programs: list[tuple[Program, int]] = [(service, _stage(name)) for name, service in self._services.items()]
         if self._nats is not None:
             programs.append((self._nats, 0))
-        self._supervisor = Supervisor(programs, self._announce)
+        policy = Policy() if settings.storage_nodes == 1 else Policy(grace_s=_NODES_GRACE_S)
+        self._supervisor = Supervisor(programs, self._announce, policy)
         self._announced = False
 
     async def run(self) -> int:
@@ -101,7 +109,14 @@ class ProcessSuite:
     def _environ(self, name: str) -> Mapping[str, str]:
         settings = replace(self._settings, telemetry_port=self._telemetry_ports[name])
         service, _, number = name.partition("-")
-        if number and service in FRONT:  # each gateway has a query service of its own: more queries in each batch
+        if number and service == "storage":
+            settings = replace(
+                settings,
+                storage_node=int(number),
+                storage_address=settings.addresses_of_storage()[int(number)],
+                data_dir=settings.data_dir / name,
+            )
+        elif number:  # each gateway has a query service of its own: more queries in each batch
             settings = replace(settings, query_address=f"unix:{self._directory / _front('query', int(number))}.sock")
         if self._nats is not None:
             settings = replace(settings, nats_url=self._nats.url)
@@ -113,6 +128,24 @@ class ProcessSuite:
         write_targets(self._settings.data_dir, self._settings.telemetry_bind, ports)
         log.info("metrics", extra={f"{name}_port": port for name, port in ports.items()})
         announce(self._settings, self._gateway.facts["driver_port"], self._gateway.facts["http_port"])
+
+
+def _stage(name: str) -> int:
+    service, _, number = name.partition("-")
+    return _OTHER_STORAGE_STAGE if service == "storage" and number else _STAGES[service]
+
+
+def storage_name(number: int) -> str:
+    """The name of a storage node other than node 0, and of its directory within the data directory."""
+    return f"storage-{number}"
+
+
+def _with_storage_nodes(settings: Settings, directory: Path) -> Settings:
+    """The settings with addresses of all storage nodes where there are several and these were not set."""
+    if settings.storage_nodes == 1 or settings.storage_addresses is not None:
+        return settings
+    others = [f"unix:{directory / storage_name(number)}.sock" for number in range(1, settings.storage_nodes)]
+    return replace(settings, storage_addresses=",".join([settings.address_of("storage"), *others]))
 
 
 def _front(service: str, number: int) -> str:

@@ -35,6 +35,7 @@ def run_service(name: str, serve: Serve) -> int:
     """
     try:
         settings = Settings.load({})
+        name = settings.process_name(name)
         configure_logging(name, settings.log_level, settings.log_format)
         CONTROLS.configure(settings)
         with tracing(name, settings):

@@ -24,6 +24,7 @@ class Option:
 
 
 MAX_FRONTS = 64
+MAX_STORAGE_NODES = 64
 
 _parse_port = values.whole_number(0, 65535)
 _PORT = "a port number from 0 (any free port) to 65535"
@@ -94,6 +95,15 @@ OPTIONS: tuple[Option, ...] = (
         f"a number from 1 to {MAX_FRONTS}",
         "with --processes: how many pairs of a gateway and a query service share the clients",
         "--fronts",
+        "COUNT",
+    ),
+    Option(
+        "storage_nodes",
+        "PHOTONDB_STORAGE_NODES",
+        values.whole_number(1, MAX_STORAGE_NODES),
+        f"a number from 1 to {MAX_STORAGE_NODES}",
+        "with --processes: how many storage processes share the data",
+        "--storage-nodes",
         "COUNT",
     ),
     Option(
@@ -280,6 +290,21 @@ OPTIONS: tuple[Option, ...] = (
         f"{_ADDRESS}, or several of them with commas",
         "where the query service serves the others; for a gateway it may be several addresses with commas, or a host "
         "name with several IP addresses",
+    ),
+    Option(
+        "storage_addresses",
+        "PHOTONDB_STORAGE_ADDRESSES",
+        values.addresses,
+        f"{_ADDRESS}, or several of them with commas",
+        "where the storage nodes serve the others, by their numbers, where there are several; the same for all "
+        "services",
+    ),
+    Option(
+        "storage_node",
+        "PHOTONDB_STORAGE_NODE",
+        values.ordinal(MAX_STORAGE_NODES - 1),
+        f"a number from 0 to {MAX_STORAGE_NODES - 1}, or a host name that ends in - and such a number",
+        "for a storage service: its number among those of PHOTONDB_STORAGE_ADDRESSES",
     ),
     Option(
         "rpc_tls_cert",

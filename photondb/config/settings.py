@@ -34,6 +34,9 @@ class Settings:
     share_ports: bool = False
     query_address: str | None = None
     storage_address: str | None = None
+    storage_addresses: str | None = None
+    storage_node: int = 0
+    storage_nodes: int = 1
     auth_address: str | None = None
     changefeed_address: str | None = None
     rpc_tls_cert: Path | None = None
@@ -77,7 +80,21 @@ class Settings:
             )
         if self.fronts > 1 and not self.processes:
             raise StartupError("--fronts needs --processes: one process is one front")
-        if self.processes and self.telemetry_port > 65536 - len(SERVICES) - 2 * (self.fronts - 1):
+        if self.storage_nodes > 1 and not self.processes:
+            raise StartupError("--storage-nodes needs --processes: one process is one storage node")
+        addresses = self.addresses_of_storage()
+        if self.processes and self.storage_addresses is not None and len(addresses) != self.storage_nodes:
+            raise StartupError(
+                f"--storage-nodes is {self.storage_nodes}, and PHOTONDB_STORAGE_ADDRESSES names {len(addresses)}: "
+                "name as many, or none"
+            )
+        if not self.processes and self.storage_node >= len(addresses):
+            raise StartupError(
+                f"PHOTONDB_STORAGE_NODE is {self.storage_node}, and there are addresses of {len(addresses)} storage "
+                "nodes, numbered from 0: name all in PHOTONDB_STORAGE_ADDRESSES, the same for all services"
+            )
+        extra = 2 * (self.fronts - 1) + self.storage_nodes - 1
+        if self.processes and self.telemetry_port > 65536 - len(SERVICES) - extra:
             raise StartupError(f"--telemetry-port {self.telemetry_port} leaves no room for the ports of all services")
         if (self.rpc_tls_cert is None) != (self.rpc_tls_key is None):
             raise StartupError("PHOTONDB_RPC_TLS_CERT and PHOTONDB_RPC_TLS_KEY go together: set both or neither")
@@ -92,8 +109,22 @@ class Settings:
         return environment
 
     def address_of(self, service: str) -> str:
-        """Where the service `query`, `storage`, `auth` or `changefeed` serves the others."""
-        return getattr(self, f"{service}_address") or DEFAULT_ADDRESSES[service]
+        """Where the service `query`, `storage`, `auth` or `changefeed` serves the others: of storage this node, which
+        is node 0 where this process is another service."""
+        address: str | None = getattr(self, f"{service}_address")
+        if address is None and service == "storage" and self.storage_addresses is not None:
+            return self.addresses_of_storage()[self.storage_node]
+        return address or DEFAULT_ADDRESSES[service]
+
+    def process_name(self, service: str) -> str:
+        """What a process that is this service alone is called, among others of its kind."""
+        return f"{service}-{self.storage_node}" if service == "storage" and self.storage_node else service
+
+    def addresses_of_storage(self) -> tuple[str, ...]:
+        """Where the storage nodes serve the others, by their numbers."""
+        if self.storage_addresses is None:
+            return (self.storage_address or DEFAULT_ADDRESSES["storage"],)
+        return tuple(address.strip() for address in self.storage_addresses.split(","))
 
     def with_addresses(self, addresses: Mapping[str, str]) -> Settings:
         """These settings with the addresses of services that were not set filled in from `addresses`, by service."""

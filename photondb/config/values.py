@@ -57,6 +57,16 @@ def whole_number(least: int, most: int | None = None, *, or_zero: bool = False) 
     return parse
 
 
+def ordinal(most: int) -> Callable[[str], int]:
+    """A number from 0, alone or behind the name of a stateful set, as its pods are called: photondb-storage-2."""
+    number = whole_number(0, most)
+
+    def parse(text: str) -> int:
+        return number(text.rpartition("-")[2])
+
+    return parse
+
+
 def share(text: str) -> float:
     """A part of a whole."""
     share = float(text)

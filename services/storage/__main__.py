@@ -12,8 +12,10 @@ from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
 from photondb.rpc.metrics import RpcMetrics
-from photondb.rpc.storage import storage_servant
+from photondb.rpc.storage import StorageStub, storage_servant
+from services.storage.catalog import HOME
 from services.storage.options import storage_options
+from services.storage.role import NodeRole
 from services.storage.service import Storage
 from services.storage.transactions import transaction_limits
 
@@ -21,18 +23,24 @@ from services.storage.transactions import transaction_limits
 async def serve(settings: Settings, report_ready: ReportReady) -> None:
     """Serve until cancelled."""
     async with contextlib.AsyncExitStack() as stack:
-        observation = await stack.enter_async_context(observing(settings, "storage"))
+        observation = await stack.enter_async_context(observing(settings, settings.process_name("storage")))
         telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
         observation.auth = auth = AuthStub(settings.address_of("auth"), connect_options(settings))
         stack.push_async_callback(auth.close)
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
         observation.watch_bus(bus)
+        addresses = settings.addresses_of_storage()
+        home = None
+        if settings.storage_node != HOME:
+            home = StorageStub(addresses[HOME], connect_options(settings))
+            stack.push_async_callback(home.close)
         storage = Storage(
             settings.data_dir,
             bus,
             options=storage_options(settings),
             transaction_limits=transaction_limits(settings),
+            role=NodeRole(settings.storage_node, len(addresses), home),
         )
         await storage.start()
         stack.push_async_callback(storage.stop)

@@ -55,12 +55,12 @@ DEFAULT_OPTIONS = StorageOptions()
 
 def storage_options(settings: Settings) -> StorageOptions:
     """What an operator has set."""
+    nodes = settings.storage_nodes  # of this machine, among which the defaults are divided
+    columns, workers = settings.column_cache_bytes, settings.scan_workers
     return StorageOptions(
-        cache_bytes=settings.cache_bytes or default_cache_bytes(),
-        column_cache_bytes=(
-            default_column_cache_bytes() if settings.column_cache_bytes is None else settings.column_cache_bytes
-        ),
-        scan_workers=default_scan_workers() if settings.scan_workers is None else settings.scan_workers,
+        cache_bytes=settings.cache_bytes or max(MIN_CACHE_BYTES, default_cache_bytes() // nodes),
+        column_cache_bytes=default_column_cache_bytes() // nodes if columns is None else columns,
+        scan_workers=default_scan_workers() // nodes if workers is None else workers,
         mmap_reads=settings.mmap_reads,
         max_document_bytes=settings.max_document_bytes,
         max_cursor_age_s=settings.max_cursor_seconds,
