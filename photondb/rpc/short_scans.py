@@ -40,6 +40,7 @@ def is_short(scan: Scan, context: CallContext) -> bool:
         and scan.limit <= min(MAX_ROWS, scan.chunk_rows, scan.first_chunk_rows or MAX_ROWS)
         and scan.aggregate is None
         and not scan.measured
+        and not scan.primary_order
         and context.deadline is None
         and keeps_count(scan.steps)
     )

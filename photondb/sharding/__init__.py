@@ -1,0 +1,1 @@
+"""Tables spread over several storage nodes, seen as one: what is where, and who is asked for it."""

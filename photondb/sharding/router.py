@@ -1,0 +1,338 @@
+"""The storage nodes of a suite as one storage: for who asks, there is no difference.
+
+What concerns one node goes to it as it came. What concerns several is asked of all of them at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from photondb.api.catalogue import Catalogue, CatalogueChange, SplitTable, TableInfo
+from photondb.api.context import INTERNAL, CallContext
+from photondb.api.storage import (
+    EngineStats,
+    IndexStatus,
+    LogRecord,
+    Positions,
+    Scan,
+    ScanReply,
+    StorageApi,
+    TableGone,
+    TableStatistics,
+    TableStats,
+    Write,
+    WriteSummary,
+)
+from photondb.api.transactions import Isolation, TransactionInfo
+from photondb.reql.errors import ReqlError, op_failed
+from photondb.rpc.errors import DeadlineExceeded, ServiceUnavailable
+from photondb.sharding import statistics
+from photondb.sharding.nodes import Ask, Node, gathered
+from photondb.sharding.placement import HOME, Placement
+from photondb.sharding.scans import parts_of_scan, scan_parts
+from photondb.sharding.transactions import NodeTransactions
+from photondb.sharding.writes import Outcome, Piece, combined, divide, node_of_write
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+REACH_TIMEOUT_MS = 5_000
+"""How long a change of the catalogue waits for a node that cannot be reached."""
+
+
+class Router(StorageApi):
+    """Several storage nodes by their numbers, the first of which is home; implements StorageApi."""
+
+    def __init__(self, nodes: Sequence[StorageApi], reach_timeout_ms: int = REACH_TIMEOUT_MS) -> None:
+        home = nodes[HOME]
+        self._nodes = [Node(number, api, None if number == HOME else home) for number, api in enumerate(nodes)]
+        self._home = self._nodes[HOME]
+        self._placement = Placement()
+        self._transactions = NodeTransactions(self._nodes)
+        self._reach_timeout_ms = reach_timeout_ms
+
+    # --- where things are
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes there are."""
+        return len(self._nodes)
+
+    def node_of_key(self, table: int, key: bytes) -> int:
+        """The node of a document, so that who has many to read can ask node by node; home for a table that is not known
+        here yet."""
+        return self._placement.node_of(table, key) if self._placement.knows(table) else HOME
+
+    def node_of_write(self, write: Write) -> int:
+        """The same for a statement on one document."""
+        return node_of_write(write, self._placement.info(write.table)) if self._placement.knows(write.table) else HOME
+
+    async def _info(self, table: int) -> TableInfo:
+        """The table with that id. Raises TableGone."""
+        if not self._placement.knows(table):
+            await self.catalogue(INTERNAL)
+        return self._placement.info(table)
+
+    async def _ask_parts(self, table: int, ask: Ask[T]) -> list[T]:
+        """The answers of the nodes of a table, part by part. Raises TableGone."""
+        info = await self._info(table)
+        return await gathered([self._node(number).ask(ask) for number in info.nodes])
+
+    async def _ask_all(self, ask: Ask[T]) -> list[T]:
+        return await gathered([node.ask(ask) for node in self._nodes])
+
+    def _node(self, number: int) -> Node:
+        if number >= len(self._nodes):
+            raise op_failed(
+                f"The table is on storage node {number}, and only {len(self._nodes)} nodes are known here: "
+                "PHOTONDB_STORAGE_ADDRESSES must name all of them."
+            )
+        return self._nodes[number]
+
+    async def _use(self, context: CallContext, nodes: Collection[int]) -> None:
+        if context.transaction:
+            await self._transactions.use(context, nodes)
+
+    # --- the catalogue
+
+    async def catalogue(self, context: CallContext) -> Catalogue:
+        catalogue = await self._home.ask(lambda api: api.catalogue(context))
+        self._placement.learn(catalogue)
+        return catalogue
+
+    async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
+        await self._reach_all(context)
+        if isinstance(change, SplitTable):
+            change = await self._with_points(context, change)
+        catalogue = await self._home.ask(lambda api: api.change_catalogue(context, change))
+        self._placement.learn(catalogue)
+        adopted = await asyncio.gather(
+            *(node.ask(lambda api: api.adopt_catalogue(context, catalogue)) for node in self._nodes[HOME + 1 :]),
+            return_exceptions=True,
+        )
+        for number, outcome in enumerate(adopted, HOME + 1):
+            if isinstance(outcome, ReqlError):  # the change is made; the node will follow before it serves again
+                log.warning(
+                    "a storage node has not followed a change of the catalogue",
+                    extra={"node": number, "reason": outcome.message},
+                )
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return catalogue
+
+    async def _reach_all(self, context: CallContext) -> None:
+        """Raise where a node does not answer: nothing is changed that not all can follow."""
+        latest = time.monotonic() + self._reach_timeout_ms / 1000
+        soon = msgspec.structs.replace(context, deadline=min(context.deadline or latest, latest))
+        try:
+            await self._ask_all(lambda api: api.positions(soon, ()))
+        except (ServiceUnavailable, DeadlineExceeded) as error:
+            raise op_failed(
+                f"{error.message} Databases, tables and indexes can be changed only while all storage nodes can be "
+                "reached. Nothing was changed."
+            ) from None
+
+    async def _with_points(self, context: CallContext, change: SplitTable) -> SplitTable:
+        """The division of a table with its split points, where home has not the documents that these follow from."""
+        info = (await self.catalogue(context)).tables.get((change.database, change.name))
+        if info is None or info.is_spread or info.nodes[0] == HOME or change.points is not None:
+            return change
+        return msgspec.structs.replace(change, points=await self.split_points(context, info.id, change.shards))
+
+    async def split_points(self, context: CallContext, table: int, shards: int | None) -> tuple[bytes, ...]:
+        info = await self._info(table)
+        if info.is_spread:
+            raise op_failed("A table that is spread over storage nodes has no split points.")
+        return await self._node(info.nodes[0]).ask(lambda api: api.split_points(context, table, shards))
+
+    async def adopt_catalogue(self, context: CallContext, catalogue: Catalogue) -> None:
+        raise op_failed("A catalogue is adopted by one storage node, and not by all of them at once.")
+
+    async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
+        return statistics.status_of_indexes(await self._ask_parts(table, lambda api: api.index_status(context, table)))
+
+    # --- documents
+
+    async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        placement = self._placement
+        if not all(placement.knows(table) for table, _ in keys):
+            await self.catalogue(INTERNAL)
+        divided = placement.divide(keys)
+        await self._use(context, divided)
+        if len(divided) <= 1:
+            number = next(iter(divided), HOME)
+            return await self._node(number).ask(lambda api: api.get(context, keys))
+        documents: list[bytes | None] = [None] * len(keys)
+        found = await gathered(
+            [
+                self._node(number).ask(_getting(context, [keys[position] for position in positions]))
+                for number, positions in divided.items()
+            ]
+        )
+        for positions, of_node in zip(divided.values(), found, strict=True):
+            for position, document in zip(positions, of_node, strict=True):
+                documents[position] = document
+        return documents
+
+    async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
+        outcomes: list[Outcome | None] = [None] * len(writes)
+        divided: dict[int, list[tuple[int, Piece]]] = {}
+        """By node, the pieces that it gets, with the positions of their statements."""
+        infos: dict[int, TableInfo] = {}
+        for position, write in enumerate(writes):
+            try:
+                info = infos[position] = await self._info(write.table)
+            except TableGone as gone:
+                outcomes[position] = gone
+                continue
+            for piece in divide(write, info):
+                divided.setdefault(piece.node, []).append((position, piece))
+        await self._use(context, divided)
+        of_nodes = await gathered([self._write_pieces(context, number, of_node) for number, of_node in divided.items()])
+        pieces: dict[int, list[tuple[Piece, Outcome]]] = {}
+        for of_node in of_nodes:
+            for position, piece, outcome in of_node:
+                pieces.setdefault(position, []).append((piece, outcome))
+        for position, done in pieces.items():
+            outcomes[position] = combined(writes[position], infos[position], done)
+        return [TableGone() if outcome is None else outcome for outcome in outcomes]
+
+    async def _write_pieces(
+        self, context: CallContext, number: int, pieces: Sequence[tuple[int, Piece]]
+    ) -> list[tuple[int, Piece, Outcome]]:
+        """What becomes of the pieces that a node gets. Its failure is that of each of them, save in a transaction,
+        which it has ended."""
+        writes = [piece.write for _, piece in pieces]
+        try:
+            outcomes = await self._write_on(context, number, writes)
+        except ReqlError as error:
+            if context.transaction:
+                raise
+            outcomes = [error] * len(pieces)
+        return [(position, piece, outcome) for (position, piece), outcome in zip(pieces, outcomes, strict=True)]
+
+    async def _write_on(self, context: CallContext, number: int, writes: Sequence[Write]) -> list[Outcome]:
+        """Have a node carry out statements; those on tables that it had not heard of once more when it has."""
+        node = self._node(number)
+        traced, writes = _traced_alone(context, writes)
+        outcomes = await node.ask(lambda api: api.write(traced, writes))
+        gone = [position for position, outcome in enumerate(outcomes) if isinstance(outcome, TableGone)]
+        if gone and number != HOME:
+            await node.bring_up_to_date(self._home.api)
+            again = await node.ask(lambda api: api.write(traced, [writes[position] for position in gone]))
+            for position, outcome in zip(gone, again, strict=True):
+                outcomes[position] = outcome
+        return outcomes
+
+    async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
+        info = await self._info(scan.table)
+        parts = parts_of_scan(scan, info)
+        await self._use(context, parts)
+        if len(parts) == 1:
+            ((number, ranges),) = parts.items()
+            if ranges is not scan.ranges:
+                scan = msgspec.structs.replace(scan, ranges=ranges)
+            return await self._node(number).ask(lambda api: api.scan(context, scan))
+        asked = [(self._node(number), ranges) for number, ranges in parts.items()]
+        return await scan_parts(context, scan, info, asked)
+
+    async def sync(self, context: CallContext, table: int) -> None:
+        await self._ask_parts(table, lambda api: api.sync(context, table))
+
+    # --- the change log: a part is a shard of it
+
+    async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
+        info = await self._info(table)
+        return await self._node(info.nodes[shard]).ask(lambda api: api.read_log(context, table, shard, after, limit))
+
+    async def log_position(self, context: CallContext, table: int) -> list[int]:
+        parts = await self._ask_parts(table, lambda api: api.log_position(context, table))
+        return [position for part in parts for position in part]
+
+    async def positions(self, context: CallContext, tables: Sequence[int]) -> Positions:
+        infos = [await self._info(table) for table in tables]
+        wanted: dict[int, list[int]] = {HOME: []}
+        for info in infos:
+            for number in info.nodes:
+                wanted.setdefault(number, []).append(info.id)
+        found = await gathered(
+            [self._node(number).ask(_positions(context, of_node)) for number, of_node in wanted.items()]
+        )
+        sequences = {
+            (number, table): sequence
+            for (number, of_node), positions in zip(wanted.items(), found, strict=True)
+            for table, sequence in zip(of_node, positions.tables, strict=True)
+        }
+        return Positions(
+            found[0].catalogue,
+            tuple(tuple(one for number in info.nodes for one in sequences[number, info.id]) for info in infos),
+        )
+
+    # --- estimates, and the state of the nodes
+
+    async def table_stats(self, context: CallContext, table: int) -> TableStats:
+        return statistics.sum_of_stats(await self._ask_parts(table, lambda api: api.table_stats(context, table)))
+
+    async def shard_rows(self, context: CallContext, table: int) -> list[int]:
+        parts = await self._ask_parts(table, lambda api: api.shard_rows(context, table))
+        return parts[0] if len(parts) == 1 else [sum(rows) for rows in parts]
+
+    async def statistics(self, context: CallContext, table: int) -> TableStatistics:
+        parts = await self._ask_parts(table, lambda api: api.statistics(context, table))
+        return parts[0] if len(parts) == 1 else statistics.statistics_of_table(parts)
+
+    async def engine_stats(self, context: CallContext) -> EngineStats:
+        return statistics.sum_of_engines(await self.engine_stats_of_nodes(context))
+
+    async def engine_stats_of_nodes(self, context: CallContext) -> list[EngineStats]:
+        """The state of each node's store."""
+        return await self._ask_all(lambda api: api.engine_stats(context))
+
+    async def checkpoint(self, context: CallContext) -> str:
+        raise op_failed("Each storage node has data of its own: ask them one by one for copies.")
+
+    # --- transactions
+
+    async def begin_transaction(
+        self, context: CallContext, id: str, isolation: Isolation, read_only: bool, timeout_ms: int
+    ) -> TransactionInfo:
+        return await self._transactions.begin(context, id, isolation, read_only, timeout_ms)
+
+    async def commit_transaction(self, context: CallContext, id: str) -> TransactionInfo:
+        return await self._transactions.commit(context, id)
+
+    async def abort_transaction(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
+        return await self._transactions.abort(context, id, reason)
+
+    async def transactions(self, context: CallContext, id: str = "") -> list[TransactionInfo]:
+        return await self._transactions.visible(context, id)
+
+
+def _getting(
+    context: CallContext, keys: Sequence[tuple[int, bytes]]
+) -> Callable[[StorageApi], Awaitable[list[bytes | None]]]:
+    return lambda api: api.get(context, keys)
+
+
+def _positions(context: CallContext, tables: Sequence[int]) -> Callable[[StorageApi], Awaitable[Positions]]:
+    return lambda api: api.positions(context, tables)
+
+
+def _traced_alone(context: CallContext, writes: Sequence[Write]) -> tuple[CallContext, Sequence[Write]]:
+    """The context and the statements of a call for those of its traces only that these statements belong to."""
+    traces = sorted({write.trace for write in writes if write.trace is not None})
+    of_call = context.traceparent.split(",")
+    if len(of_call) <= 1 or len(traces) == len(of_call):
+        return context, writes
+    numbers = {trace: number for number, trace in enumerate(traces)}
+    renumbered = [
+        write if write.trace is None else msgspec.structs.replace(write, trace=numbers[write.trace]) for write in writes
+    ]
+    return context.traced(",".join([of_call[trace] for trace in traces])), renumbered

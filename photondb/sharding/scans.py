@@ -1,0 +1,224 @@
+"""Scans of tables of several parts: each part is scanned by its node, and what comes is put together here.
+
+All nodes begin before the scan has begun for its caller. Each part is seen as of one moment; the moments are not the
+same for all parts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from photondb.api.catalogue import TableInfo
+from photondb.api.context import CallContext
+from photondb.api.storage import KeyRange, Scan, ScanCursor, ScanReply
+from photondb.reql.aggregates import Aggregate
+from photondb.reql.chunk import Chunk
+from photondb.reql.errors import ReqlError
+from photondb.reql.measures import ScanMeasures
+from photondb.sharding.merging import RowMerger
+from photondb.sharding.nodes import Node, gathered
+from photondb.sharding.placement import in_order, ranges_of_parts
+
+MIN_CHUNK_ROWS = 16
+"""How few rows a node is asked for at a time, at least."""
+
+
+def parts_of_scan(scan: Scan, info: TableInfo) -> dict[int, Sequence[KeyRange]]:
+    """By the number of its node, the ranges that each part is to be scanned for; one part at least."""
+    nodes = info.nodes
+    if len(nodes) == 1:
+        return {nodes[0]: scan.ranges}
+    if scan.index is not None:
+        return dict.fromkeys(nodes, scan.ranges)
+    divided = ranges_of_parts(scan.ranges, len(nodes))
+    return {nodes[part]: ranges for part, ranges in divided.items()} or {nodes[0]: scan.ranges}
+
+
+async def scan_parts(
+    context: CallContext, scan: Scan, info: TableInfo, asked: Sequence[tuple[Node, Sequence[KeyRange]]]
+) -> ScanReply:
+    """Begin a scan of several parts, on their nodes. Raises what they raise."""
+    wanted = [_scan_of_part(scan, info, ranges, len(asked)) for _, ranges in asked]
+    begun = await asyncio.gather(
+        *(
+            node.ask(lambda api, part=part: api.scan(context, part))  # type: ignore[misc]
+            for (node, _), part in zip(asked, wanted, strict=True)
+        ),
+        return_exceptions=True,
+    )
+    replies = [reply for reply in begun if isinstance(reply, ScanReply)]
+    for reply in begun:
+        if isinstance(reply, BaseException):
+            await _close([reply.cursor for reply in replies])
+            raise reply
+    measures = None if not scan.measured else sum_of_measures([reply.measures for reply in replies])
+    if scan.aggregate is not None:
+        return ScanReply(partial=merged_partial(scan.aggregate, [r.partial for r in replies]), measures=measures)
+    cursor_type = MergedCursor if wanted[0].keyed else ChainedCursor
+    cursor = cursor_type([node for node, _ in asked], replies, scan)
+    chunk, last = await cursor.next()
+    return ScanReply(chunk, cursor=None if last else cursor)
+
+
+def _scan_of_part(scan: Scan, info: TableInfo, ranges: Sequence[KeyRange], parts: int) -> Scan:
+    """What one part's node is asked for. Its chunks are smaller, because as many as there are parts make one; but a
+    scan that is done with one chunk stays so."""
+    rows, first_rows = scan.chunk_rows, scan.first_chunk_rows
+    if scan.limit is None or scan.limit > min(rows, first_rows or rows):
+        rows = _share(rows, parts)
+        first_rows = None if first_rows is None else _share(first_rows, parts)
+    ordered = None if _without_order(scan, info) else in_order(ranges)
+    return msgspec.structs.replace(
+        scan,
+        ranges=ranges if ordered is None else ordered,
+        keyed=ordered is not None and scan.aggregate is None,
+        chunk_rows=rows,
+        chunk_bytes=max(1, scan.chunk_bytes // parts),
+        first_chunk_rows=first_rows,
+    )
+
+
+def _share(rows: int, parts: int) -> int:
+    return min(rows, max(MIN_CHUNK_ROWS, -(-rows // parts)))
+
+
+def _without_order(scan: Scan, info: TableInfo) -> bool:
+    """Whether rows come in no order: as from a geo index, which has cells for its keys."""
+    if scan.index is None or scan.primary_order:
+        return False
+    return any(index.id == scan.index and index.geo for index in info.indexes)
+
+
+def merged_partial(aggregate: Aggregate, partials: Sequence[Any]) -> Any:
+    """The partial result of an aggregate, from those of the parts."""
+    accumulator = aggregate.start()
+    for partial in partials:
+        accumulator.merge(partial)
+    return accumulator.partial()
+
+
+def sum_of_measures(parts: Sequence[ScanMeasures | None]) -> ScanMeasures | None:
+    """What came of a scan, from what came of its parts: seconds are those of all nodes together."""
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    total = ScanMeasures.of_steps(len(known[0].steps))
+    for part in known:
+        total.read += part.read
+        total.seconds += part.seconds
+        total.left_index = total.left_index or part.left_index
+        for step, measure in enumerate(part.steps):
+            total.note(step, measure.rows, measure.seconds)
+    return total
+
+
+class _PartsCursor:
+    """The rest of a scan of several parts; implements ScanCursor."""
+
+    def __init__(self, nodes: Sequence[Node], replies: Sequence[ScanReply], scan: Scan) -> None:
+        self._nodes = nodes
+        self._cursors = [reply.cursor for reply in replies]
+        self._remaining = scan.limit
+        self._measures: list[ScanMeasures | None] = [None] * len(replies)
+        self._measured = scan.measured
+        self._closed = False
+
+    async def next(self) -> tuple[Chunk, bool]:
+        """The next chunk, and whether it was the last one."""
+        if self._closed:
+            return Chunk.of_raw(()), True
+        try:
+            chunk, last = await self._next()
+        except BaseException:
+            await self.close()
+            raise
+        if self._remaining is not None:
+            chunk = chunk.head(self._remaining)
+            self._remaining -= len(chunk)
+            last = last or self._remaining <= 0
+        if self._measured:
+            chunk.measures = sum_of_measures(self._measures)
+        if last:
+            await self.close()
+        return chunk, last
+
+    async def _next(self) -> tuple[Chunk, bool]:
+        raise NotImplementedError
+
+    async def _read(self, part: int) -> tuple[Chunk, bool]:
+        """The next chunk of a part, and whether it is its last one."""
+        cursor = self._cursors[part]
+        assert cursor is not None
+        chunk, last = await self._nodes[part].ask(lambda api: cursor.next())
+        self._note(part, chunk)
+        if last:
+            self._cursors[part] = None
+        return chunk, last
+
+    def _note(self, part: int, chunk: Chunk) -> None:
+        if chunk.measures is not None:
+            self._measures[part] = chunk.measures
+
+    async def close(self) -> None:
+        """Free the views of all nodes."""
+        self._closed = True
+        cursors, self._cursors = self._cursors, [None] * len(self._cursors)
+        await _close(cursors)
+
+
+class MergedCursor(_PartsCursor):
+    """The rest of a scan whose parts come in the order of their keys."""
+
+    def __init__(self, nodes: Sequence[Node], replies: Sequence[ScanReply], scan: Scan) -> None:
+        super().__init__(nodes, replies, scan)
+        self._merger = RowMerger(len(nodes), scan.descending)
+        for part, reply in enumerate(replies):
+            assert reply.chunk is not None
+            self._note(part, reply.chunk)
+            self._merger.add(part, reply.chunk.keys or (), reply.chunk.rows(), reply.cursor is None)
+
+    async def _next(self) -> tuple[Chunk, bool]:
+        merger = self._merger
+        while True:
+            wanting = merger.wanting
+            if wanting:
+                chunks = await gathered([self._read(part) for part in wanting])
+                for part, (chunk, last) in zip(wanting, chunks, strict=True):
+                    merger.add(part, chunk.keys or (), chunk.rows(), last)
+                continue
+            rows = merger.take()
+            if rows or merger.done:
+                return Chunk.of_raw(rows), merger.done
+
+
+class ChainedCursor(_PartsCursor):
+    """The rest of a scan whose parts have no order: one comes after the other."""
+
+    def __init__(self, nodes: Sequence[Node], replies: Sequence[ScanReply], scan: Scan) -> None:
+        super().__init__(nodes, replies, scan)
+        self._first = [reply.chunk for reply in replies]
+        self._part = 0
+
+    async def _next(self) -> tuple[Chunk, bool]:
+        part = self._part
+        chunk, self._first[part] = self._first[part], None
+        if chunk is None:
+            chunk, _ = await self._read(part)
+        else:
+            self._note(part, chunk)
+        if self._cursors[part] is None:
+            self._part += 1
+        return chunk, self._part == len(self._cursors)
+
+
+async def _close(cursors: Sequence[ScanCursor | None]) -> None:
+    """Free cursors. A node that is gone has none any more."""
+    for cursor in cursors:
+        if cursor is not None:
+            with suppress(ReqlError):
+                await cursor.close()
