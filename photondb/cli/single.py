@@ -53,7 +53,7 @@ async def run_single(settings: Settings) -> None:
         changefeed = Changefeed(storage, bus)
         await changefeed.start()
         stack.push_async_callback(changefeed.stop)
-        query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings))
+        query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings), settings.default_shards)
         await query.start()
         stack.push_async_callback(query.stop)
         gateway = Gateway(

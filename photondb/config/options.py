@@ -115,6 +115,16 @@ OPTIONS: tuple[Option, ...] = (
         "the clients",
     ),
     Option(
+        "default_shards",
+        "PHOTONDB_DEFAULT_SHARDS",
+        values.whole_number(1, 64),
+        "a number from 1 to 64",
+        "how many shards a new table has when `table_create` does not say; where there are several storage nodes, a "
+        "table of several shards is spread over them",
+        "--default-shards",
+        "COUNT",
+    ),
+    Option(
         "log_level",
         "PHOTONDB_LOG_LEVEL",
         values.one_of("debug", "info", "warning", "error"),

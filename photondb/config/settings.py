@@ -32,6 +32,7 @@ class Settings:
     processes: bool = False
     fronts: int = 1
     share_ports: bool = False
+    default_shards: int = 1
     query_address: str | None = None
     storage_address: str | None = None
     storage_addresses: str | None = None

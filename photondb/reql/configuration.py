@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from photondb.api.catalogue import DatabaseInfo, TableInfo
 from photondb.reql.retention import show_settings
@@ -28,9 +28,9 @@ def database_config(info: DatabaseInfo) -> dict[str, Any]:
 def table_config(
     runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat = "name", *, shards: int | None = None
 ) -> dict[str, Any]:
-    """A table's row in the system table `table_config`; with `shards`, as it would be with that many. The one node
-    there is keeps all shards, in one copy."""
-    server = server_identifier(runtime, identifiers)
+    """A table's row in the system table `table_config`; with `shards`, as it would be with that many. Each is kept in
+    one copy."""
+    servers = servers_of_shards(runtime, info, identifiers, shards)
     return {
         "db": database_identifier(runtime, info, identifiers),
         "durability": info.durability,
@@ -38,10 +38,7 @@ def table_config(
         "indexes": sorted(index.name for index in info.indexes),
         "name": info.name,
         "primary_key": info.primary_key,
-        "shards": [
-            {"nonvoting_replicas": [], "primary_replica": server, "replicas": [server]}
-            for _ in range(shards or info.shards)
-        ],
+        "shards": [{"nonvoting_replicas": [], "primary_replica": server, "replicas": [server]} for server in servers],
         "write_acks": "majority",
         "write_hook": write_hook_datum(info.write_hook),
         **show_settings(info.settings),
@@ -50,15 +47,14 @@ def table_config(
 
 def table_status(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat = "name") -> dict[str, Any]:
     """A table's row in the system table `table_status`. A table that exists is ready for everything."""
-    server = server_identifier(runtime, identifiers)
+    servers = servers_of_shards(runtime, info, identifiers)
     return {
         "db": database_identifier(runtime, info, identifiers),
         "id": info.uuid,
         "name": info.name,
-        "raft_leader": server,
+        "raft_leader": servers[0],
         "shards": [
-            {"primary_replicas": [server], "replicas": [{"server": server, "state": "ready"}]}
-            for _ in range(info.shards)
+            {"primary_replicas": [server], "replicas": [{"server": server, "state": "ready"}]} for server in servers
         ],
         "status": {
             "all_replicas_ready": True,
@@ -88,9 +84,40 @@ def table_description(runtime: Runtime, info: TableInfo) -> dict[str, Any]:
     }
 
 
+class Server(NamedTuple):
+    """A storage node, as users see it: a server."""
+
+    id: str
+    name: str
+
+    def identifier(self, identifiers: IdentifierFormat) -> str:
+        """The server, as configurations name it."""
+        return self.name if identifiers == "name" else self.id
+
+
+def servers(runtime: Runtime) -> list[Server]:
+    """The storage nodes by their numbers. The first one stands for the services around them, too. One that has not been
+    there yet has no id."""
+    service = runtime.service
+    others = service.catalogue.nodes[1:]
+    return [
+        Server(service.server_id, service.server_name),
+        *(Server(id, f"{service.server_name}_{number}") for number, id in enumerate(others, 1)),
+    ]
+
+
 def server_identifier(runtime: Runtime, identifiers: IdentifierFormat) -> str:
-    """This node, as configurations name it."""
-    return runtime.service.server_name if identifiers == "name" else runtime.service.server_id
+    """The first node, as configurations name it."""
+    return servers(runtime)[0].identifier(identifiers)
+
+
+def servers_of_shards(
+    runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat, shards: int | None = None
+) -> list[str]:
+    """Who keeps each shard of a table: the parts of one that is spread, or so many shards on the table's one node."""
+    known = servers(runtime)
+    nodes = info.nodes if info.is_spread else info.nodes * (shards or info.shards)
+    return [known[node].identifier(identifiers) for node in nodes]
 
 
 def database_identifier(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> str:

@@ -43,6 +43,7 @@ from photondb.reql.surroundings import Closable, Permission, Permit, Surrounding
 from photondb.reql.suspend import may_wait, turns, wait
 from photondb.reql.uninterrupted import WORK
 from photondb.reql.values import Database
+from photondb.sharding.router import Router
 
 T = TypeVar("T")
 
@@ -280,9 +281,11 @@ class Runtime:
             return [system_tables.count_rows(self, info)]
         return self._ask(info, self.storage.shard_rows(self.context, info.id))
 
-    def engine_stats(self) -> EngineStats:
-        """The state of the store of the storage node."""
-        return wait(self.storage.engine_stats(self.context))
+    def engine_stats(self) -> list[EngineStats]:
+        """The state of the store of each storage node, by their numbers."""
+        if isinstance(self.storage, Router):
+            return wait(self.storage.engine_stats_of_nodes(self.context))
+        return [wait(self.storage.engine_stats(self.context))]
 
     def index_states(self, info: TableInfo) -> list[IndexStatus]:
         """How far each of the table's indexes is built."""

@@ -89,7 +89,7 @@ class Closable(Protocol):
 
 class Surroundings(Protocol):
     """What the service around the evaluator provides; one for all queries. `server_id` and `server_name` are how the
-    node introduces itself to clients."""
+    node introduces itself to clients; `default_shards` is how many shards a new table has when nobody says."""
 
     storage: StorageApi
     results: Any
@@ -98,6 +98,7 @@ class Surroundings(Protocol):
     changefeed: ChangefeedApi | None
     server_id: str
     server_name: str
+    default_shards: int
 
     @property
     def access(self) -> RememberedPermissions: ...

@@ -36,7 +36,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         observation.auth = auth
         changefeed = ChangefeedStub(settings.address_of("changefeed"), options)
         stack.push_async_callback(changefeed.close)
-        query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings))
+        query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings), settings.default_shards)
         await query.start()
         stack.push_async_callback(query.stop)
         await stack.enter_async_context(serving(settings, "query", query_servant(query)))

@@ -6,11 +6,12 @@ Point writes begin first (storage commits them as one), point reads become one m
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -35,6 +36,7 @@ from photondb.telemetry.operations import RUN
 from photondb.telemetry.spans import Span
 from photondb.telemetry.tracing import Tracer
 from services.query import responses
+from services.query.by_node import NODE_WAIT_S, Traced, by_node
 from services.query.execution import Outcome, compile_and_execute, execute
 from services.query.failures import as_reql_error, internal_error
 from services.query.options import NO_OPTIONS, RunOptions, read_options
@@ -47,8 +49,11 @@ from services.query.steps import QuerySteps
 from services.query.traces import end_answered
 
 if TYPE_CHECKING:
-    from services.query.channel import Channel
+    from services.query.channel import Channel, Start
 
+PointRead: TypeAlias = tuple[Request, Plan, Frame, RunOptions]
+PointWrite: TypeAlias = tuple[Request, Plan, TableInfo, RunOptions, list[str]]
+Other: TypeAlias = "tuple[Request, Start]"
 
 PURE_S = 0.002
 """How long queries that need no evaluation are answered for where they arrive; the others of a batch wait in line."""
@@ -68,13 +73,13 @@ class Batch:
         self.metrics = channel.service.metrics
         self.started = time.monotonic()
         self.answers: list[Answer] = []
-        self.others: list[tuple[Request, Callable[[], Answer | None]]] = []
+        self.others: list[Other] = []
         self.computed: list[tuple[Request]] = []
         """The pure queries that have been answered."""
         self._pure_ends = perf_counter() + PURE_S
-        self.reads: list[tuple[Request, Plan, Frame, RunOptions]] = []
+        self.reads: list[PointRead] = []
         self.read_keys: list[tuple[int, bytes]] = []
-        self.writes: list[tuple[Request, Plan, TableInfo, RunOptions, list[str]]] = []
+        self.writes: list[PointWrite] = []
         self.write_statements: list[Write] = []
         self.now = channel.service.now()
         self.plain = channel.service.runtime(INTERNAL)
@@ -227,7 +232,10 @@ class Batch:
         self._start(request, runtime, options, run)
 
     def _start(self, request: Request, runtime: Runtime, options: RunOptions, run: Execute) -> None:
-        self.others.append((request, functools.partial(start_query, self.channel, request, runtime, options, run)))
+        self.others.append(self._evaluation(request, runtime, options, run))
+
+    def _evaluation(self, request: Request, runtime: Runtime, options: RunOptions, run: Execute) -> Other:
+        return request, functools.partial(start_query, self.channel, request, runtime, options, run)
 
     def _take_point(self, request: Request, plan: Plan, frame: Frame, options: RunOptions) -> bool:
         """Take in a read or write of one document. Where something is wrong with it, the evaluator finds the same, and
@@ -291,35 +299,36 @@ class Batch:
         """Begin the commit of all point writes; they are answered when they are durable."""
         if not self.writes:
             return
-        started = start_eagerly(self._write())
-        if started.task is not None:
-            self.service.keep(started.task)
-            for request, _, _, options, _ in self.writes:
-                if options.noreply:
-                    session = self.channel.session(request.session)
-                    session.noreply.add(started.task)
-                    started.task.add_done_callback(session.noreply.discard)
+        router = self.service.router
+        nodes = None if router is None else list(map(router.node_of_write, self.write_statements))
+        for writes, statements, traced in by_node(nodes, self.writes, self.write_statements, self.traced_writes):
+            started = start_eagerly(self._write(writes, statements, traced))
+            if started.task is not None:
+                self.service.keep(started.task)
+                for request, _, _, options, _ in writes:
+                    if options.noreply:
+                        session = self.channel.session(request.session)
+                        session.noreply.add(started.task)
+                        started.task.add_done_callback(session.noreply.discard)
 
-    async def _write(self) -> None:
-        context = tracing.joined(INTERNAL, [span.context() for _, span in self.traced_writes])
-        for number, (position, _) in enumerate(self.traced_writes):
-            self.write_statements[position].trace = number
+    async def _write(self, writes: Sequence[PointWrite], statements: Sequence[Write], traced: Traced) -> None:
+        context = tracing.joined(INTERNAL, [span.context() for _, span in traced])
+        for number, (position, _) in enumerate(traced):
+            statements[position].trace = number
         try:
-            outcomes: Sequence[WriteSummary | Exception] = await self.service.storage.write(
-                context, self.write_statements
-            )
+            outcomes: Sequence[WriteSummary | Exception] = await self.service.storage.write(context, statements)
         except ReqlError as error:
-            outcomes = [error] * len(self.writes)
+            outcomes = [error] * len(writes)
         except Exception as error:
-            outcomes = [internal_error(error)] * len(self.writes)
-        self._count("point_write", len(self.writes))
-        self._note_slow(self.writes)
-        self.metrics.batch_writes.observe(len(self.writes))
+            outcomes = [internal_error(error)] * len(writes)
+        self._count("point_write", len(writes))
+        self._note_slow(writes)
+        self.metrics.batch_writes.observe(len(writes))
         for outcome in outcomes:
             if not isinstance(outcome, WriteSummary):
                 self.metrics.requests.fail("point_write", outcome)
         answers = []
-        for (request, _, info, options, keys), outcome in zip(self.writes, outcomes, strict=True):
+        for (request, _, info, options, keys), outcome in zip(writes, outcomes, strict=True):
             if options.noreply:
                 payload = NO_ANSWER
             elif isinstance(outcome, WriteSummary):
@@ -331,7 +340,7 @@ class Batch:
             else:
                 payload = responses.failure(outcome if isinstance(outcome, ReqlError) else internal_error(outcome))
             answers.append(Answer(request.session, request.token, payload))
-        for position, span in self.traced_writes:
+        for position, span in traced:
             end_answered(span, answers[position].payload)
         self.channel.send_later(answers)
 
@@ -346,31 +355,63 @@ class Batch:
     # --- reads
 
     async def read(self) -> None:
-        """One multi-get for all point reads, and their answers."""
+        """One multi-get for all point reads, and their answers: one for each storage node where there are several. Who
+        waits for a node that takes long is answered later."""
         if not self.reads:
             return
-        context = tracing.joined(INTERNAL, [span.context() for _, span in self.traced_reads])
-        first = len(self.answers)
+        router = self.service.router
+        nodes = None if router is None else [router.node_of_key(table, key) for table, key in self.read_keys]
+        groups = by_node(nodes, self.reads, self.read_keys, self.traced_reads)
+        if len(groups) == 1:
+            self.answers += await self._read(*groups[0], self.others)
+            return
+        others: list[list[Other]] = [[] for _ in groups]
+        started = [start_eagerly(self._read(*group, others[number])) for number, group in enumerate(groups)]
+        waiting = [eager.task for eager in started if eager.task is not None]
+        if waiting:
+            await asyncio.wait(waiting, timeout=NODE_WAIT_S)
+        for eager, of_node in zip(started, others, strict=True):
+            if eager.task is None or eager.task.done():
+                self.answers += eager.value
+                self.others += of_node
+            else:
+                self.service.keep(eager.task)
+                eager.task.add_done_callback(functools.partial(self._read_late, of_node))
+
+    def _read_late(self, others: Sequence[Other], task: asyncio.Task[list[Answer]]) -> None:
+        """The reads of a node that took long are done; those of them that are to be run by themselves are started."""
+        if task.cancelled():
+            return
+        self.channel.send_later(task.result())
+        self.channel.start_later(others)
+
+    async def _read(
+        self, reads: Sequence[PointRead], keys: Sequence[tuple[int, bytes]], traced: Traced, others: list[Other]
+    ) -> list[Answer]:
+        """The answers to some reads. Those of tables that are not there go to `others`: the evaluator says so."""
+        context = tracing.joined(INTERNAL, [span.context() for _, span in traced])
         try:
-            found = await self.service.storage.get(context, self.read_keys)
+            found = await self.service.storage.get(context, keys)
         except TableGone:
             await self.service.refresh_catalogue()
-            for position, span in self.traced_reads:
-                self.channel.traces.expect_answer(self.reads[position][0], span)
-            for request, plan, frame, options in self.reads:
+            for position, span in traced:
+                self.channel.traces.expect_answer(reads[position][0], span)
+            for request, plan, frame, options in reads:
                 runtime: Runtime = frame[0]
-                self._start(request, runtime, options, functools.partial(execute, plan, frame, options))
-            return
+                others.append(
+                    self._evaluation(request, runtime, options, functools.partial(execute, plan, frame, options))
+                )
+            return []
         except ReqlError as error:
-            self._count("point_read", len(self.reads))
-            self.metrics.requests.fail("point_read", error, len(self.reads))
+            self._count("point_read", len(reads))
+            self.metrics.requests.fail("point_read", error, len(reads))
             payload = responses.failure(error)
-            self.answers.extend(Answer(entry[0].session, entry[0].token, payload) for entry in self.reads)
-            for _, span in self.traced_reads:
+            for _, span in traced:
                 end_answered(span, payload)
-            return
-        append = self.answers.append
-        for (request, plan, frame, options), raw in zip(self.reads, found, strict=True):
+            return [Answer(entry[0].session, entry[0].token, payload) for entry in reads]
+        answers: list[Answer] = []
+        append = answers.append
+        for (request, plan, frame, options), raw in zip(reads, found, strict=True):
             if options.noreply:
                 payload = NO_ANSWER
             elif plan.read.then is None:  # type: ignore[union-attr]
@@ -378,11 +419,12 @@ class Batch:
             else:
                 payload = self._read_result(plan, frame, raw)
             append(Answer(request.session, request.token, payload))
-        for position, span in self.traced_reads:
-            end_answered(span, self.answers[first + position].payload)
-        self._count("point_read", len(self.reads))
-        self._note_slow(self.reads)
-        self.metrics.batch_reads.observe(len(self.reads))
+        for position, span in traced:
+            end_answered(span, answers[position].payload)
+        self._count("point_read", len(reads))
+        self._note_slow(reads)
+        self.metrics.batch_reads.observe(len(reads))
+        return answers
 
     def _read_result(self, plan: Plan, frame: Frame, raw: bytes | None) -> bytes:
         read = plan.read

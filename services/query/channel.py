@@ -92,6 +92,14 @@ class Channel:
         if self.backlog:
             asyncio.get_running_loop().call_soon(self._run_later)
 
+    def start_later(self, others: Sequence[tuple[Request, Start]]) -> None:
+        """Start queries that were taken in before, when it is their turn."""
+        if others and not self.closed:
+            idle = not self.backlog
+            self.backlog.extend(others)
+            if idle:
+                asyncio.get_running_loop().call_soon(self._run_later)
+
     async def wait_closed(self) -> None:
         """Return when the channel was closed."""
         await self._end.wait()

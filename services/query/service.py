@@ -27,6 +27,7 @@ from photondb.reql.profile import Profile
 from photondb.reql.runtime import Runtime
 from photondb.reql.surroundings import Closable
 from photondb.reql.suspend import wait
+from photondb.sharding.router import Router
 from photondb.telemetry.debug import Report
 from photondb.telemetry.scrape import Scrape
 from services.query.access import Access
@@ -60,10 +61,14 @@ class Query:
         auth: AuthApi | None = None,
         changefeed: ChangefeedApi | None = None,
         limits: QueryLimits | None = None,
+        default_shards: int = 1,
     ) -> None:
         self.limits = limits or QueryLimits()
+        self.default_shards = default_shards
         self._watch: asyncio.Task[None] | None = None
         self.storage = storage
+        self.router = storage if isinstance(storage, Router) else None
+        """What knows where documents are, when there are several storage nodes."""
         self.auth = auth
         self.changefeed = changefeed
         self.bus = bus

@@ -60,14 +60,7 @@ class Target:
         async with contextlib.AsyncExitStack() as stack:
             bus = LocalBus()
             stack.push_async_callback(bus.close)
-            storage: StorageApi = Storage(self._data_dir, bus)
-            await storage.start()  # type: ignore[attr-defined]
-            stack.push_async_callback(storage.stop)  # type: ignore[attr-defined]
-            if self._remote:
-                address = f"unix:{self._data_dir.parent}/storage"
-                await stack.enter_async_context(served(storage_servant(storage), address))
-                storage = StorageStub(address)
-                stack.push_async_callback(storage.close)
+            storage = await self.open_storage(stack, bus)
             auth = Auth(storage)
             await auth.start()
             stack.push_async_callback(auth.stop)
@@ -77,6 +70,19 @@ class Target:
             self._channel = await query.open(INTERNAL, self)
             self._ready.set()
             await self._done.wait()
+
+    async def open_storage(self, stack: contextlib.AsyncExitStack, bus: LocalBus) -> StorageApi:
+        """Start storage, until the stack is left, and give what query is to ask."""
+        storage = Storage(self._data_dir, bus)
+        await storage.start()
+        stack.push_async_callback(storage.stop)
+        if not self._remote:
+            return storage
+        address = f"unix:{self._data_dir.parent}/storage"
+        await stack.enter_async_context(served(storage_servant(storage), address))
+        stub = StorageStub(address)
+        stack.push_async_callback(stub.close)
+        return stub
 
     def stop(self) -> None:
         """End the services."""

@@ -18,7 +18,7 @@ from photondb.api.catalogue import (
 )
 from photondb.datum.order import equal
 from photondb.datum.text import print_datum
-from photondb.reql.configuration import IdentifierFormat, database_config, table_config
+from photondb.reql.configuration import IdentifierFormat, database_config, servers, servers_of_shards, table_config
 from photondb.reql.errors import op_failed
 from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.placement import MAX_SHARDS
@@ -117,7 +117,8 @@ def _create_table(runtime: Runtime, new: Row, change: Change) -> Row:
         raise fields.fail(f"In `primary_key`: Expected a string; got {print_datum(primary_key)}")
     durability = fields.take_word("durability", "soft", "hard") if "durability" in fields else "hard"
     runtime.require("config", database)
-    shards = _take_shards(runtime, fields, change.identifiers) if "shards" in fields else 1
+    given = "shards" in fields
+    shards = _take_shards(runtime, fields, change.identifiers) if given else runtime.service.default_shards
     if "write_acks" in fields:
         _check_write_acks(fields)
     fields.finish()
@@ -137,7 +138,7 @@ def _alter_table(runtime: Runtime, info: TableInfo, old: Row, new: Row, change: 
         raise op_failed("The `indexes` field is read-only and can't be used to create or drop indexes.")
     if fields.take("primary_key") != old["primary_key"]:
         raise op_failed("It's illegal to change a table's primary key")
-    shards = _take_shards(runtime, fields, change.identifiers)
+    shards = _take_shards(runtime, fields, change.identifiers, info)
     _check_write_acks(fields)
     durability = fields.take_word("durability", "soft", "hard")
     settings = take_settings(fields)
@@ -172,26 +173,31 @@ def _database(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat) -
     raise fields.fail(f"There is no database with UUID `{uuid}`.")
 
 
-def _take_shards(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat) -> int:
-    """How many shards are asked for. The one server there is keeps them all: no other placement can be asked for."""
-    server = runtime.service.server_name if identifiers == "name" else runtime.service.server_id
+def _take_shards(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat, info: TableInfo | None = None) -> int:
+    """How many shards are asked for. Where they are to be cannot be chosen: those of a table that there is, `info`, are
+    where they are, and those of a new one are placed by the system."""
+    known = [server.identifier(identifiers) for server in servers(runtime)]
+    kept = [] if info is None else servers_of_shards(runtime, info, identifiers)
     shards = fields.take("shards")
     if type(shards) is not list:
         raise fields.fail(f"In `shards`: Expected an array, got {print_datum(shards)}")
     if not shards:
         raise fields.fail("In `shards`: You must specify at least one shard.")
-    for shard in shards:
+    for number, shard in enumerate(shards):
         if type(shard) is not dict:
             raise fields.fail(f"In `shards`: Expected an object; got {print_datum(shard)}")
         parts = Fields(shard, f"{WRONG_FORMAT.format('table_config')}In `shards`: ")
         replicas = parts.take("replicas")
         if not replicas:
             raise parts.fail("You must specify at least one replica for each shard.")
-        for name in (*replicas, parts.take("primary_replica")):
-            if name != server:
+        primary = parts.take("primary_replica")
+        for name in (*replicas, primary):
+            if name not in known:
                 raise parts.fail(f"Server `{name}` does not exist or is not connected.")
+            if name != primary or (kept and name != kept[min(number, len(kept) - 1)]):
+                raise parts.fail("A shard is kept in one copy, and stays on the server that it is on.")
         if "nonvoting_replicas" in parts and parts.take("nonvoting_replicas"):
-            raise parts.fail(f"The primary replica (`{server}`) must not be a nonvoting replica.")
+            raise parts.fail(f"The primary replica (`{primary}`) must not be a nonvoting replica.")
         parts.finish()
     if len(shards) > MAX_SHARDS:
         raise fields.fail(f"In `shards`: Maximum number of shards is {MAX_SHARDS}.")

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from photondb.api.catalogue import TableInfo
 from photondb.api.storage import EngineStats, TableSizes
 from photondb.datum.types import normalise_number
-from photondb.reql.configuration import IdentifierFormat, database_identifier, server_identifier
+from photondb.reql.configuration import IdentifierFormat, database_identifier, servers
 from photondb.reql.runtime import Runtime
 from photondb.reql.system.configuration import user_tables
 from photondb.reql.system_tables import Row, system_table
@@ -44,55 +44,83 @@ _rates: WeakKeyDictionary[object, Rates] = WeakKeyDictionary()
 
 @system_table("stats")
 def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
-    """Rows for the cluster, for this node, for each table, and for each table on this node."""
+    """Rows for the cluster, for each server, for each table, and for each table on each server that has a part of it.
+    Queries count as those of the first server, beside which the services run that carry them out."""
     service = runtime.service
     tables = user_tables(runtime)
-    written = {info.uuid: sum(runtime.log_position(info)) for info in tables}
+    written = {info.uuid: runtime.log_position(info) for info in tables}
     queries = service.plans.hits + service.plans.misses
-    rates = _rates.setdefault(service, Rates()).rates({"queries": queries, **written})
-    engine = {
-        "client_connections": sum(len(channel.sessions) for channel in service.channels),
-        "queries_per_sec": rates["queries"],
-        "written_docs_per_sec": normalise_number(sum(rates[uuid] for uuid in written)),
-    }
-    totals = {"queries_total": queries, "written_docs_total": sum(written.values())}
-    server = server_identifier(runtime, identifiers)
-    found = runtime.engine_stats()
-    rows: list[Row] = [
-        {"id": ["cluster"], "query_engine": engine},
-        {
-            "id": ["server", service.server_id],
-            "query_engine": {**engine, **totals},
-            "server": server,
-            "storage_engine": _storage_engine(found),
-        },
-    ]
+    parts = {(uuid, part): count for uuid, counts in written.items() for part, count in enumerate(counts)}
+    rates = _rates.setdefault(service, Rates()).rates({"queries": queries, **parts})
+    stores = runtime.engine_stats()
+    connections = sum(len(channel.sessions) for channel in service.channels)
+    all_written = [rates[part] for part in parts]
+    rows: list[Row] = [{"id": ["cluster"], "query_engine": _query_engine(connections, rates["queries"], all_written)}]
+    known = servers(runtime)[: len(stores)]
+    for number, (server, store) in enumerate(zip(known, stores, strict=True)):
+        here = [(info.uuid, part) for info in tables for part, node in enumerate(info.nodes) if node == number]
+        clients, queries_rate, queries_total = (connections, rates["queries"], queries) if number == 0 else (0, 0, 0)
+        rows.append(
+            {
+                "id": ["server", server.id],
+                "query_engine": {
+                    **_query_engine(clients, queries_rate, [rates[part] for part in here]),
+                    "queries_total": queries_total,
+                    "written_docs_total": sum(parts[part] for part in here),
+                },
+                "server": server.identifier(identifiers),
+                "storage_engine": _storage_engine(store),
+            }
+        )
     for info in tables:
-        engine = {"written_docs_per_sec": rates[info.uuid]}
         about = {
             "db": database_identifier(runtime, info, identifiers),
             "table": info.name if identifiers == "name" else info.uuid,
         }
+        of_parts = [rates[info.uuid, part] for part in range(len(info.nodes))]
+        engine = {"written_docs_per_sec": normalise_number(sum(of_parts))}
         rows.append({**about, "id": ["table", info.uuid], "query_engine": engine})
-        rows.append(
-            {
-                **about,
-                "id": ["table_server", info.uuid, service.server_id],
-                "query_engine": {**engine, "written_docs_total": written[info.uuid]},
-                "server": server,
-                "storage_engine": {"disk": {"space_usage": _space_usage(runtime, info, found)}},
-            }
-        )
+        shares = _shares(runtime, info)
+        for part, node in enumerate(info.nodes):
+            rows.append(
+                {
+                    **about,
+                    "id": ["table_server", info.uuid, known[node].id],
+                    "query_engine": {
+                        "written_docs_per_sec": of_parts[part],
+                        "written_docs_total": written[info.uuid][part],
+                    },
+                    "server": known[node].identifier(identifiers),
+                    "storage_engine": {"disk": {"space_usage": _space_usage(info, stores[node], shares[part])}},
+                }
+            )
     return rows
 
 
-def _space_usage(runtime: Runtime, info: TableInfo, engine: EngineStats) -> dict[str, Any]:
-    """The bytes of a table's documents as JSON, and of what there is of it in files on the disk."""
+def _query_engine(connections: int, queries_rate: int | float, written: list[int | float]) -> dict[str, Any]:
+    return {
+        "client_connections": connections,
+        "queries_per_sec": queries_rate,
+        "written_docs_per_sec": normalise_number(sum(written)),
+    }
+
+
+def _shares(runtime: Runtime, info: TableInfo) -> list[int]:
+    """About how many bytes the documents of each part of a table have."""
+    size = runtime.table_stats(info).bytes
+    if not info.is_spread:
+        return [size]
+    rows = runtime.shard_rows(info)
+    return [size * count // max(1, sum(rows)) for count in rows]
+
+
+def _space_usage(info: TableInfo, engine: EngineStats, data_bytes: int) -> dict[str, Any]:
+    """The bytes of a part's documents as JSON, and of what there is of it in files on the disk."""
     sizes = engine.tables.get(info.id, TableSizes())
     indexes = {index.name: sizes.indexes.get(index.id, 0) for index in info.indexes}
     return {
         "change_log_bytes": sizes.change_log,
-        "data_bytes": runtime.table_stats(info).bytes,
+        "data_bytes": data_bytes,
         "documents_bytes": sizes.documents,
         "indexes_bytes": indexes,
         "on_disk_bytes": sizes.documents + sizes.change_log + sum(sizes.indexes.values()),

@@ -15,7 +15,14 @@ from photondb.api.auth import ADMIN
 from photondb.api.catalogue import TableInfo
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number
-from photondb.reql.configuration import IdentifierFormat, database_identifier, server_identifier, table_status
+from photondb.reql.configuration import (
+    IdentifierFormat,
+    database_identifier,
+    server_identifier,
+    servers,
+    servers_of_shards,
+    table_status,
+)
 from photondb.reql.errors import op_failed
 from photondb.reql.placement import DEFAULT_TAG
 from photondb.reql.runtime import Runtime
@@ -39,32 +46,39 @@ def tables(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
 
 @system_table("server_config")
 def server_config(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
-    """One row, for this node."""
-    service = runtime.service
-    return [{"cache_size_mb": "auto", "id": service.server_id, "name": service.server_name, "tags": [DEFAULT_TAG]}]
+    """One row for each server."""
+    return [
+        {"cache_size_mb": "auto", "id": server.id, "name": server.name, "tags": [DEFAULT_TAG]}
+        for server in servers(runtime)
+        if server.id
+    ]
 
 
 @system_table("server_status")
 def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
-    """One row, for this node: its process and its place in the network."""
+    """One row for each server: its place in the network, and of the first one its process. Of the processes of others,
+    which may be on other machines, nothing is known here."""
     started = make_time(normalise_number(round(STARTED, 3)), "+00:00")
+    known = [server for server in servers(runtime) if server.id]
+    process = {
+        "argv": sys.argv,
+        "pid": os.getpid(),
+        "time_started": started,
+        "version": f"photondb {version('photondb')}",
+    }
     return [
         {
-            "id": runtime.service.server_id,
-            "name": runtime.service.server_name,
+            "id": server.id,
+            "name": server.name,
             "network": {
                 "canonical_addresses": [],
-                "connected_to": {},
-                "hostname": socket.gethostname(),
+                "connected_to": {other.name: True for other in known if other != server},
+                "hostname": socket.gethostname() if number == 0 else None,
                 "time_connected": started,
             },
-            "process": {
-                "argv": sys.argv,
-                "pid": os.getpid(),
-                "time_started": started,
-                "version": f"photondb {version('photondb')}",
-            },
+            "process": process if number == 0 else dict.fromkeys(process),
         }
+        for number, server in enumerate(known)
     ]
 
 
@@ -84,14 +98,14 @@ def current_issues(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]
 def jobs(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     """One row for each query that is being worked on, this one among them, or has a cursor, and for each index that is
     being built. Who is not `admin` sees his own queries only."""
-    servers = [server_identifier(runtime, identifiers)]
+    first = [server_identifier(runtime, identifiers)]
     user = runtime.context.user
-    rows = [_query_job(servers, query) for query in wait(runtime.service.queries()) if user in (ADMIN, query.user)]
+    rows = [_query_job(first, query) for query in wait(runtime.service.queries()) if user in (ADMIN, query.user)]
     if user != ADMIN:
         return rows
     for info in user_tables(runtime):
         if not all(index.ready for index in info.indexes):
-            rows += _index_jobs(runtime, info, identifiers, servers)
+            rows += _index_jobs(runtime, info, identifiers)
     return rows
 
 
@@ -109,19 +123,20 @@ def end_job(runtime: Runtime, change: Change) -> Row | None:
     return None
 
 
-def _query_job(servers: list[str], query: RunningQuery) -> Row:
+def _query_job(on: list[str], query: RunningQuery) -> Row:
     host, _, port = query.client.rpartition(":")
     client = {"client_address": host, "client_port": int(port)} if port else {}
     return {
         "duration_sec": normalise_number(round(time.monotonic() - query.started, 6)),
         "id": ["query", query.id],
         "info": {**client, "query": query.query, "user": query.user},
-        "servers": servers,
+        "servers": on,
         "type": "query",
     }
 
 
-def _index_jobs(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat, servers: list[str]) -> list[Row]:
+def _index_jobs(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> list[Row]:
+    """One row for each index of a table that is being built."""
     table = {
         "db": database_identifier(runtime, info, identifiers),
         "table": info.name if identifiers == "name" else info.uuid,
@@ -130,7 +145,7 @@ def _index_jobs(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat
         _job(
             "index_construction",
             f"{info.uuid} {state.name}",
-            servers,
+            sorted(set(servers_of_shards(runtime, info, identifiers))),
             {**table, "index": state.name, "progress": state.progress},
         )
         for state in runtime.index_states(info)
@@ -138,12 +153,12 @@ def _index_jobs(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat
     ]
 
 
-def _job(kind: str, name: str, servers: list[str], about: dict[str, Any]) -> Row:
+def _job(kind: str, name: str, on: list[str], about: dict[str, Any]) -> Row:
     """A row; `name` tells the job from others of its kind."""
     return {
         "duration_sec": None,
         "id": [kind, str(uuid.uuid5(_JOBS, f"{kind} {name}"))],
         "info": about,
-        "servers": servers,
+        "servers": on,
         "type": kind,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from photondb.api.catalogue import CreateTable, DropTable
 from photondb.reql import system_tables
@@ -51,12 +51,14 @@ def table_create(
     *,
     primary_key: str = "id",
     durability: Durability = None,
-    shards: int = 1,
+    shards: int = ...,  # type: ignore[assignment]
     replicas: Datum = ...,
     nonvoting_replica_tags: Datum = ...,
     primary_replica_tag: str | None = None,
 ) -> dict[str, Any]:
     """Make a table."""
+    if cast("object", shards) is ...:
+        shards = runtime.service.default_shards
     placement = read_placement(shards, replicas, nonvoting_replica_tags, primary_replica_tag)
     system_tables.refuse(database.name, "you can't create new tables in it.")
     runtime.require("config", database.name)
