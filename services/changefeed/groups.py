@@ -159,14 +159,14 @@ class Group:
             )
 
     async def _read(self) -> bool:
-        """Read some records of each shard; whether there were any."""
-        found = False
+        """Read some records of each shard; whether there may be more."""
+        found = unavailable = False
         for shard, after in enumerate(self._state.read):
             try:
                 records = await self._follower.read_log(shard, after, READ_RECORDS)
             except ServiceUnavailable:  # storage will be back, and the log is still there
-                await asyncio.sleep(RETRY_S)
-                return True
+                unavailable = True
+                continue
             for record in records:
                 found = True
                 row = Row(shard, record)
@@ -180,7 +180,9 @@ class Group:
             if records:
                 self._progressed.set()
                 await asyncio.sleep(0)
-        return found
+        if unavailable:
+            await asyncio.sleep(RETRY_S)
+        return found or unavailable
 
     # --- keeping the progress
 

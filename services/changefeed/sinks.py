@@ -21,6 +21,7 @@ from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
 from photondb.reql.steps import FilterStep
 from photondb.rpc.backoff import Backoff
+from photondb.rpc.errors import ServiceUnavailable
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import TableFollower
 from services.changefeed.metrics import FeedMetrics
@@ -68,6 +69,7 @@ class Sink:
         self._selection = Selection(None, (KeyRange(),), steps)
         self._more = asyncio.Event()
         self._skipped = 0
+        self._first_shard = -1
 
     async def run(self) -> None:
         """Deliver until cancelled, or until there is nothing more to do."""
@@ -145,12 +147,23 @@ class Sink:
         return await self._keep()
 
     async def _read(self, follower: TableFollower) -> tuple[list[SinkChange], list[int]]:
-        """The next changes, and the position after them."""
+        """The next changes, and the position after them.
+
+        Each time another shard is the first one, so that one with very many changes does not keep those of others
+        waiting; nor does one that cannot be read at present.
+        """
         changes: list[SinkChange] = []
         size = 0
         position = self._state.position.copy()
-        for shard, after in enumerate(position):
-            for record in await follower.read_log(shard, after, READ_RECORDS):
+        unavailable: ServiceUnavailable | None = None
+        self._first_shard = (self._first_shard + 1) % len(position)
+        for shard in (*range(self._first_shard, len(position)), *range(self._first_shard)):
+            try:
+                records = await follower.read_log(shard, position[shard], READ_RECORDS)
+            except ServiceUnavailable as error:
+                unavailable = error
+                continue
+            for record in records:
                 if len(changes) >= BATCH_CHANGES or size >= BATCH_BYTES:
                     return changes, position
                 position[shard] = record.sequence
@@ -161,6 +174,8 @@ class Sink:
                     notice = b'{"id":"%b",%b' % (name.encode(), change.notice(False)[1:])
                     changes.append(SinkChange(name, notice))
                     size += len(notice)
+        if unavailable is not None and position == self._state.position:
+            raise unavailable
         return changes, position
 
     async def _wait(self) -> bool:
