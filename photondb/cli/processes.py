@@ -18,6 +18,7 @@ from pathlib import Path
 
 from photondb.bus.server import NatsServer
 from photondb.cli.lifetime import announce
+from photondb.cli.node_directories import node_directory, storage_name
 from photondb.cli.observing import remove_targets, write_targets
 from photondb.cli.supervision import Policy
 from photondb.cli.supervisor import Program, ServiceProgram, Supervisor
@@ -114,7 +115,7 @@ class ProcessSuite:
                 settings,
                 storage_node=int(number),
                 storage_address=settings.addresses_of_storage()[int(number)],
-                data_dir=settings.data_dir / name,
+                data_dir=node_directory(settings.data_dir, int(number)),
             )
         elif number:  # each gateway has a query service of its own: more queries in each batch
             settings = replace(settings, query_address=f"unix:{self._directory / _front('query', int(number))}.sock")
@@ -133,11 +134,6 @@ class ProcessSuite:
 def _stage(name: str) -> int:
     service, _, number = name.partition("-")
     return _OTHER_STORAGE_STAGE if service == "storage" and number else _STAGES[service]
-
-
-def storage_name(number: int) -> str:
-    """The name of a storage node other than node 0, and of its directory within the data directory."""
-    return f"storage-{number}"
 
 
 def _with_storage_nodes(settings: Settings, directory: Path) -> Settings:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from photondb.cli.node_directories import heading, node_directory, node_numbers
+
 
 def add_repair(commands: Any) -> None:
     """Add the command to a parser's subcommands."""
@@ -24,9 +26,22 @@ def add_repair(commands: Any) -> None:
 
 
 def _repair(arguments: argparse.Namespace) -> int:
-    from services.storage.repair import repair_directory
+    from services.storage.repair import repair_directory, require_data, require_new, require_unused
 
-    return repair_directory(arguments.directory, arguments.to, _report)
+    source, target = arguments.directory, arguments.to
+    numbers = node_numbers(source)
+    for number in numbers:  # before anything is done to one of them
+        require_data(node_directory(source, number))
+        require_unused(node_directory(source, number))
+    if target is not None:
+        require_new(target)
+    statuses = []
+    for number in numbers:
+        if len(numbers) > 1:
+            _report(heading(source, number))
+        to = None if target is None else node_directory(target, number)
+        statuses.append(repair_directory(node_directory(source, number), to, _report))
+    return max(statuses)
 
 
 def _report(line: str) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from photondb.cli.node_directories import node_directory, node_numbers
 from photondb.cli.progress import ProgressLines
+from photondb.config import StartupError
 
 
 def add_restore(commands: Any) -> None:
@@ -41,8 +45,32 @@ def moment(text: str) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    from services.storage.restore import restore
-
-    restore(arguments.backups, arguments.to, arguments.at, ProgressLines().start)
+    restore_nodes(arguments.backups, arguments.to, arguments.at)
     print(f"restored to {arguments.to}")
     return 0
+
+
+def restore_nodes(backups: Sequence[Path], target: Path, at_us: int | None) -> None:
+    """Restore all storage nodes that are in the backups. Raises StartupError, and then `target` does not exist."""
+    from services.storage.repair import require_new
+    from services.storage.restore import restore
+
+    require_new(target)
+    numbers = sorted({number for backup in backups for number in node_numbers(backup)})
+    if numbers == [0]:
+        restore(backups, target, at_us, ProgressLines().start)
+        return
+    partial = target.with_name(f".{target.name}.nodes")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for number in numbers:
+            of_node = [node_directory(backup, number) for backup in backups]
+            of_node = [backup for backup in of_node if number == 0 or backup.is_dir()]
+            restore(of_node, node_directory(partial, number), at_us, ProgressLines().start)
+        if target.exists():
+            target.rmdir()
+        partial.rename(target)
+    except OSError as error:
+        raise StartupError(f"the restored data cannot be written: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

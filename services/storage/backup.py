@@ -10,6 +10,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from photondb.config import StartupError
@@ -38,6 +39,25 @@ StartProgress = Callable[[str, int], Progress]
 _NOT_DATA = ("LOCK", "LOG")
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in a directory, to be removed by who has it made. What is not in it was committed after `taken_us`,
+    in microseconds since 1970."""
+
+    path: Path
+    taken_us: int
+
+    @classmethod
+    def take(cls, make: Callable[[], Path]) -> Checkpoint:
+        """Have one made."""
+        taken_us = time.time_ns() // 1000
+        return cls(make(), taken_us)
+
+    def remove(self) -> None:
+        """Remove what is left of it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
 def back_up(
     take_checkpoint: Callable[[], Path], target: Path, base: Path | None, start_progress: StartProgress
 ) -> Manifest:
@@ -48,8 +68,17 @@ def back_up(
     """
     require_new(target)
     before = None if base is None else read_manifest(base)
-    taken_us = time.time_ns() // 1000  # what is not in the checkpoint is committed later
-    checkpoint = take_checkpoint()
+    checkpoint = Checkpoint.take(take_checkpoint)
+    try:
+        return write_backup(checkpoint, target, before, start_progress)
+    finally:
+        checkpoint.remove()
+
+
+def write_backup(taken: Checkpoint, target: Path, before: Manifest | None, start_progress: StartProgress) -> Manifest:
+    """Make a backup of a checkpoint in `target`, which has no backup yet: all of it, or what changed since `before`.
+    Raises StartupError, and then there is nothing in `target`."""
+    checkpoint = taken.path
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -67,7 +96,7 @@ def back_up(
                 kind="full" if before is None else "incremental",
                 id=str(uuid.uuid4()),
                 node_id=state.counters.node_id,
-                taken_us=taken_us,
+                taken_us=taken.taken_us,
                 marks=marks,
                 files=files,
                 base=None if before is None else before.id,
@@ -81,8 +110,6 @@ def back_up(
         raise StartupError(f"the backup failed: {error}") from None
     except OSError as error:
         raise StartupError(f"the backup cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(checkpoint, ignore_errors=True)
     return manifest
 
 

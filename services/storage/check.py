@@ -14,6 +14,7 @@ import msgspec
 from photondb.config import StartupError
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
+from photondb.sharding.placement import part_of
 from services.storage import catalog, layout
 from services.storage.indexes import Entries, Index
 from services.storage.log import HEADER, Position, decode_record, last_position
@@ -84,6 +85,8 @@ def check_table(view: View, table: Table) -> Iterator[str]:
             continue
         if primary_key(document[table.primary_key]) != primary:
             yield f"{name}: the document {primary!r} has another primary key."
+        if table.info.is_spread and part_of(primary, len(table.info.nodes)) != table.shard:
+            yield f"{name}: the document {primary!r} belongs to another storage node."
         for index in table.indexes:
             if not index.info.ready:
                 continue

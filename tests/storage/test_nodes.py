@@ -34,6 +34,7 @@ from photondb.datum.keys import encode_key, primary_key
 from photondb.reql.errors import ReqlError
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.events import ChangeBatch
+from photondb.sharding.placement import part_of
 from services.storage import builder, following
 from services.storage.catalog import HOME
 from services.storage.check import check_store
@@ -137,6 +138,11 @@ async def nodes(tmp_path: Path) -> AsyncIterator[Nodes]:
     await nodes.start(0, 1, 2)
     yield nodes
     await nodes.stop(*reversed(list(nodes.running)))
+
+
+def ids(part: int, count: int) -> list[int]:
+    """Primary keys of documents that belong to that one of three parts."""
+    return [n for n in range(count * 10) if part_of(primary_key(n), 3) == part][:count]
 
 
 async def insert(storage: Storage, table: TableInfo, *documents: Any) -> None:
@@ -243,7 +249,7 @@ async def test_a_change_is_adopted_when_it_is_brought(nodes: Nodes) -> None:
     older = catalogue
     await asyncio.gather(*(node.adopt_catalogue(INTERNAL, catalogue) for node in nodes))
     for number in range(3):
-        await insert(nodes[number], nodes.table("t"), {"id": number})
+        await insert(nodes[number], nodes.table("t"), {"id": ids(number, 1)[0]})
     catalogue = await nodes.change(DropTable("test", "t"))
     await asyncio.gather(*(node.adopt_catalogue(INTERNAL, catalogue) for node in nodes))
     await asyncio.gather(*(node.adopt_catalogue(INTERNAL, older) for node in nodes))
@@ -257,7 +263,7 @@ async def test_a_node_that_was_away_catches_up(nodes: Nodes) -> None:
     await nodes.settled()
     kept = nodes.table("kept")
     for name in ("dropped", "kept"):
-        await insert(nodes[1], nodes.table(name), {"id": 1, "a": 5})
+        await insert(nodes[1], nodes.table(name), {"id": ids(1, 1)[0], "a": 5})
     await nodes.stop(1)
     await nodes.change(
         DropTable("test", "dropped"),
@@ -285,7 +291,7 @@ async def test_a_node_goes_on_without_home_and_follows_when_it_is_back(nodes: No
     await nodes.settled()
     table = nodes.table("t")
     await nodes.stop(HOME)
-    await insert(nodes[1], table, {"id": 1})
+    await insert(nodes[1], table, {"id": ids(1, 1)[0]})
     await nodes.start(HOME)
     await nodes.change(CreateTable("test", "u", shards=3))
     await nodes.settled()
@@ -335,7 +341,7 @@ async def test_an_index_is_ready_when_all_nodes_have_built_it(nodes: Nodes, monk
     await nodes.settled()
     table = nodes.table("t")
     for number in range(3):
-        await insert(nodes[number], table, *({"id": number * 1000 + n, "a": n} for n in range(200)))
+        await insert(nodes[number], table, *({"id": n, "a": n} for n in ids(number, 200)))
     built_by_2 = asyncio.Event()
     step = builder.IndexBuilder._step
 
@@ -353,7 +359,8 @@ async def test_an_index_is_ready_when_all_nodes_have_built_it(nodes: Nodes, monk
         assert [status.ready for status in await nodes[number].index_status(INTERNAL, table.id)] == [True]
         reply = await nodes[number].scan(INTERNAL, Scan(table.id, index, limit=1, keyed=True))
         assert reply.chunk is not None
-        assert reply.chunk.keys == [encode_key(0) + primary_key(number * 1000)]
+        (first,) = ids(number, 1)
+        assert reply.chunk.keys == [encode_key(first) + primary_key(first)]
     assert "before its construction" in await refused(nodes[2].scan(INTERNAL, Scan(table.id, index, limit=1)))
     await nodes.stop(2)  # in the middle of it
     built_by_2.set()
@@ -439,7 +446,7 @@ async def test_a_part_publishes_and_logs_under_its_number(nodes: Nodes) -> None:
 
     await nodes.bus.subscribe(CHANGES_SUBJECT.format(table_uuid=table.uuid, shard="*"), hear)
     for part, number in enumerate(table.nodes):
-        await insert(nodes[number], table, *({"id": f"{part} {n}"} for n in range(part + 1)))
+        await insert(nodes[number], table, *({"id": n} for n in ids(part, part + 1)))
         subject = CHANGES_SUBJECT.format(table_uuid=table.uuid, shard=part)
         await until(lambda part=part, subject=subject: sum(len(b.records) for b in heard.get(subject, ())) == part + 1)
         assert {batch.shard for batch in heard[subject]} == {part}
@@ -523,7 +530,6 @@ async def test_an_older_home_is_not_followed(nodes: Nodes) -> None:
     await nodes.start(1)
     await nodes.change(CreateTable("test", "t", shards=2))
     await nodes.settled()
-    await insert(nodes[1], nodes.table("t"), {"id": 1})
     await nodes.stop(1, 0)
     nodes.directory(0).rename(nodes.path / "lost")
     backup.rename(nodes.directory(0))
