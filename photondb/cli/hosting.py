@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from photondb.bus import Bus, NatsBus
 from photondb.config import Settings, StartupError
 from photondb.rpc.connect import ConnectOptions
 from photondb.rpc.serve import RpcServer
+from photondb.rpc.storage import StorageStub
+from photondb.sharding.router import Router
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +81,27 @@ def connect_options(settings: Settings) -> ConnectOptions:
     if settings.rpc_tls_cert is not None:
         context.load_cert_chain(settings.rpc_tls_cert, settings.rpc_tls_key)
     return ConnectOptions(tls=context)
+
+
+def storage_of(settings: Settings, options: ConnectOptions) -> StorageStub | RemoteNodes:
+    """Storage as the other services have it: its one node, or all of them as if they were one."""
+    addresses = settings.addresses_of_storage()
+    if len(addresses) == 1:
+        return StorageStub(addresses[0], options)
+    return RemoteNodes([StorageStub(address, options) for address in addresses])
+
+
+class RemoteNodes(Router):
+    """Several storage nodes in other processes."""
+
+    def __init__(self, stubs: Sequence[StorageStub]) -> None:
+        super().__init__(stubs)
+        self._stubs = stubs
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for stub in self._stubs:
+            await stub.close()
 
 
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:

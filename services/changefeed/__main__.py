@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 
-from photondb.cli.hosting import connect_options, join_bus, serving
+from photondb.cli.hosting import connect_options, join_bus, serving, storage_of
 from photondb.cli.observing import observing, serving_telemetry
 from photondb.cli.probing import storage_probe
 from photondb.cli.service import ReportReady, run_service
@@ -14,7 +14,6 @@ from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
 from photondb.rpc.changefeed import changefeed_servant
 from photondb.rpc.metrics import RpcMetrics
-from photondb.rpc.storage import StorageStub
 from services.changefeed.service import Changefeed
 
 
@@ -28,7 +27,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
         observation.watch_bus(bus)
-        storage = StorageStub(settings.address_of("storage"), connect_options(settings))
+        storage = storage_of(settings, connect_options(settings))
         stack.push_async_callback(storage.close)
         changefeed = Changefeed(storage, bus)
         await changefeed.start()

@@ -7,7 +7,7 @@ import contextlib
 import sys
 
 from photondb.api.context import INTERNAL
-from photondb.cli.hosting import connect_options
+from photondb.cli.hosting import connect_options, storage_of
 from photondb.cli.observing import observing, serving_telemetry
 from photondb.cli.probing import storage_probe
 from photondb.cli.service import ReportReady, run_service
@@ -15,7 +15,6 @@ from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
 from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.query import RemoteQueries
-from photondb.rpc.storage import StorageStub
 from services.gateway.service import Gateway
 
 
@@ -29,7 +28,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         auth = AuthStub(settings.address_of("auth"), options)
         stack.push_async_callback(auth.close)
         observation.auth = auth
-        storage = StorageStub(settings.address_of("storage"), options)
+        storage = storage_of(settings, options)
         stack.push_async_callback(storage.close)
         gateway = Gateway(
             query, auth, settings, probes={"storage": storage_probe(storage)}, routes=observation.public_routes()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 
-from photondb.cli.hosting import connect_options, join_bus, serving
+from photondb.cli.hosting import connect_options, join_bus, serving, storage_of
 from photondb.cli.observing import observing, serving_telemetry
 from photondb.cli.probing import auth_probe, storage_probe
 from photondb.cli.service import ReportReady, run_service
@@ -15,7 +15,6 @@ from photondb.rpc.auth import AuthStub
 from photondb.rpc.changefeed import ChangefeedStub
 from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.query import query_servant
-from photondb.rpc.storage import StorageStub
 from services.query.limits import QueryLimits
 from services.query.service import Query
 
@@ -29,7 +28,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         bus = await join_bus(settings)
         stack.push_async_callback(bus.close)
         observation.watch_bus(bus)
-        storage = StorageStub(settings.address_of("storage"), options)
+        storage = storage_of(settings, options)
         stack.push_async_callback(storage.close)
         auth = AuthStub(settings.address_of("auth"), options)
         stack.push_async_callback(auth.close)
