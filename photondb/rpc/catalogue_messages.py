@@ -14,6 +14,7 @@ class _CatalogueMessage(msgspec.Struct):
     databases: list[DatabaseInfo]
     tables: list[TableInfo]
     node_id: str = ""
+    nodes: tuple[str, ...] = ()
 
 
 _decode_catalogue = msgspec.json.Decoder(_CatalogueMessage).decode
@@ -23,7 +24,7 @@ _decode_change = msgspec.json.Decoder(CatalogueChange).decode
 def write_catalogue(catalogue: Catalogue) -> bytes:
     """A catalogue as JSON."""
     databases, tables = list(catalogue.databases.values()), list(catalogue.tables.values())
-    message = _CatalogueMessage(catalogue.version, databases, tables, catalogue.node_id)
+    message = _CatalogueMessage(catalogue.version, databases, tables, catalogue.node_id, catalogue.nodes)
     return msgspec.json.encode(message)
 
 
@@ -35,6 +36,7 @@ def read_catalogue(blob: bytes) -> Catalogue:
         {database.name: database for database in message.databases},
         {(table.database, table.name): table for table in message.tables},
         message.node_id,
+        message.nodes,
     )
 
 

@@ -25,7 +25,7 @@ from tests.storage.language import term
 
 
 class Nodes:
-    """`count` storage nodes with data below `path`. The last one is behind RPC with `remote`."""
+    """`count` storage nodes with data below `path`. With `remote` the first and the last one are behind RPC."""
 
     def __init__(self, path: Path, count: int, bus: Bus, remote: bool) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class Nodes:
             await storage.start()
             stack.push_async_callback(storage.stop)
             api: StorageApi = storage
-            if self._remote and number == self.count - 1:
+            if self._remote and number in (0, self.count - 1):
                 address = f"unix:{self.path}/storage-{number}.sock"
                 await stack.enter_async_context(served(storage_servant(storage), address))
                 api = stub = StorageStub(address)
@@ -153,4 +153,4 @@ async def compare(both: Pair, index: str | None = None, **fields: Any) -> list[A
     return found[0]
 
 
-layouts = pytest.mark.parametrize(("count", "remote"), [(2, False), (3, True)], ids=["two", "three, one by RPC"])
+layouts = pytest.mark.parametrize(("count", "remote"), [(2, False), (3, True)], ids=["two", "three by RPC"])
