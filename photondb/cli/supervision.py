@@ -23,7 +23,8 @@ class Policy:
     max_pause_s: float = 10.0
     # A child that was ready for this long has recovered: its next failure counts as the first.
     stable_after_s: float = 10.0
-    start_timeout_s: float = 30.0
+    # For the first start. It doubles with each failure in a row: what has much to recover must get there some time.
+    start_timeout_s: float = 60.0
     # While the suite has not been ready yet, this many failures in a row of a child end it.
     max_failed_starts: int = 3
     # From the request to stop until what still runs is killed.
@@ -169,7 +170,8 @@ class Supervision:
         yield Announce()
 
     def _spawn(self, child: _Child, now: float) -> Spawn:
-        child.state, child.due = _State.STARTING, now + self._policy.start_timeout_s
+        timeout_s = self._policy.start_timeout_s * 2.0 ** min(child.failures, 10)
+        child.state, child.due = _State.STARTING, now + timeout_s
         return Spawn(child.name)
 
     def _exited(self, child: _Child, status: int, now: float) -> Iterator[Instruction]:

@@ -130,6 +130,8 @@ def test_a_child_that_was_not_ready_in_time_is_killed_and_started_again() -> Non
     assert supervision.handle(Tick(), 31) == []
     assert supervision.handle(Exited("only", -9), 31) == []
     assert supervision.handle(Tick(), 32) == [Spawn("only")]
+    assert supervision.handle(Tick(), 91) == []  # it has twice the time now
+    assert supervision.handle(Tick(), 92) == [Send("only", SIGKILL)]
 
 
 def test_a_configuration_error_at_the_start_ends_everything() -> None:
