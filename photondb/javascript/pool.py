@@ -10,8 +10,11 @@ import signal
 import struct
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+
+from photondb.javascript.turns import Ticket, Turns
 
 _WORKER = Path(__file__).with_name("worker.py")
 _LENGTH = struct.Struct(">I")
@@ -32,22 +35,37 @@ class WorkerCrashed(Exception):
     """The engine broke."""
 
 
+class Busy(Exception):
+    """Other calls with long timeouts have all the workers that such calls may have."""
+
+
 class ArrayTooLong(Exception):
     """A script gave an array over the limit."""
 
 
 class Pool:
     """Runs scripts, each in one of `size` worker processes, which are started when they are needed, used again and
-    again, and replaced when they die."""
+    again, and replaced when they die.
 
-    def __init__(self, size: int) -> None:
+    `Turns` says who waits for whom. A call with a timeout of more than `usual_timeout_ms` waits for `lasting_wait_ms`
+    at most.
+    """
+
+    def __init__(self, size: int, *, usual_timeout_ms: int = 5_000, lasting_wait_ms: int = 30_000) -> None:
+        self._usual_timeout_ms = usual_timeout_ms
+        self._lasting_wait_ms = lasting_wait_ms
+        self._workers = [_Worker() for _ in range(size)]
         self._idle: queue.LifoQueue[_Worker] = queue.LifoQueue()
-        for _ in range(size):
-            self._idle.put(_Worker())
+        for worker in self._workers:
+            self._idle.put(worker)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="javascript")
+        self._lock = threading.Lock()
+        self._turns = Turns(size)
+        self._calls: dict[Ticket, _Call] = {}
+        """Those that wait for their turn."""
 
     async def run(
-        self, session: str, source: str, arguments: str | None, *, timeout_ms: int, array_limit: int
+        self, session: str, source: str, arguments: str | None, *, timeout_ms: int, array_limit: int, user: str = ""
     ) -> tuple[bool, str]:
         """Evaluate a script or, with `arguments` (a JSON array), the function that it gives.
 
@@ -62,13 +80,25 @@ class Pool:
             "timeout_ms": min(max(timeout_ms, MIN_TIMEOUT_MS), MAX_TIMEOUT_MS),
             "array_limit": array_limit,
         }
-        turn = _Turn(self._idle, json.dumps(request).encode())
+        ticket = Ticket(user, timeout_ms > self._usual_timeout_ms)
+        call = _Call(json.dumps(request).encode())
+        with self._lock:
+            self._turns.add(ticket)
+            self._calls[ticket] = call
+        self._begin_some()
+        answer = asyncio.wrap_future(call.answer)
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(self._threads, turn.take)
+            if ticket.lasting:
+                await asyncio.wait([answer], timeout=self._lasting_wait_ms / 1000)
+                if not answer.done() and self._withdraw(ticket):
+                    raise Busy
+            given = await answer
         except asyncio.CancelledError:
-            turn.cancel()
+            answer.cancel()
+            if not self._withdraw(ticket):
+                call.kill()
             raise
-        kind, text = answer[:1], answer[1:]
+        kind, text = given[:1], given[1:]
         if kind == "E":
             raise JavaScriptError(text)
         if kind == "L":
@@ -76,36 +106,66 @@ class Pool:
         return kind == "F", text
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, whatever they do."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in self._workers:
+            worker.kill()
+
+    def _withdraw(self, ticket: Ticket) -> bool:
+        """Take a call out of the queue. Returns whether it was still there."""
+        with self._lock:
+            self._calls.pop(ticket, None)
+            return self._turns.withdraw(ticket)
+
+    def _begin_some(self) -> None:
+        """Give the workers that are free to calls."""
         while True:
-            try:
-                self._idle.get_nowait().kill()
-            except queue.Empty:
-                break
-        self._threads.shutdown(wait=False)
+            with self._lock:
+                ticket = self._turns.next()
+                if ticket is None:
+                    return
+                call = self._calls.pop(ticket)
+            self._threads.submit(self._carry_out, ticket, call)
+
+    def _carry_out(self, ticket: Ticket, call: _Call) -> None:
+        """Runs in a thread."""
+        worker = self._idle.get()
+        try:
+            call.carry_out(worker)
+        finally:
+            self._idle.put(worker)
+            with self._lock:
+                self._turns.end(ticket)
+            with contextlib.suppress(RuntimeError):  # the pool was closed meanwhile
+                self._begin_some()
 
 
-class _Turn:
-    """One request's turn at a worker. `take` runs in a thread."""
+class _Call:
+    """A request, and what comes of it."""
 
-    def __init__(self, idle: queue.LifoQueue[_Worker], request: bytes) -> None:
-        self._idle = idle
+    def __init__(self, request: bytes) -> None:
+        self.answer: Future[str] = Future()
         self._request = request
         self._worker: _Worker | None = None
-        self._cancelled = False
+        self._killed = threading.Event()
 
-    def take(self) -> str:
-        if self._cancelled:
-            return "V"
-        worker = self._worker = self._idle.get()
+    def carry_out(self, worker: _Worker) -> None:
+        """Let a worker answer it."""
+        if not self.answer.set_running_or_notify_cancel():
+            return
+        self._worker = worker
         try:
-            return worker.ask(self._request)
-        finally:
+            answer = worker.ask(self._request, self._killed)
+        except Exception as error:
             self._worker = None
-            self._idle.put(worker)
+            self.answer.set_exception(error)
+        else:
+            self._worker = None
+            self.answer.set_result(answer)
 
-    def cancel(self) -> None:
-        self._cancelled = True
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self._killed.set()
         worker = self._worker
         if worker is not None:
             worker.kill()
@@ -117,11 +177,13 @@ class _Worker:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: bytes) -> str:
-        """The answer to a request. Raises TimedOut and WorkerCrashed when the process died of it."""
+    def ask(self, request: bytes, killed: threading.Event) -> str:
+        """The answer to a request. Raises TimedOut and WorkerCrashed when the process died of it, or it was killed."""
         process = self._process
         if process is None:
             process = self._process = self._start()
+        if killed.is_set():  # before there was a process to be seen
+            raise WorkerCrashed
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -397,6 +397,16 @@ def test_a_feed_that_takes_too_long_leaves_documents_out(suite: RunningSuite) ->
             assert [feed.next()["new_val"]["id"] for _ in range(2)] == [1, 3]
 
 
+def test_scripts_that_never_end_leave_workers_to_others(suite: RunningSuite) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            connection = r.connect(port=suite.driver_port)
+            stack.callback(connection.close, noreply_wait=False)
+            r.js("while (true) {}", timeout=1_000_000).run(connection, noreply=True)
+        with r.connect(port=suite.driver_port) as connection:
+            assert [r.js(f"{number}", timeout=5).run(connection) for number in range(8)] == list(range(8))
+
+
 def test_the_suites_have_come_through_it_without_a_fault(suite: RunningSuite, impatient: RunningSuite) -> None:
     for log in (suite.log, impatient.log):
         assert "Traceback" not in log

@@ -12,10 +12,10 @@ from photondb.datum.extreme import Extreme
 from photondb.datum.json import dumps, loads
 from photondb.datum.size import check_size
 from photondb.datum.validation import validate
-from photondb.javascript import ArrayTooLong, JavaScriptError, Pool, TimedOut, WorkerCrashed
+from photondb.javascript import ArrayTooLong, Busy, JavaScriptError, Pool, TimedOut, WorkerCrashed
 from photondb.reql import shape as shapes
 from photondb.reql.effects import Effects
-from photondb.reql.errors import ErrorKind, ReqlError, logic_error
+from photondb.reql.errors import ErrorKind, ReqlError, logic_error, resource_limit
 from photondb.reql.function import Frame, Func, FunctionCode
 from photondb.reql.parameters import Number, Runtime
 from photondb.reql.registry import term
@@ -24,7 +24,7 @@ from photondb.reql.values import check_array_size
 from photondb.reql.wire import Term
 
 WORKERS = 4
-"""How many scripts run at once; more of them wait for their turn."""
+"""How many scripts run at once; more of them wait for their turn (`photondb.javascript.turns`)."""
 DEFAULT_TIMEOUT_SECONDS = 5
 
 
@@ -50,13 +50,25 @@ class _Script:
         limit = runtime.array_limit
         try:
             return wait(
-                _pool().run(self.session, self.source, arguments, timeout_ms=self.timeout_ms, array_limit=limit)
+                _pool().run(
+                    self.session,
+                    self.source,
+                    arguments,
+                    timeout_ms=self.timeout_ms,
+                    array_limit=limit,
+                    user=runtime.context.user,
+                )
             )
         except JavaScriptError as error:
             raise logic_error(str(error)) from None
         except TimedOut:
             seconds = self.timeout_ms / 1000
             raise logic_error(f"JavaScript query `{self.source}` timed out after {seconds:.3f} seconds.") from None
+        except Busy:
+            raise resource_limit(
+                f"Other calls of `r.js` with a timeout of more than {DEFAULT_TIMEOUT_SECONDS} seconds have all the "
+                "workers that there are for them. Try again later, or with a shorter timeout."
+            ) from None
         except ArrayTooLong:
             check_array_size(limit + 1, limit)
             raise
@@ -87,7 +99,7 @@ class _Script:
 
 @functools.cache
 def _pool() -> Pool:
-    pool = Pool(WORKERS)
+    pool = Pool(WORKERS, usual_timeout_ms=DEFAULT_TIMEOUT_SECONDS * 1000)
     atexit.register(pool.close)
     return pool
 

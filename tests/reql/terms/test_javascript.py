@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
+import time
 from typing import Any
 
 import pytest
 from rethinkdb import r
 
 from photondb.datum.time import make_time
+from photondb.javascript import Pool, WorkerCrashed
 from photondb.reql.compiler import compile_function
 from photondb.reql.errors import ErrorKind
+from photondb.reql.terms import javascript
 from tests.reql.evaluate import evaluate, failure, wire_term
 
 
@@ -64,6 +70,30 @@ def test_scripts_give_values_and_functions(query: Any, value: Any) -> None:
 def test_what_goes_wrong_in_a_script_is_told(query: Any, kind: ErrorKind, message: str) -> None:
     error = failure(query)
     assert (error.kind, error.message) == (kind, message)
+
+
+def test_what_waits_for_scripts_that_last_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1, lasting_wait_ms=100)
+    monkeypatch.setattr(javascript, "_pool", lambda: pool)
+
+    async def hold() -> None:
+        with contextlib.suppress(WorkerCrashed):
+            await pool.run("", "while (true) {}", None, timeout_ms=1_000_000, array_limit=1)
+
+    holding = threading.Thread(target=lambda: asyncio.run(hold()))
+    holding.start()
+    try:
+        while not pool._turns._lasting:
+            time.sleep(0.001)
+        error = failure(r.js("1", timeout=6))
+    finally:
+        pool.close()
+        holding.join()
+    assert error.kind == ErrorKind.RESOURCE_LIMIT
+    assert error.message == (
+        "Other calls of `r.js` with a timeout of more than 5 seconds have all the workers that there are for them. "
+        "Try again later, or with a shorter timeout."
+    )
 
 
 def test_arrays_of_scripts_are_limited() -> None:
