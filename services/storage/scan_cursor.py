@@ -33,7 +33,7 @@ class Cursor:
         last = True
         call = CURRENT.get()
         try:
-            with tracing.span(SCAN, call if call.traceparent else run.context), reql_errors():
+            with tracing.span(SCAN, call if call.spans else run.context), reql_errors():
                 chunk, last = await run.chunk(self._rows)
         finally:
             self._running = False
