@@ -89,8 +89,9 @@ class Scan(msgspec.Struct):
     """An ordered read: ranges of the primary key or of an index, with the part of the query that was pushed down.
 
     The view is one point in time for the whole scan. Rows go through `steps` in order; `limit` stops after that many
-    results. With an `aggregate` the reply has one partial aggregate instead of rows. `chunk_rows` and `chunk_bytes`
-    bound each chunk, `first_chunk_rows` the first one.
+    results. With an `aggregate` the reply has one partial aggregate instead of rows, or several as the rows of chunks
+    where all groups (and so on) would be too large for one: they are to be merged one after the other. `chunk_rows` and
+    `chunk_bytes` bound each chunk, `first_chunk_rows` the first one.
 
     With `primary_order` the index is a short cut to some rows of the table, which come once each, in the order of the
     primary key, as if the whole table were read: and so it is where the index cannot be used, or would not pay. Steps

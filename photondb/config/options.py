@@ -225,6 +225,14 @@ OPTIONS: tuple[Option, ...] = (
         "none; an eighth of the memory that there is (of a container's, within it), at most 4 GB, when it is not set",
     ),
     Option(
+        "aggregate_bytes",
+        "PHOTONDB_AGGREGATE_BYTES",
+        values.whole_number(1 << 20),
+        "a number of bytes from 1048576 (1 MB)",
+        "how much memory groups, different values and first rows may take together that storage works out, before it "
+        "hands them on in parts; a sixteenth of the memory that there is when it is not set",
+    ),
+    Option(
         "scan_workers",
         "PHOTONDB_SCAN_WORKERS",
         values.whole_number(0, 64),
@@ -267,6 +275,38 @@ OPTIONS: tuple[Option, ...] = (
         "a number of bytes from 16777216 (16 MB)",
         "how much memory a query may take, about; a quarter of the memory that there is (of a container's, within it) "
         "when it is not set",
+    ),
+    Option(
+        "max_queries_bytes",
+        "PHOTONDB_MAX_QUERIES_BYTES",
+        values.whole_number(16 << 20),
+        "a number of bytes from 16777216 (16 MB)",
+        "how much memory all queries of a query service may take together, about; half of the memory that there is, "
+        "divided by the number of fronts, when it is not set",
+    ),
+    Option(
+        "sort_bytes",
+        "PHOTONDB_SORT_BYTES",
+        values.whole_number(64 << 10),
+        "a number of bytes from 65536 (64 KB)",
+        "how much memory a sort, a group or the different values of a sequence may hold before the rest is put aside "
+        "on the disk; a quarter of what a query may take, at most 256 MB, when it is not set",
+    ),
+    Option(
+        "spill_dir",
+        "PHOTONDB_SPILL_DIR",
+        values.path,
+        "the path of a directory",
+        "directory for what sorts and groups cannot keep in memory; it is made if it does not exist; `spill` in the "
+        "data directory when it is not set",
+    ),
+    Option(
+        "spill_bytes",
+        "PHOTONDB_SPILL_BYTES",
+        values.whole_number(0),
+        "a number of bytes (0 lets nothing be put aside)",
+        "how much of that disk all queries of a query service may use together; half of what is free when it is not "
+        "set",
     ),
     Option(
         "result_cache_bytes",

@@ -55,12 +55,17 @@ class Settings:
     max_transaction_seconds: int = 600
     cache_bytes: int | None = None
     column_cache_bytes: int | None = None
+    aggregate_bytes: int | None = None
     scan_workers: int | None = None
     mmap_reads: bool = False
     max_document_bytes: int = 16 << 20
     max_cursor_seconds: int = 3600
     max_query_seconds: int = 3600
     max_query_bytes: int | None = None
+    max_queries_bytes: int | None = None
+    sort_bytes: int | None = None
+    spill_dir: Path | None = None
+    spill_bytes: int | None = None
     result_cache_bytes: int = 64 << 20
     admin_password: str | None = field(default=None, repr=False)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from photondb.datum.errors import DatumError
 
-__all__ = ["MAX_BYTES", "NESTING_LIMIT", "check_size"]
+__all__ = ["MAX_BYTES", "NESTING_LIMIT", "check_bytes", "check_size"]
 
 NESTING_LIMIT = 250
 """How many containers deep a value may be.  orjson writes 254 levels, and a reply wraps a value in a few."""
@@ -35,7 +35,7 @@ def check_size(value: Any) -> None:
     """
     if type(value) is not dict and type(value) is not list:
         if type(value) is str:
-            _check_bytes(len(value))
+            check_bytes(len(value))
         return
     total = depth = 0
     level = [value]
@@ -49,7 +49,7 @@ def check_size(value: Any) -> None:
         total += len(elements) * _BYTES_OF_ELEMENT
         total += sum([len(element) for element in elements if type(element) is str])
         total += sum([len(name) for name in _names(level)])
-        _check_bytes(total)
+        check_bytes(total)
         level = [element for element in elements if type(element) is dict or type(element) is list]
 
 
@@ -64,7 +64,7 @@ def _check_repetitive(containers: list[Any], total: int, depth: int) -> None:
             elements = container.values() if type(container) is dict else container
             size = sum([len(element) if type(element) is str else _BYTES_OF_ELEMENT for element in elements])
             total += times * (size + sum(map(len, _names([container]))))
-            _check_bytes(total)
+            check_bytes(total)
             inner += [(element, times) for element in elements if type(element) is dict or type(element) is list]
         level = _counted(inner)
         depth += 1
@@ -89,6 +89,7 @@ def _check_depth(depth: int) -> None:
         raise DatumError(f"Value is nested too deeply (the limit is {NESTING_LIMIT} levels).", "resource")
 
 
-def _check_bytes(size: int) -> None:
+def check_bytes(size: int) -> None:
+    """Raise DatumError for a value of so many bytes when that is more than `MAX_BYTES`."""
     if size > MAX_BYTES:
         raise DatumError(f"Value over size limit (about {MAX_BYTES // 2**20} MB of JSON).", "resource")

@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from photondb.datum.order import SortKey, sort_key
+from photondb.datum.order_bytes import order_bytes
 from photondb.datum.types import normalise_number
 from photondb.reql.errors import ReqlError, non_existence_error
 from photondb.reql.function import Func
+from photondb.reql.memory import mean_weight
 from photondb.reql.steps import MISSING, Fields, present_values, values_or_missing
 from photondb.reql.values import wrong_datum
 
 _NUMBERS = frozenset({int, float})
+
+UNBOUNDED = 2**53
+"""As many rows as there are."""
+
+VALUE_BYTES = 200
+"""What a value and its sort key take in a dictionary, besides the value's own weight."""
 
 
 class Accumulator(Protocol):
@@ -43,6 +51,11 @@ class Accumulator(Protocol):
         """Whether no row has counted, so that a group of such rows is left out."""
         ...
 
+    @property
+    def held(self) -> int:
+        """How many rows it holds on to."""
+        ...
+
 
 @runtime_checkable
 class KeyedAccumulator(Protocol):
@@ -63,6 +76,18 @@ class KeyedAccumulator(Protocol):
         ...
 
 
+@runtime_checkable
+class WeighedAccumulator(Protocol):
+    """An accumulator that can become large. Its partial result is a list, and partial results of parts of it may be
+    merged as well as all at once; so it can be given up for an empty one at any time, when its partial result is put
+    aside before."""
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes."""
+        ...
+
+
 class Aggregate(Protocol):
     """What a stream is folded into."""
 
@@ -74,6 +99,11 @@ class Aggregate(Protocol):
     @property
     def pushable(self) -> bool: ...
 
+    @property
+    def most_rows(self) -> int:
+        """How many rows its result may have, at most."""
+        ...
+
     def start(self) -> Accumulator: ...
 
     def to_wire(self) -> dict[str, Any]: ...
@@ -82,6 +112,7 @@ class Aggregate(Protocol):
 class Count:
     """The number of rows."""
 
+    most_rows = 1
     fields: Fields | None = frozenset()
     pushable = True
 
@@ -93,6 +124,8 @@ class Count:
 
 
 class _Counting:
+    held = 0
+
     def __init__(self) -> None:
         self.count = 0
 
@@ -116,6 +149,7 @@ class _Counting:
 class _OfFunction:
     """An aggregate over what a function gives for each row (over the rows themselves without one)."""
 
+    most_rows = 1
     name = ""
     fields: Fields | None
 
@@ -157,6 +191,8 @@ class Avg(_OfFunction):
 
 
 class _Summing:
+    held = 0
+
     def __init__(self, func: Func | None) -> None:
         self.func = func
         self.total: int | float = 0
@@ -257,6 +293,10 @@ class _Extreme:
         return self.row
 
     @property
+    def held(self) -> int:
+        return int(self.best is not None)
+
+    @property
     def empty(self) -> bool:
         return self.best is None
 
@@ -271,6 +311,7 @@ def _nothing(what: str, name: str) -> ReqlError:
 class Reduce:
     """The rows folded pairwise by a function."""
 
+    most_rows = 1
     fields: Fields | None = None
 
     def __init__(self, func: Func) -> None:
@@ -318,6 +359,10 @@ class _Reducing:
         return self.values[0]
 
     @property
+    def held(self) -> int:
+        return len(self.values)
+
+    @property
     def empty(self) -> bool:
         return not self.values
 
@@ -331,22 +376,46 @@ class Distinct:
     def __init__(self, limit: int) -> None:
         self.limit = limit
 
+    @property
+    def most_rows(self) -> int:
+        return self.limit
+
     def start(self) -> Accumulator:
         return _Distinguishing(self.limit)
 
     def to_wire(self) -> dict[str, Any]:
         return {"distinct": self.limit}
 
+    def key_of(self, value: Any) -> bytes:
+        """The place of a value in the order of the result."""
+        return order_bytes(value)
+
+    def combined(self, results: Iterable[list[Any]]) -> list[Any]:
+        """One result of those of several parts, whose values are all different and in order."""
+        from photondb.reql.values import check_array_size
+
+        values: list[Any] = []
+        for result in results:
+            values += result
+            check_array_size(len(values), self.limit)
+        return values
+
 
 class _Distinguishing:
+    """The accumulator of `Distinct`. It is a WeighedAccumulator."""
+
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.values: dict[SortKey, Any] = {}
+        self.weight = 0
 
     def feed(self, rows: Sequence[Any]) -> None:
         values = self.values
+        known = len(values)
         for row in rows:
             values.setdefault(sort_key(row), row)
+        if len(values) > known:
+            self.weight += (len(values) - known) * (VALUE_BYTES + mean_weight(rows))
         if len(values) > self.limit:
             from photondb.reql.values import check_array_size
 
@@ -362,6 +431,10 @@ class _Distinguishing:
         return [self.values[key] for key in sorted(self.values)]
 
     @property
+    def held(self) -> int:
+        return len(self.values)
+
+    @property
     def empty(self) -> bool:
         return not self.values
 
@@ -369,6 +442,7 @@ class _Distinguishing:
 class Collect:
     """All rows, as an array: what a group without a further aggregate is. `Group` bounds their number."""
 
+    most_rows = UNBOUNDED
     fields: Fields | None = None
     pushable = True
 
@@ -394,6 +468,10 @@ class _Collecting:
 
     def result(self) -> list[Any]:
         return self.rows
+
+    @property
+    def held(self) -> int:
+        return len(self.rows)
 
     @property
     def empty(self) -> bool:

@@ -47,6 +47,11 @@ class Chunk:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def is_json(self) -> bool:
+        """Whether nobody has needed the values yet."""
+        return self._values is None
+
     def values(self) -> list[Any]:
         """The rows as datums."""
         if self._values is None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from photondb.datum.order import sort_key
+from photondb.datum.order_bytes import order_bytes
 from photondb.reql.aggregates import Accumulator, Aggregate, Collect, aggregate_from_wire
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.index_values import IndexValues
+from photondb.reql.memory import mean_weight, weight
 from photondb.reql.steps import Fields, Step, steps_from_wire, steps_to_wire
+
+if TYPE_CHECKING:
+    from photondb.reql.values import Grouped
+
+GROUP_BYTES = 400
+"""What a group takes besides its value and its rows."""
 
 
 class Grouping:
@@ -78,6 +86,14 @@ def too_many_groups(limit: int) -> ReqlError:
     return ReqlError(ErrorKind.RESOURCE_LIMIT, f"Too many groups (> {limit}).")
 
 
+def too_much_grouped(limit: int) -> ReqlError:
+    """The error for more rows in groups than an array may have elements."""
+    return ReqlError(
+        ErrorKind.RESOURCE_LIMIT,
+        f"Grouped data over size limit `{limit}`.  Try putting a reduction (like `.reduce` or `.count`) on the end.",
+    )
+
+
 def _value_or_null(func: Func, row: Any) -> Any:
     try:
         return func.call(row)
@@ -118,6 +134,10 @@ class Group:
     def pushable(self) -> bool:
         return self.aggregate.pushable and all(part.pushable for part in (*self.grouping.parts, *self.steps))
 
+    @property
+    def most_rows(self) -> int:
+        return self.limit
+
     def start(self) -> GroupAccumulator:
         return GroupAccumulator(self)
 
@@ -131,6 +151,26 @@ class Group:
             }
         }
 
+    def key_of(self, part: list[Any]) -> bytes:
+        """The place of a group, as it is in a partial result, in the order of the result."""
+        return order_bytes(part[0])
+
+    def combined(self, results: Iterable[Grouped]) -> Grouped:
+        """One result of those of several parts, whose groups are all different and in order."""
+        from photondb.reql.values import Grouped
+
+        pairs: list[tuple[Any, Any]] = []
+        collected = 0
+        for result in results:
+            pairs += result.pairs
+            if len(pairs) > self.limit:
+                raise too_many_groups(self.limit)
+            if type(self.aggregate) is Collect:
+                collected += sum([len(rows) for _, rows in result.pairs])
+                if collected > self.limit:
+                    raise too_much_grouped(self.limit)
+        return Grouped(pairs)
+
     @classmethod
     def from_wire(cls, wire: dict[str, Any]) -> Group:
         return cls(
@@ -142,12 +182,14 @@ class Group:
 
 
 class GroupAccumulator:
-    """The groups so far: by the sort key of a group, its value and the accumulator of its rows."""
+    """The groups so far: by the sort key of a group, its value and the accumulator of its rows. It is a
+    WeighedAccumulator."""
 
     def __init__(self, spec: Group) -> None:
         self.spec = spec
         self.groups: dict[Any, tuple[Any, Accumulator]] = {}
         self.collected = 0
+        self.weight = 0
 
     def feed(self, rows: Sequence[Any]) -> None:
         divided: dict[Any, tuple[Any, list[Any]]] = {}
@@ -158,13 +200,18 @@ class GroupAccumulator:
                 divided[key] = (value, [row])
             else:
                 entry[1].append(row)
+        held = 0
         for key, (value, members) in divided.items():
             for step in self.spec.steps:
                 members = step.apply(members)
             if members:
                 accumulator = self._accumulator(key, value)
                 self._check_size(len(members))
+                held -= accumulator.held
                 accumulator.feed(members)
+                held += accumulator.held
+        if held > 0:
+            self.weight += held * mean_weight(rows)
 
     def _accumulator(self, key: Any, value: Any) -> Accumulator:
         entry = self.groups.get(key)
@@ -172,17 +219,14 @@ class GroupAccumulator:
             if len(self.groups) >= self.spec.limit:
                 raise too_many_groups(self.spec.limit)
             entry = self.groups[key] = (value, self.spec.aggregate.start())
+            self.weight += GROUP_BYTES + weight(value)
         return entry[1]
 
     def _check_size(self, rows: int) -> None:
         if type(self.spec.aggregate) is Collect:
             self.collected += rows
             if self.collected > self.spec.limit:
-                raise ReqlError(
-                    ErrorKind.RESOURCE_LIMIT,
-                    f"Grouped data over size limit `{self.spec.limit}`.  Try putting a reduction "
-                    "(like `.reduce` or `.count`) on the end.",
-                )
+                raise too_much_grouped(self.spec.limit)
 
     def partial(self) -> list[list[Any]]:
         return [[value, accumulator.partial()] for value, accumulator in self.groups.values()]
@@ -193,7 +237,10 @@ class GroupAccumulator:
             accumulator = self._accumulator(key, value)
             if type(self.spec.aggregate) is Collect:
                 self._check_size(len(part))
+            held = accumulator.held
             accumulator.merge(part)
+            if accumulator.held > held:
+                self.weight += (accumulator.held - held) * mean_weight(part)
 
     def pairs(self) -> list[tuple[Any, Any]]:
         """(group, aggregate) in the order of the groups; groups of which no row counted are left out."""
@@ -209,3 +256,7 @@ class GroupAccumulator:
     @property
     def empty(self) -> bool:
         return not self.groups
+
+    @property
+    def held(self) -> int:
+        return len(self.groups)

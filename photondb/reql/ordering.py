@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from photondb.datum.order import sort_key
-from photondb.reql.aggregates import Accumulator
+from photondb.datum.order_bytes import LACKING as LACKING_BYTES
+from photondb.datum.order_bytes import descending as turned
+from photondb.datum.order_bytes import order_bytes
+from photondb.reql.aggregates import VALUE_BYTES, Accumulator
 from photondb.reql.function import Func
+from photondb.reql.memory import mean_weight
 from photondb.reql.steps import MISSING, Fields, values_or_missing
 
 LACKING = (-1,)
@@ -68,6 +72,15 @@ class Ordering:
         """Keys that are in ascending order when the rows are in this order, whatever its direction."""
         return [_Descending(key) for key in self.keys(rows)] if self.reverse else self.keys(rows)
 
+    def byte_keys(self, rows: Sequence[Any]) -> list[bytes]:
+        """Byte strings that are in ascending order when the rows are in this order."""
+        columns = []
+        for func, descending in self.parts:
+            values = values_or_missing(func, rows)
+            keys = [LACKING_BYTES if value is MISSING else order_bytes(value) for value in values]
+            columns.append(list(map(turned, keys)) if descending else keys)
+        return columns[0] if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
+
     def sort(self, rows: Sequence[Any]) -> list[Any]:
         """The rows in order; equal ones stay as they are."""
         return [rows[i] for i in self.positions(self.keys(rows))]
@@ -101,6 +114,10 @@ class Top:
     def pushable(self) -> bool:
         return self.ordering.pushable
 
+    @property
+    def most_rows(self) -> int:
+        return self.count
+
     def start(self) -> Accumulator:
         return TopRows(self.ordering, self.count)
 
@@ -114,7 +131,8 @@ class Top:
 
 class TopRows:
     """The accumulator of `Top`. It keeps a few times `count` rows and cuts back when they become too many; rows that
-    can't be among the first any more are dropped by one comparison. It is a KeyedAccumulator."""
+    can't be among the first any more are dropped by one comparison. It is a KeyedAccumulator and a
+    WeighedAccumulator."""
 
     def __init__(self, ordering: Ordering, count: int) -> None:
         self.ordering = ordering
@@ -169,6 +187,15 @@ class TopRows:
     def result(self) -> list[Any]:
         self._cut_back()
         return self.rows
+
+    @property
+    def held(self) -> int:
+        return len(self.rows)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory it takes."""
+        return len(self.rows) * (VALUE_BYTES + mean_weight(self.rows))
 
     @property
     def empty(self) -> bool:

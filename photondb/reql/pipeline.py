@@ -50,7 +50,9 @@ class Pipeline:
         self.measures = measures
         self.aggregate = aggregate
         self.accumulator: Accumulator | None = None if aggregate is None else aggregate.start()
-        self.chooser = self.accumulator if isinstance(self.accumulator, KeyedAccumulator) else None
+        self.chooser: KeyedAccumulator | None = (
+            self.accumulator if isinstance(self.accumulator, KeyedAccumulator) else None
+        )
         self.remaining = limit
         self.filters_only = all(isinstance(step, FilterStep) for step in self.steps)
         self.needed = self._needed_fields()
@@ -194,6 +196,13 @@ class Pipeline:
             values = step.apply(values)
         if self.aggregate is not None:
             self.aggregate.start().feed(values)
+
+    def begin_aggregate(self) -> Accumulator:
+        """Fold what comes from now on by itself."""
+        assert self.aggregate is not None
+        self.accumulator = self.aggregate.start()
+        self.chooser = self.accumulator if isinstance(self.accumulator, KeyedAccumulator) else None
+        return self.accumulator
 
     def partial(self) -> Any:
         """The aggregate's partial result, as a JSON value."""

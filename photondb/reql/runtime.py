@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import msgspec
 
@@ -27,10 +28,11 @@ from photondb.api.storage import (
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from photondb.reql import system_feeds, system_tables
+from photondb.reql.aggregates import UNBOUNDED
 from photondb.reql.configuration import IdentifierFormat
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT, SLICE_SECONDS
-from photondb.reql.memory import MemoryUse
+from photondb.reql.memory import MemoryUse, total_bytes
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.planner.access import Decision, choose
 from photondb.reql.planner.conditions import asked_of
@@ -38,6 +40,7 @@ from photondb.reql.planner.expressions import is_field
 from photondb.reql.planner.extremes import Extreme, index_for
 from photondb.reql.planner.trace import Trace
 from photondb.reql.profile import Profile
+from photondb.reql.spilling.workspace import Workspace
 from photondb.reql.steps import FilterStep, Step
 from photondb.reql.surroundings import Closable, Permission, Permit, Surroundings
 from photondb.reql.suspend import may_wait, turns, wait
@@ -61,6 +64,7 @@ class Runtime:
     __slots__ = (
         "_slice_end",
         "_turn",
+        "_workspaces",
         "array_limit",
         "context",
         "family",
@@ -71,6 +75,7 @@ class Runtime:
         "service",
         "shared",
         "storage",
+        "streams",
         "trace",
         "untimed",
     )
@@ -94,14 +99,39 @@ class Runtime:
         self.trace: Trace | None = None
         self.shared: dict[Any, Any] | None = None
         """What has been computed once for all rows (`photondb.reql.planner.subqueries`); None where nothing may be."""
+        self.streams = False
+        """Whether arrays that are computed from streams may be streams themselves (the run option `stream`)."""
         self.untimed = False
         self.family = ""
+        self._workspaces: WeakSet[Workspace] | None = None
         self._slice_end = 0.0
         self._turn = -1
 
     def outliving(self) -> Runtime:
         """A runtime for what goes on when the query is over: without its deadline, options and checks."""
         return Runtime(self.service, msgspec.structs.replace(self.context, deadline=None))
+
+    @property
+    def sequence_limit(self) -> int:
+        """How many rows may be sorted, and so on, where the result need not be an array in memory."""
+        return UNBOUNDED if self.streams else self.array_limit
+
+    def workspace(self) -> Workspace:
+        """What a sort, or something like it, works in."""
+        memory = self.memory or MemoryUse(total_bytes(), self.service.memory)
+        workspace = Workspace(memory, self.service.spills, self.checkpoint)
+        if self._workspaces is None:
+            self._workspaces = WeakSet()
+        self._workspaces.add(workspace)
+        return workspace
+
+    def close(self) -> None:
+        """The query has ended: give back what it has taken, even where an error still refers to it."""
+        if self._workspaces is not None:
+            for workspace in list(self._workspaces):
+                workspace.close()
+        if self.memory is not None:
+            self.memory.give_back()
 
     def checkpoint(self, elements: int = 1) -> None:
         """Let other work go on when this query has run for a while, and end it when its time is up or it takes too

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import IndexStatistics, KeyRange, Scan
+from photondb.api.storage import IndexStatistics, KeyRange, Scan, ScanReply
 from photondb.reql.aggregates import Accumulator, Aggregate
 from photondb.reql.chunk import Chunk
 from photondb.reql.ordering import Ordering, Top
@@ -20,10 +20,13 @@ from photondb.reql.planner.access import Decision
 from photondb.reql.planner.estimates import documents
 from photondb.reql.planner.extremes import Bound, Extreme, bound_of, bound_scan, extreme_of, reaches
 from photondb.reql.planner.key_sets import KeySet, single_key
+from photondb.reql.spilling.folding import TooLarge, partials, started
+from photondb.reql.spilling.sorting import sorted_chunks
 from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.suspend import wait
 
 if TYPE_CHECKING:
+    from photondb.reql.planner.trace import ScanTrace
     from photondb.reql.runtime import Runtime
     from photondb.reql.stream import Stream
 
@@ -64,10 +67,7 @@ class ComputedSource:
                     return
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        accumulator = aggregate.start()
-        for chunk in self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS):
-            accumulator.feed(chunk.values())
-        return accumulator
+        return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
 
 
 _WHOLE = (KeyRange(),)
@@ -186,11 +186,8 @@ class ScanSource:
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
         scan, rest, _ = self.planned(runtime, steps)
-        accumulator = aggregate.start()
         if rest or not aggregate.pushable or not runtime.context.optimizations:
-            for chunk in self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS):
-                accumulator.feed(chunk.values())
-            return accumulator
+            return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
         runtime.require_index(self.info, self.index)
         scan.aggregate = aggregate
         trace = None if runtime.trace is None else runtime.trace.begin(scan, rest)
@@ -204,10 +201,34 @@ class ScanSource:
                 reply = runtime.scan(self.info, scan)
         else:
             reply = runtime.scan(self.info, scan)
+        accumulator = started(aggregate, runtime)
+        for partial in self._partials(runtime, reply, trace):
+            accumulator.merge(partial)
+        return accumulator
+
+    @staticmethod
+    def _partials(runtime: Runtime, reply: ScanReply, trace: ScanTrace | None) -> Iterator[Any]:
+        """All partial results of a scan with an aggregate."""
+        chunk, cursor = reply.chunk, reply.cursor
         if trace is not None:
             trace.learn(reply.measures)
-        accumulator.merge(reply.partial)
-        return accumulator
+        if chunk is None:
+            yield reply.partial
+            return
+        try:
+            while True:
+                if trace is not None:
+                    trace.learn(chunk.measures)
+                yield from chunk.values()
+                if cursor is None:
+                    return
+                chunk, last = wait(cursor.next())
+                runtime.checkpoint()
+                if last:
+                    cursor = None
+        finally:
+            if cursor is not None:
+                runtime.release(cursor)
 
 
 class SlicedSource:
@@ -219,6 +240,9 @@ class SlicedSource:
         self.count = count
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        return through(self._slice(runtime, steps, limit, rows), steps, limit)
+
+    def _slice(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         counts = [self.count, limit if keeps_count(steps) else None]
         wanted = min((self.skip + count for count in counts if count is not None), default=None)
         to_skip = self.skip
@@ -227,29 +251,15 @@ class SlicedSource:
                 skipped = min(to_skip, len(chunk))
                 to_skip -= skipped
                 chunk = chunk.tail(skipped)
-            if steps:
-                values = chunk.values()
-                for step in steps:
-                    values = step.apply(values)
-                chunk = Chunk.of_values(values)
-            if limit is not None:
-                chunk = chunk.head(limit)
-                limit -= len(chunk)
-            if len(chunk):
-                yield chunk
-            if limit == 0:
-                return
+            yield chunk
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        accumulator = aggregate.start()
-        for chunk in self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS):
-            accumulator.feed(chunk.values())
-        return accumulator
+        return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
 
 
 class SortedSource:
-    """All rows of another stream, sorted. It holds them at once, so their number is bounded by the array limit; with
-    a limit only that many are kept."""
+    """All rows of another stream, sorted: as many as an array may have, if they are one in the language; with a limit
+    only that many are kept."""
 
     def __init__(self, stream: Stream, ordering: Ordering) -> None:
         self.stream = stream
@@ -259,14 +269,22 @@ class SortedSource:
         stream, steps = self._filtered(steps)
         wanted = limit if keeps_count(steps) else None
         if wanted is not None and wanted <= runtime.array_limit:
-            first: list[Any] = stream.aggregate(runtime, Top(self.ordering, wanted)).result()
-        else:
-            first = self.ordering.sort(stream.to_list(runtime))
-        return list_source(first).chunks(runtime, steps, limit, rows)
+            try:
+                first: list[Any] = stream.aggregate(runtime, Top(self.ordering, wanted)).result()
+            except TooLarge:
+                pass
+            else:
+                return list_source(first).chunks(runtime, steps, limit, rows)
+        return through(self._sorted(runtime, stream, rows), steps, limit)
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
         stream, steps = self._filtered(steps)
-        return list_source(self.ordering.sort(stream.to_list(runtime))).aggregate(runtime, steps, aggregate)
+        chunks = self._sorted(runtime, stream, AGGREGATE_CHUNK_ROWS)
+        return folded(runtime, through(chunks, steps, None), aggregate)
+
+    def _sorted(self, runtime: Runtime, stream: Stream, rows: int) -> Iterator[Chunk]:
+        stream.check_finite()
+        return sorted_chunks(runtime, stream.chunks(runtime), self.ordering, runtime.sequence_limit, rows)
 
     def _filtered(self, steps: Sequence[Step]) -> tuple[Stream, Sequence[Step]]:
         """The unsorted stream with the filters that come first, which need not wait for the order, and the rest."""
@@ -294,11 +312,37 @@ class UnionSource:
                 return
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        accumulator = aggregate.start()
+        accumulator = started(aggregate, runtime)
         for stream in self.streams:
             part = stream.source.aggregate(runtime, (*stream.steps, *steps), aggregate)
-            accumulator.merge(part.partial())
+            for partial in partials(part):
+                accumulator.merge(partial)
         return accumulator
+
+
+def through(chunks: Iterator[Chunk], steps: Sequence[Step], limit: int | None) -> Iterator[Chunk]:
+    """The rows of chunks after `steps`, at most `limit`."""
+    for chunk in chunks:
+        if steps:
+            values = chunk.values()
+            for step in steps:
+                values = step.apply(values)
+            chunk = Chunk.of_values(values)
+        if limit is not None:
+            chunk = chunk.head(limit)
+            limit -= len(chunk)
+        if len(chunk):
+            yield chunk
+        if limit == 0:
+            return
+
+
+def folded(runtime: Runtime, chunks: Iterator[Chunk], aggregate: Aggregate) -> Accumulator:
+    """The rows of chunks, folded."""
+    accumulator = started(aggregate, runtime)
+    for chunk in chunks:
+        accumulator.feed(chunk.values())
+    return accumulator
 
 
 def list_source(values: list[Any]) -> ComputedSource:

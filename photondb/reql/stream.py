@@ -28,8 +28,9 @@ from photondb.reql.sources import (
     UnionSource,
     list_source,
 )
+from photondb.reql.spilling.folding import Folding
 from photondb.reql.steps import ConcatMapStep, FilterStep, Step
-from photondb.reql.values import Bounds, TableSlice, as_sequence, check_array_size
+from photondb.reql.values import Bounds, Grouped, TableSlice, as_sequence, check_array_size
 
 if TYPE_CHECKING:
     from photondb.reql.runtime import Runtime
@@ -114,8 +115,16 @@ class Stream:
         """Fold the stream; a grouped one group by group."""
         self.check_finite()
         if self.grouping is not None:
-            aggregate = Group(self.grouping, aggregate, runtime.array_limit, self.group_steps)
+            aggregate = Group(self.grouping, aggregate, runtime.sequence_limit, self.group_steps)
         return self.source.aggregate(runtime, self.steps, aggregate)
+
+    def folded(self, runtime: Runtime, aggregate: Aggregate) -> Any:
+        """The value of the aggregate; that of a grouped stream is grouped data, which may come in parts."""
+        accumulator = self.aggregate(runtime, aggregate)
+        if self.grouping is None or not runtime.streams or not isinstance(accumulator, Folding):
+            return accumulator.result()
+        whole = Group(self.grouping, aggregate, runtime.array_limit, self.group_steps)
+        return Grouped(None, accumulator.results, whole.combined)
 
     def check_ungrouped(self) -> None:
         """Raise for a grouped stream."""
@@ -145,7 +154,7 @@ class Stream:
 
     def to_grouped(self, runtime: Runtime) -> Any:
         """The grouped data of a grouped stream."""
-        return self.aggregate(runtime, Collect()).result()
+        return self.folded(runtime, Collect())
 
 
 def slice_ranges(piece: TableSlice) -> tuple[KeyRange, ...]:
@@ -273,7 +282,7 @@ def fold(value: Any, aggregate: Aggregate, runtime: Runtime) -> Any:
     """The aggregate of a sequence (of each group of a grouped one)."""
     sequence = as_sequence(value)
     if type(sequence) is not list:
-        return sequence.aggregate(runtime, aggregate).result()  # type: ignore[union-attr]
+        return sequence.folded(runtime, aggregate)  # type: ignore[union-attr]
     accumulator = aggregate.start()
     for part in parts(sequence, runtime):
         accumulator.feed(part)

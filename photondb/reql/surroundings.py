@@ -12,6 +12,8 @@ from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.changefeed import ChangefeedApi
 from photondb.api.context import CallContext
 from photondb.api.storage import StorageApi, TableStatistics
+from photondb.reql.memory import MemoryBudget
+from photondb.reql.spilling.space import SpillSpace
 
 Permission = Literal["read", "write", "config", "connect"]
 
@@ -94,6 +96,10 @@ class Surroundings(Protocol):
     storage: StorageApi
     results: Any
     """The answers to queries that are kept (`services.query.results.ResultCache`)."""
+    memory: MemoryBudget
+    """What all queries may take together."""
+    spills: SpillSpace
+    """Where they put aside what is too much for that."""
     auth: AuthApi | None
     changefeed: ChangefeedApi | None
     server_id: str

@@ -6,6 +6,7 @@ slices of them, selections of one document, streams, grouped data, functions.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from photondb.api.catalogue import IndexInfo, TableInfo
@@ -117,12 +118,29 @@ class SingleSelection:
 
 
 class Grouped:
-    """Grouped data: (group, value) pairs in the order of the groups."""
+    """Grouped data: (group, value) pairs in the order of the groups. They may be very many and come in parts, each of
+    which is grouped data; `combined` makes one of all, or raises where that is too large."""
 
-    __slots__ = ("pairs",)
+    __slots__ = ("_combined", "_pairs", "parts")
 
-    def __init__(self, pairs: list[tuple[Any, Any]]) -> None:
-        self.pairs = pairs
+    def __init__(
+        self,
+        pairs: list[tuple[Any, Any]] | None = None,
+        parts: Callable[[], Iterator[Grouped]] | None = None,
+        combined: Callable[[Iterator[Grouped]], Grouped] | None = None,
+    ) -> None:
+        self._pairs = pairs
+        self.parts = parts
+        self._combined = combined
+
+    @property
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """All of them."""
+        if self._pairs is None:
+            assert self.parts is not None
+            assert self._combined is not None
+            self._pairs = self._combined(self.parts()).pairs
+        return self._pairs
 
 
 PLAIN_TYPES = frozenset({dict, list, str, int, float, bool, type(None)})

@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from typing import Any
 
 from photondb.api.context import INTERNAL, CallContext
-from photondb.telemetry.trace_context import read_traceparents, write_traceparent
 
 CURRENT: ContextVar[CallContext] = ContextVar("photondb.rpc.context", default=INTERNAL)
 """The context of the call that the running task carries out; INTERNAL outside of any call.
@@ -21,8 +20,8 @@ _MAX_DEADLINE_MS = 2**32 - 1
 
 def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -> None:
     """Fill in a `Context` of common.capnp. `deadline_ms` is what remains; it is not 0."""
-    if context.spans:
-        builder.traceparent, *others = map(write_traceparent, context.spans)
+    if context.traceparent:
+        builder.traceparent, *others = context.traceparent.split(",")
         if others:
             builder.traceparents = others
     if deadline_ms is not None:
@@ -44,8 +43,10 @@ def read_context(reader: Any) -> CallContext:
     """What a `Context` of common.capnp holds, with the deadline by this machine's clock."""
     deadline_ms = reader.deadlineMs
     traceparent = reader.traceparent
+    if traceparent:
+        traceparent = ",".join([traceparent, *reader.traceparents])
     return CallContext(
-        spans=read_traceparents([traceparent, *reader.traceparents]) if traceparent else (),
+        traceparent=traceparent,
         deadline=time.monotonic() + deadline_ms / 1000 if deadline_ms else None,
         request_id=reader.requestId,
         user=reader.user,

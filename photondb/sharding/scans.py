@@ -57,8 +57,10 @@ async def scan_parts(
             await _close([reply.cursor for reply in replies])
             raise reply
     measures = None if not scan.measured else sum_of_measures([reply.measures for reply in replies])
-    if scan.aggregate is not None:
+    if scan.aggregate is not None and all(reply.chunk is None for reply in replies):
         return ScanReply(partial=merged_partial(scan.aggregate, [r.partial for r in replies]), measures=measures)
+    if scan.aggregate is not None:  # some are too large for one piece
+        replies = [reply if reply.chunk is not None else _in_parts(reply) for reply in replies]
     cursor_type = MergedCursor if wanted[0].keyed else ChainedCursor
     cursor = cursor_type([node for node, _ in asked], replies, scan)
     chunk, last = await cursor.next()
@@ -92,6 +94,13 @@ def _without_order(scan: Scan, info: TableInfo) -> bool:
     if scan.index is None or scan.primary_order:
         return False
     return any(index.id == scan.index and index.geo for index in info.indexes)
+
+
+def _in_parts(reply: ScanReply) -> ScanReply:
+    """A partial result as the only one of several."""
+    chunk = Chunk.of_values([reply.partial])
+    chunk.measures = reply.measures
+    return ScanReply(chunk)
 
 
 def merged_partial(aggregate: Aggregate, partials: Sequence[Any]) -> Any:

@@ -155,6 +155,20 @@ RESULT_CACHE_MISSES = area.counter(
 )
 RESULT_CACHE_BYTES = area.gauge("photondb_result_cache_bytes", "Size of the answers that are kept.", unit="By")
 QUERY_TIMEOUTS = area.counter("photondb_query_timeouts_total", "Queries that were ended because their time was up.")
+QUERY_MEMORY = area.gauge(
+    "photondb_query_memory_bytes", "Memory that the queries under way take together, about.", unit="By"
+)
+QUERY_MEMORY_LIMIT = area.gauge("photondb_query_memory_limit_bytes", "Memory that they may take together.", unit="By")
+QUERY_MEMORY_REFUSED = area.counter(
+    "photondb_query_memory_refused_total", "Queries that were ended because all together took more than they may."
+)
+QUERY_SPILL_FILES = area.counter(
+    "photondb_query_spill_files_total", "Temporary files that sorts and groups too large for memory have written."
+)
+QUERY_SPILL_WRITTEN = area.counter(
+    "photondb_query_spill_written_bytes_total", "Bytes that were written to these files.", unit="By"
+)
+QUERY_SPILL_BYTES = area.gauge("photondb_query_spill_bytes", "Size of these files now.", unit="By")
 
 area = Area("Tables")
 TABLE_READS = area.counter(
@@ -174,6 +188,15 @@ area = Area("Storage")
 STORAGE_TABLES = area.gauge("photondb_storage_tables", "Tables.")
 STORAGE_INDEXES = area.gauge("photondb_storage_indexes", "Secondary indexes.")
 STORAGE_INDEX_BUILDS = area.gauge("photondb_storage_index_builds", "Secondary indexes that are being built.")
+STORAGE_AGGREGATES = area.gauge(
+    "photondb_storage_aggregates_bytes", "Memory that groups being worked out by storage take, about.", unit="By"
+)
+STORAGE_AGGREGATES_LIMIT = area.gauge(
+    "photondb_storage_aggregates_limit_bytes", "Memory that they may take together.", unit="By"
+)
+STORAGE_AGGREGATE_PARTS = area.counter(
+    "photondb_storage_aggregate_parts_total", "Partial results that were handed on early, to make room in memory."
+)
 STORAGE_SCANS = area.gauge("photondb_storage_scans_open", "Scans that are open, each on a snapshot of its own.")
 STORAGE_SCANS_GIVEN_UP = area.counter(
     "photondb_storage_scans_given_up_total", "Scans whose snapshot was given up because they were open for too long."

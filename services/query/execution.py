@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from photondb.datum.size import check_bytes
 from photondb.reql.compiler import PROFILE
 from photondb.reql.effects import Effects
 from photondb.reql.errors import op_failed
 from photondb.reql.function import Frame
+from photondb.reql.memory import SMALL_BYTES
 from photondb.reql.runtime import DEFAULT_DATABASE, Runtime
 from photondb.reql.shape import Shape, Shaper
+from photondb.reql.spilling.workspace import Workspace
 from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import TableSlice, check_array_size
 from photondb.telemetry.operations import COMPILE, PLAN
@@ -56,7 +59,7 @@ def _plan_with_steps(
                 plan = plans.plan(shaper, shape, names, runtime.checkpoint)
         if not plan.read and not plan.write:
             plan = plans.plan(shaper, shape, names | {PROFILE}, runtime.checkpoint)
-    steps.span.description = plan.summary.description(runtime.options.get("db", DEFAULT_DATABASE))
+    plan.summary.describe(steps.span, runtime.options.get("db", DEFAULT_DATABASE))
     return plan
 
 
@@ -88,8 +91,8 @@ def _run(plan: Plan, frame: Frame, options: RunOptions) -> Outcome:
         return responses.atom(_checked(responses.result_datum(value), runtime)), None
     if value.grouping is not None:
         return responses.atom(responses.grouped_datum(value.to_grouped(runtime))), None
-    if value.array_of is not None:
-        return responses.atom(value.to_list(runtime)), None
+    if value.array_of is not None and not options.stream:
+        return responses.raw_atom(_array(value, runtime)), None
     if value.feed:
         feed = FeedCursor(runtime, value, options)
         return feed.first_response(), feed
@@ -100,6 +103,25 @@ def _run(plan: Plan, frame: Frame, options: RunOptions) -> Outcome:
         cursor.close()
         raise
     return response, None if cursor.ended else cursor
+
+
+def _array(stream: Stream, runtime: Runtime) -> bytes:
+    """The rows of a stream as the JSON of an array: rows that nobody looked at go into it as they are stored."""
+    stream.check_finite()
+    parts: list[bytes] = []
+    count = size = 0
+    workspace: Workspace | None = None
+    for chunk in stream.chunks(runtime):
+        count += len(chunk)
+        check_array_size(count, runtime.array_limit)
+        part = chunk.json() if chunk.is_json else responses.datum_json(chunk.values())[1:-1]
+        parts.append(part)
+        size += len(part)
+        check_bytes(size)
+        if size > SMALL_BYTES:
+            workspace = workspace or runtime.workspace()
+            workspace.require(size)
+    return b"[%b]" % b",".join(parts)
 
 
 def _whole(plan: Plan, frame: Frame) -> bytes:
@@ -113,7 +135,7 @@ def _whole(plan: Plan, frame: Frame) -> bytes:
     if value.grouping is not None:
         return responses.atom(responses.grouped_datum(value.to_grouped(runtime)))
     rows = value.to_list(runtime)
-    if value.array_of is not None:
+    if value.array_of is not None and not runtime.streams:
         return responses.atom(rows)
     return responses.rows(responses.datum_json(rows)[1:-1], False)
 

@@ -64,6 +64,7 @@ class Job:
         """What an operator may want to know of it."""
         now = time.monotonic()
         task = self._session.running.get(self.request.token)
+        memory = self.runtime.memory
         return {
             "id": self.id,
             "user": self.user,
@@ -73,6 +74,8 @@ class Job:
             "seconds": round(now - self.started, 6),
             "running": task is not None,
             "running_seconds": None if task is None else round(now - self.batch_started, 6),
+            "memory_bytes": 0 if memory is None else memory.used,
+            "spilled_bytes": 0 if memory is None else memory.spilled_bytes,
         }
 
     def overdue(self, now: float, limit_s: float) -> bool:

@@ -59,7 +59,8 @@ class RunOptions(msgspec.Struct, gc=False):
     `as_of_us` the time (microseconds since 1970) that it reads as of. Without `optimizations` no shortcut is taken: the
     answer is the same, to compare with in tests and when a shortcut is in doubt. With `explain` the answer tells how
     the query is run: "plan" without running it, "analyze" with what came of it. With `cache` it may
-    be an answer that was given before, if its tables have not changed."""
+    be an answer that was given before, if its tables have not changed. With `stream` what would be an array that is
+    computed from a stream (sorted rows, different values, groups as rows) is a stream itself, of any length."""
 
     noreply: bool = False
     profile: bool = False
@@ -71,6 +72,7 @@ class RunOptions(msgspec.Struct, gc=False):
     optimizations: bool = True
     explain: Literal["", "plan", "analyze"] = ""
     cache: bool = False
+    stream: bool = False
     plan_names: frozenset[str] = frozenset()
 
 
@@ -112,6 +114,8 @@ def _read(given: dict[str, Any]) -> RunOptions:
             options.as_of_us = _time_us(value)
         elif name == "cache":
             options.cache = _boolean(name, value)
+        elif name == "stream":
+            options.stream = _boolean(name, value)
         elif name == "explain":
             options.explain = _explain(value)
         elif name == "optimizations":

@@ -143,7 +143,7 @@ class CachedQuery:
 def _key(plan: Plan, frame: Frame, options: RunOptions) -> tuple[Shape, bytes]:
     constants = frame[1 : 1 + plan.constants]
     try:
-        values = orjson.dumps([constants, options.language, options.batching])
+        values = orjson.dumps([constants, options.language, options.batching, options.stream])
     except TypeError:
         raise NotCached("a constant has no JSON") from None
     return plan.shape, values

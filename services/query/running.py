@@ -72,7 +72,7 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
         count(channel, CONTINUE, time.monotonic(), job.ended_by)
         return Answer(request.session, token, _fail(session, token, job.ended_by))
     job.batch_started = time.monotonic()
-    if request.span is not None:
+    if request.traceparent:
         channel.traces.go_on(request, job.runtime)
     if isinstance(cursor, FeedCursor) and cursor.direct is not None:
         return _continue_feed(channel, session, token, job, cursor)
@@ -115,7 +115,7 @@ def _continue_feed(channel: Channel, session: Session, token: int, job: Job, cur
 
 def _fail(session: Session, token: int, error: BaseException) -> bytes:
     """End a query and its cursor; gives the response."""
-    session.jobs.pop(token, None)
+    session.forget(token)
     cursor = session.cursors.pop(token, None)
     if cursor is not None:
         cursor.close()
@@ -153,7 +153,7 @@ def _evaluate(
             failure = _fail(session, token, error)
             payload = NO_ANSWER if noreply else failure
         if token not in session.cursors:
-            session.jobs.pop(token, None)
+            session.forget(token)
         # What cannot be compiled has no family.
         operation = CONTINUE if is_continuation else job.runtime.family or "invalid"
         count(channel, operation, job.batch_started, error)
@@ -200,7 +200,7 @@ def stop_query(channel: Channel, request: Request) -> Answer:
     session = channel.session(request.session)
     task = session.running.pop(request.token, None)
     cursor = session.cursors.pop(request.token, None)
-    session.jobs.pop(request.token, None)
+    session.forget(request.token)
     if task is not None:
         task.cancel()
         channel.send_later([Answer(request.session, request.token, responses.END_OF_SEQUENCE)])

@@ -22,9 +22,10 @@ from photondb.api.storage import CATALOGUE_SUBJECT, StorageApi
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql import system_feeds
 from photondb.reql.errors import ReqlError
-from photondb.reql.memory import MemoryUse
+from photondb.reql.memory import MemoryBudget, MemoryUse
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Runtime
+from photondb.reql.spilling.space import SpillSpace
 from photondb.reql.surroundings import Closable
 from photondb.reql.suspend import wait
 from photondb.sharding.router import Router
@@ -76,6 +77,8 @@ class Query:
         self.plans = PlanCache()
         self.slow_queries = SlowQueries(self)
         self.results = ResultCache(self.limits.result_cache_bytes)
+        self.memory = MemoryBudget(self.limits.total_memory_bytes, self.limits.part_bytes)
+        self.spills = SpillSpace(self.limits.spill_dir, self.limits.spill_bytes)
         self.statistics = StatisticsCache(storage, self._in_background)
         self.metrics = QueryMetrics()
         self.channels: weakref.WeakSet[Channel] = weakref.WeakSet()
@@ -137,7 +140,9 @@ class Query:
         if not options.optimizations:
             context = msgspec.structs.replace(context, optimizations=False)
         permit = self.access.permit(context.user, self.catalogue)
-        runtime = Runtime(self, context, options.language, permit, MemoryUse(self.limits.memory_bytes))
+        memory = MemoryUse(self.limits.memory_bytes, self.memory)
+        runtime = Runtime(self, context, options.language, permit, memory)
+        runtime.streams = options.stream
         if options.profile:
             runtime.profile = Profile()
         return runtime

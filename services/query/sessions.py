@@ -31,6 +31,12 @@ class Session:
         self.running: dict[int, asyncio.Task[Any]] = {}
         self.noreply: set[asyncio.Task[None]] = set()
 
+    def forget(self, token: int) -> None:
+        """A query has been answered for the last time, or nobody waits for its answer any more."""
+        job = self.jobs.pop(token, None)
+        if job is not None:
+            job.runtime.close()
+
     def end(self) -> None:
         """Cancel what runs and free the cursors. One that is fetching is freed by the cancellation."""
         for task in (*self.running.values(), *self.noreply):
@@ -38,6 +44,7 @@ class Session:
         for token, cursor in self.cursors.items():
             if token not in self.running:
                 cursor.close()
-        self.jobs.clear()
+        for token in list(self.jobs):
+            self.forget(token)
         self.running.clear()
         self.cursors.clear()

@@ -24,6 +24,11 @@ COLUMN_CACHE_SHARE = 8
 MAX_COLUMN_CACHE_BYTES = 4 << 30
 """Columns may take one part in so many of that memory, and at most so many bytes."""
 
+AGGREGATE_SHARE = 16
+MIN_AGGREGATE_BYTES = 32 << 20
+"""Groups, different values and first rows that are being worked out may take one part in so many of that memory, and so
+many bytes in any case."""
+
 DOCUMENT_SHARE = 4
 MAX_DOCUMENT_CACHE_BYTES = 512 << 20
 """One part in so many of the cache, and at most so many bytes, are for single documents."""
@@ -34,7 +39,8 @@ class StorageOptions(msgspec.Struct, frozen=True):
     map table files into memory. `column_cache_bytes` is for fields that are kept as columns; 0 is for none.
     `scan_workers` processes run aggregates over large tables. Cursors are given up when they are older than
     `max_cursor_age_s`, and the oldest ones when there are more than `max_cursors`, because each keeps files and memory
-    from being freed."""
+    from being freed. Groups (and so on) that are being worked out are handed on in parts when they take more than
+    `aggregate_bytes` together."""
 
     cache_bytes: int = 256 << 20
     column_cache_bytes: int = 128 << 20
@@ -43,6 +49,7 @@ class StorageOptions(msgspec.Struct, frozen=True):
     max_document_bytes: int = 16 << 20
     max_cursor_age_s: float = 3600.0
     max_cursors: int = 4096
+    aggregate_bytes: int = 256 << 20
 
     @property
     def document_cache_bytes(self) -> int:
@@ -64,6 +71,7 @@ def storage_options(settings: Settings) -> StorageOptions:
         mmap_reads=settings.mmap_reads,
         max_document_bytes=settings.max_document_bytes,
         max_cursor_age_s=settings.max_cursor_seconds,
+        aggregate_bytes=settings.aggregate_bytes or default_aggregate_bytes(),
     )
 
 
@@ -75,6 +83,11 @@ def default_cache_bytes(root: Path = Path("/")) -> int:
 def default_column_cache_bytes(root: Path = Path("/")) -> int:
     """A part of the machine's memory, or of what the container may use, for fields that are kept as columns."""
     return min(MAX_COLUMN_CACHE_BYTES, memory_bytes(root) // COLUMN_CACHE_SHARE)
+
+
+def default_aggregate_bytes(root: Path = Path("/")) -> int:
+    """A part of the machine's memory, or of what the container may use, for aggregates under way."""
+    return max(MIN_AGGREGATE_BYTES, memory_bytes(root) // AGGREGATE_SHARE)
 
 
 def default_scan_workers() -> int:

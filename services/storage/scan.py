@@ -17,10 +17,11 @@ from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan
 from photondb.datum.keys import after_prefix, end_of_key
 from photondb.geo.cells import found_once
-from photondb.reql.aggregates import Count
+from photondb.reql.aggregates import Count, WeighedAccumulator
 from photondb.reql.chunk import EMPTY, Chunk, joined
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.measures import ScanMeasures
+from photondb.reql.memory import Holding, MemoryBudget
 from photondb.reql.pipeline import Pipeline
 from photondb.reql.suspend import Evaluation
 from services.storage.indexes import Index
@@ -159,6 +160,14 @@ class ScanRun:
         """What has come of it so far, if that was asked for."""
         return self._measures
 
+    async def partials(self, budget: MemoryBudget) -> tuple[Chunk, bool]:
+        """The next partial result of the aggregate, as the one row of a chunk, and whether it is the last one."""
+        self._check_aborted()
+        partial, last = await self.aggregate(budget)
+        chunk = Chunk.of_values([partial])
+        chunk.measures = self._measures
+        return chunk, last
+
     async def chunk(self, rows: int) -> tuple[Chunk, bool]:
         """The next chunk, of at most about `rows` rows, and whether it is the last one."""
         if self._measures is None:
@@ -221,17 +230,22 @@ class ScanRun:
             whole.keys = keys
         return whole, last
 
-    async def aggregate(self) -> Any:
-        """Read everything into the aggregate, and return its partial result."""
+    async def aggregate(self, budget: MemoryBudget | None = None) -> tuple[Any, bool]:
+        """Read everything into the aggregate, and return its partial result, and that it is the last one. With a
+        `budget` it may be that of the first rows only, and so on: when there is not enough memory for all groups."""
         began = perf_counter()
-        partial = await self._aggregate()
+        partial = await self._aggregate(budget)
         if self._measures is not None:
-            self._measures.seconds = perf_counter() - began
-        return partial
+            self._measures.seconds += perf_counter() - began
+        return partial, self.exhausted
 
-    async def _aggregate(self) -> Any:
+    async def _aggregate(self, budget: MemoryBudget | None) -> Any:
         pipeline = self._pipeline
         assert pipeline is not None
+        accumulator = pipeline.begin_aggregate()
+        held = None
+        if budget is not None and isinstance(accumulator, WeighedAccumulator):
+            held = Holding(budget)
         if self._keys_suffice and self._index is None and self._ranges == [KeyRange()]:
             # All documents of the table are counted: their number is known.
             pipeline.feed(cast("Sequence[bytes]", range(self._view.rows_of(self._table))))
@@ -245,6 +259,9 @@ class ScanRun:
             self._learn(block)
             if block:
                 await self._feed(pipeline, block)
+                if held is not None and not held.fits(accumulator.weight) and not self.exhausted:  # type: ignore[attr-defined]
+                    self._keep_view()
+                    return pipeline.partial()
             if perf_counter() > slice_end:
                 await self._give_way()
                 slice_end = perf_counter() + SLICE_S

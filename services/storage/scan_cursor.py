@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from photondb.api.storage import Scan
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import op_failed
 from photondb.rpc.context import CURRENT
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import SCAN
-from services.storage.cursors import OpenScans
 from services.storage.failures import reql_errors
 from services.storage.scan import ScanRun
+
+if TYPE_CHECKING:
+    from services.storage.scanning import Scanner
 
 
 class Cursor:
     """The rest of a scan; implements ScanCursor."""
 
-    __slots__ = ("_open", "_rows", "_run", "_running")
+    __slots__ = ("_run", "_running", "_scan", "_scanner")
 
-    def __init__(self, run: ScanRun, rows: int, open_runs: OpenScans) -> None:
+    def __init__(self, run: ScanRun, scan: Scan, scanner: Scanner) -> None:
         self._run: ScanRun | None = run
-        self._rows = rows
-        self._open = open_runs
+        self._scan = scan
+        self._scanner = scanner
         self._running = False
 
     async def next(self) -> tuple[Chunk, bool]:
@@ -33,8 +38,12 @@ class Cursor:
         last = True
         call = CURRENT.get()
         try:
-            with tracing.span(SCAN, call if call.spans else run.context), reql_errors():
-                chunk, last = await run.chunk(self._rows)
+            with tracing.span(SCAN, call if call.traceparent else run.context), reql_errors():
+                if self._scan.aggregate is None:
+                    chunk, last = await run.chunk(self._scan.chunk_rows)
+                else:
+                    chunk, last = await run.partials(self._scanner.memory)
+                    self._scanner.parts += 1
         finally:
             self._running = False
             if last:
@@ -44,5 +53,5 @@ class Cursor:
     async def close(self) -> None:
         if self._run is not None:
             self._run.abort()
-            self._open.discard(self._run)
+            self._scanner.runs.discard(self._run)
             self._run = None

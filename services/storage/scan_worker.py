@@ -56,7 +56,8 @@ async def answer(store: Store, request: dict[str, Any]) -> Any:
     )
     remaining_ms = request["remaining_ms"]
     deadline = None if remaining_ms is None else time.monotonic() + remaining_ms / 1000
-    return await ScanRun(store, table, None, scan, CallContext(deadline=deadline), view).aggregate()
+    partial, _ = await ScanRun(store, table, None, scan, CallContext(deadline=deadline), view).aggregate()
+    return partial
 
 
 async def serve(connection: socket.socket, store: Store) -> None:

@@ -8,7 +8,10 @@ from contextlib import suppress
 
 from photondb.api.context import CallContext
 from photondb.api.storage import Scan, ScanReply
+from photondb.reql.chunk import Chunk
 from photondb.reql.errors import op_failed
+from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT
+from photondb.reql.memory import MemoryBudget
 from photondb.reql.vectors import Unsuited
 from services.storage.clock import CommitClock
 from services.storage.column_cache import ColumnCache
@@ -27,6 +30,9 @@ from services.storage.transactions import Transactions
 
 EXPIRE_EVERY_S = 1.0
 
+MAX_PART_BYTES = 16 << 20
+"""How much memory the groups (and so on) of one scan may take before they are handed on."""
+
 
 class Scanner:
     """Answers all scans of a storage node, and ends those that are open for too long."""
@@ -43,6 +49,10 @@ class Scanner:
         self._tables = tables
         self._transactions = transactions
         self._clock = clock
+        self.memory = MemoryBudget(options.aggregate_bytes, min(MAX_PART_BYTES, options.aggregate_bytes // 4))
+        """What aggregates under way hold."""
+        self.parts = 0
+        """How many partial results were handed on before their scan was done."""
         self.runs = OpenScans(options.max_cursors, options.max_cursor_age_s)
         self.columns = ColumnCache(store, options.column_cache_bytes)
         self.workers = ScanWorkers(store, options.scan_workers)
@@ -81,7 +91,7 @@ class Scanner:
                     rows = read_short(self._store, table, index, scan)
                 if rows is not None:
                     return ScanReply(rows)
-            if scan.aggregate is not None and context.optimizations and not scan.measured and not scan.primary_order:
+            if _at_once(scan) and context.optimizations and not scan.measured and not scan.primary_order:
                 with reql_errors(), suppress(Unsuited):
                     return ScanReply(partial=await self.columns.aggregate(table, scan, context))
                 table = find_table(self._tables, scan.table)  # it may have been dropped meanwhile
@@ -97,14 +107,17 @@ class Scanner:
         self.runs.add(run)
         last = True
         try:
-            if scan.primary_order and scan.aggregate is not None and run.of_the_present and not scan.measured:
+            if scan.primary_order and _at_once(scan) and run.of_the_present and not scan.measured:
                 whole = scan.without_index()
                 if not await run.leads_to_few(only_few=self.columns.has(table, whole)):
                     with suppress(Unsuited):  # the columns of all documents are faster, if they are in memory
                         return ScanReply(partial=await self.columns.aggregate(table, whole, context))
             if scan.aggregate is not None:
-                partial = await run.aggregate()
-                return ScanReply(partial=partial, measures=run.measures)
+                partial, last = await run.aggregate(self.memory)
+                if last:
+                    return ScanReply(partial=partial, measures=run.measures)
+                self.parts += 1
+                return ScanReply(Chunk.of_values([partial]), cursor=Cursor(run, scan, self))
             chunk, last = await run.chunk(scan.first_chunk_rows or scan.chunk_rows)
         except StoreError as error:
             raise reql_error(error) from None
@@ -112,12 +125,17 @@ class Scanner:
             if last:
                 run.close()
                 self.runs.discard(run)
-        return ScanReply(chunk, cursor=None if last else Cursor(run, scan.chunk_rows, self.runs))
+        return ScanReply(chunk, cursor=None if last else Cursor(run, scan, self))
 
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(EXPIRE_EVERY_S)
             self.runs.expire()
+
+
+def _at_once(scan: Scan) -> bool:
+    """Whether it has an aggregate whose result is not too large to be made in one piece."""
+    return scan.aggregate is not None and scan.aggregate.most_rows <= DEFAULT_ARRAY_LIMIT
 
 
 def _ready_index(table: Table, index_id: int | None) -> Index | None:

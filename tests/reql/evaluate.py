@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,9 +17,11 @@ from photondb.datum.time import make_time
 from photondb.reql.compiler import Compiler
 from photondb.reql.errors import ReqlError
 from photondb.reql.function import Frame
+from photondb.reql.memory import MemoryBudget
 from photondb.reql.nesting import check_nesting
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shaper
+from photondb.reql.spilling.space import SpillSpace
 from photondb.reql.stream import Stream
 from photondb.reql.suspend import Evaluation
 from photondb.reql.values import Grouped, as_datum
@@ -30,7 +34,13 @@ _CATALOGUE = Catalogue(
     databases={"test": DatabaseInfo(uuid="00000000-0000-4000-8000-000000000001", name="test")},
     tables={("test", "table"): TableInfo(1, "00000000-0000-4000-8000-000000000002", "table", "test")},
 )
-_SERVICE: Any = SimpleNamespace(storage=None, auth=None, catalogue=_CATALOGUE)
+_SERVICE: Any = SimpleNamespace(
+    storage=None,
+    auth=None,
+    catalogue=_CATALOGUE,
+    memory=MemoryBudget(1 << 30),
+    spills=SpillSpace(Path(tempfile.gettempdir())),
+)
 """What is around these queries: they may name `r.db("test").table("table")`, but not read it."""
 
 

@@ -64,16 +64,16 @@ class Target:
             auth = Auth(storage)
             await auth.start()
             stack.push_async_callback(auth.stop)
-            query = Query(storage, bus, auth, limits=self._limits)
-            await query.start()
-            stack.push_async_callback(query.stop)
-            self._channel = await query.open(INTERNAL, self)
+            self.query = Query(storage, bus, auth, limits=self._limits)
+            await self.query.start()
+            stack.push_async_callback(self.query.stop)
+            self._channel = await self.query.open(INTERNAL, self)
             self._ready.set()
             await self._done.wait()
 
     async def open_storage(self, stack: contextlib.AsyncExitStack, bus: LocalBus) -> StorageApi:
         """Start storage, until the stack is left, and give what query is to ask."""
-        storage = Storage(self._data_dir, bus)
+        storage = self.storage_service = Storage(self._data_dir, bus)
         await storage.start()
         stack.push_async_callback(storage.stop)
         if not self._remote:

@@ -13,10 +13,11 @@ from photondb.reql.index_walk import IndexWalk
 from photondb.reql.parameters import Func, Runtime, Sequence, Value, equality_function, field_function
 from photondb.reql.registry import term
 from photondb.reql.sources import ComputedSource
+from photondb.reql.spilling.folding import Folding
 from photondb.reql.steps import FilterStep, MapStep
 from photondb.reql.stream import Stream, computed, elements, fold, is_infinite, lists, table_stream
 from photondb.reql.terms.selections import ordinary_index
-from photondb.reql.values import TableSlice, as_datum
+from photondb.reql.values import TableSlice, as_datum, as_sequence
 from photondb.reql.wire import Term
 
 _RAISE = [int(Term.FUNC), [[int(Term.MAKE_ARRAY), []], [int(Term.ERROR)]]]
@@ -87,7 +88,17 @@ def distinct(runtime: Runtime, value: Value, *, index: str | None = None) -> Val
             return stream
     if index is not None:
         raise logic_error("Can only perform an indexed distinct on a TABLE.")
-    return fold(value, Distinct(runtime.array_limit), runtime)
+    sequence = as_sequence(value)
+    if runtime.streams and isinstance(sequence, Stream) and sequence.grouping is None:
+        stream = sequence
+        stream.check_finite()
+        return Stream(ComputedSource(lambda runtime: _distinct_parts(runtime, stream)), array_of=runtime)
+    return fold(sequence, Distinct(runtime.array_limit), runtime)
+
+
+def _distinct_parts(runtime: Runtime, stream: Stream) -> Iterator[list[Any]]:
+    folding = stream.aggregate(runtime, Distinct(runtime.sequence_limit))
+    return folding.results() if isinstance(folding, Folding) else iter([folding.result()])
 
 
 def _distinct_of_slice(runtime: Runtime, piece: TableSlice, name: str | None) -> Stream | None:

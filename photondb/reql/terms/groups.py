@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from photondb.reql.errors import logic_error
@@ -9,6 +10,7 @@ from photondb.reql.grouping import Grouping
 from photondb.reql.index_values import IndexValues
 from photondb.reql.parameters import FieldOrFunction, Runtime, Value, field_function
 from photondb.reql.registry import term
+from photondb.reql.sources import ComputedSource
 from photondb.reql.stream import Stream, as_stream, table_stream
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.values import Grouped, as_sequence, check_array_size, expect_table, wrong_type
@@ -40,11 +42,24 @@ def group(
 
 
 @term(Term.UNGROUP, grouped="whole")
-def ungroup(runtime: Runtime, value: Value) -> list[Any]:
+def ungroup(runtime: Runtime, value: Value) -> list[Any] | Stream:
     """Grouped data as an array of objects with the fields `group` and `reduction`."""
     if isinstance(value, Stream) and value.grouping is not None:
         value = value.to_grouped(runtime)
     if type(value) is not Grouped:
         raise wrong_type("GROUPED_DATA", value).blame(0)
+    parts = value.parts
+    if parts is not None:
+        return Stream(ComputedSource(lambda runtime: _ungrouped(runtime, parts())), array_of=runtime)
     check_array_size(len(value.pairs), runtime.array_limit)
     return [{"group": group, "reduction": member} for group, member in value.pairs]
+
+
+def _ungrouped(runtime: Runtime, parts: Iterator[Grouped]) -> Iterator[list[Any]]:
+    for part in parts:
+        rows = []
+        for group, member in part.pairs:
+            if type(member) is list:
+                check_array_size(len(member), runtime.array_limit)
+            rows.append({"group": group, "reduction": member})
+        yield rows

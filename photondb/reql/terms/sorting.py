@@ -18,11 +18,12 @@ from photondb.reql.parameters import Runtime, as_field_function, as_string
 from photondb.reql.registry import special_form
 from photondb.reql.shape import Shape
 from photondb.reql.sources import ComputedSource
+from photondb.reql.spilling.sorting import sorted_chunks
 from photondb.reql.steps import Step, keeps_count
-from photondb.reql.stream import Stream, batches, table_stream
+from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, batches, table_stream
 from photondb.reql.terms.control import check_arity
 from photondb.reql.terms.selections import slice_index
-from photondb.reql.values import Grouped, TableSlice, as_datum, as_sequence, check_array_size
+from photondb.reql.values import Grouped, TableSlice, as_datum, as_sequence
 from photondb.reql.wire import Term
 
 T = TypeVar("T")
@@ -175,21 +176,22 @@ class IndexOrderSource:
 
     def _rows(self, runtime: Runtime, wanted: int | None) -> Iterator[Any]:
         for run in IndexWalk(runtime, self.piece, self.index).runs():
-            found = self._sorted(runtime, run, wanted)
-            yield from found
+            found = 0
+            for rows in self._sorted(runtime, run, wanted):
+                yield from rows
+                found += len(rows)
             if wanted is not None:
-                wanted -= len(found)
+                wanted -= found
                 if wanted <= 0:
                     return
 
-    def _sorted(self, runtime: Runtime, run: Iterator[Any], wanted: int | None) -> list[Any]:
+    def _sorted(self, runtime: Runtime, run: Iterator[Any], wanted: int | None) -> Iterator[list[Any]]:
         if wanted is not None and wanted <= runtime.array_limit:
             top = TopRows(self.ordering, wanted)
             for rows in batches(run):
                 top.feed(rows)
-            return top.result()
-        rows = []
-        for row in run:
-            rows.append(row)
-            check_array_size(len(rows), runtime.array_limit)
-        return self.ordering.sort(rows)
+            yield top.result()
+            return
+        chunks = (Chunk.of_values(rows) for rows in batches(run))
+        for chunk in sorted_chunks(runtime, chunks, self.ordering, runtime.sequence_limit, LOCAL_CHUNK_ROWS):
+            yield chunk.values()
