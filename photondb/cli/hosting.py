@@ -26,7 +26,7 @@ CONTROL_SOCKET = "control.sock"
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, service: str, servant: Any) -> AsyncIterator[None]:
     """Serve `servant` at the service's address while the block runs. Raises StartupError when that is not possible."""
-    address = settings.address_of(service)
+    address = settings.own_address_of(service)
     server = RpcServer(servant)
     try:
         await server.listen(address, _server_tls(settings))

@@ -115,12 +115,16 @@ class Settings:
         return environment
 
     def address_of(self, service: str) -> str:
-        """Where the service `query`, `storage`, `auth` or `changefeed` serves the others: of storage this node, which
-        is node 0 where this process is another service."""
-        address: str | None = getattr(self, f"{service}_address")
-        if address is None and service == "storage" and self.storage_addresses is not None:
-            return self.addresses_of_storage()[self.storage_node]
-        return address or DEFAULT_ADDRESSES[service]
+        """Where the others find the service `query`, `storage` (its node 0), `auth` or `changefeed`."""
+        if service == "storage" and self.storage_addresses is not None:
+            return self.addresses_of_storage()[0]
+        return getattr(self, f"{service}_address") or DEFAULT_ADDRESSES[service]
+
+    def own_address_of(self, service: str) -> str:
+        """Where this process serves the others if it is that service: a storage node at its own address."""
+        if service == "storage":
+            return self.storage_address or self.addresses_of_storage()[self.storage_node]
+        return self.address_of(service)
 
     def process_name(self, service: str) -> str:
         """What a process that is this service alone is called, among others of its kind."""

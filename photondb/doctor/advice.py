@@ -32,7 +32,8 @@ def _warnings(settings: Settings) -> Iterator[Finding]:
     if settings.log_level == "debug":
         yield warning("logs", "the log level is debug, which slows everything down", "set --log-level info")
     for service in DEFAULT_ADDRESSES:
-        for address in parse_addresses(settings.address_of(service)):
+        given = ",".join(settings.addresses_of_storage()) if service == "storage" else settings.address_of(service)
+        for address in parse_addresses(given):
             if address.path is None and not is_loopback(address.host) and settings.rpc_tls_ca is None:
                 yield warning(
                     f"{service} address",

@@ -15,6 +15,7 @@ import yaml
 
 helm = pytest.importorskip("helm_python.chart", reason="helm-python-sdk has no wheel for this platform")
 
+from photondb.config import Settings  # noqa: E402
 from tests.helm.values_table import CHART, README, documented_values, page  # noqa: E402
 
 KUBERNETES = ("1.30", kubernetes_validate.latest_version())
@@ -103,13 +104,52 @@ def test_every_name_that_is_referred_to_exists(name: str) -> None:
     for component, pod in pods(found):
         (container,) = pod["containers"]
         for variable in container.get("env", []):
-            address = re.fullmatch(r"(?:tcp:|nats://)(mydb-[\w-]+):(\d+)", variable["value"])
-            if address:
-                ports = [port["port"] for port in services[address[1]]["spec"]["ports"]]
-                assert int(address[2]) in ports, (component, variable)
+            for text in variable.get("value", "").split(","):
+                # A pod of a stateful set has a name of its own within its headless Service's.
+                address = re.fullmatch(r"(?:tcp:|nats://)(?:mydb-[\w-]+\.)?(mydb-[\w-]+):(\d+)", text)
+                if address:
+                    ports = [port["port"] for port in services[address[1]]["spec"]["ports"]]
+                    assert int(address[2]) in ports, (component, variable)
         claims = ["data"] if component == "storage" else []
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["volumes"]} | set(claims)
+
+
+def test_one_storage_node_is_as_it_was() -> None:
+    assert of_kind(manifests("default"), "StatefulSet")["mydb-photondb-storage"]["spec"]["replicas"] == 1
+    for _, pod in pods(manifests("default")):
+        names = {variable["name"] for variable in pod["containers"][0].get("env", [])}
+        assert not names & {"PHOTONDB_STORAGE_ADDRESSES", "PHOTONDB_STORAGE_NODE"}
+
+
+def test_several_storage_nodes_find_each_other() -> None:
+    """Each has its number from its pod's name, all services have the same list, and nodes may reach each other."""
+    found = manifests("production")
+    stateful = of_kind(found, "StatefulSet")["mydb-photondb-storage"]
+    assert stateful["spec"]["replicas"] == 3
+    service = of_kind(found, "Service")[stateful["spec"]["serviceName"]]
+    assert service["spec"]["clusterIP"] == "None"  # or its pods have no names
+    base = "mydb-photondb-storage"
+    wanted = ",".join(f"tcp:{base}-{number}.{base}:28102" for number in range(3))
+    for component, pod in pods(found):
+        variables = {variable["name"]: variable for variable in pod["containers"][0].get("env", [])}
+        environ = {name: v["value"] for name, v in variables.items() if "STORAGE" in name and "value" in v}
+        assert environ["PHOTONDB_STORAGE_ADDRESSES"] == wanted
+        if component == "storage":
+            source = variables["PHOTONDB_STORAGE_NODE"]["valueFrom"]
+            assert source == {"fieldRef": {"fieldPath": "metadata.name"}}
+            settings = Settings.load({}, {**environ, "PHOTONDB_STORAGE_NODE": f"{base}-2"})
+            assert (settings.storage_node, settings.own_address_of("storage")) == (2, "tcp:0.0.0.0:28102")
+        else:
+            assert Settings.load({}, environ).address_of("storage") == wanted.split(",")[0]
+    policy = of_kind(found, "NetworkPolicy")["mydb-photondb-storage"]
+    callers = [
+        peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        for rule in policy["spec"]["ingress"]
+        for peer in rule.get("from", [])
+        if "podSelector" in peer
+    ]
+    assert "storage" in callers
 
 
 def test_a_password_is_made_up_unless_there_is_a_secret() -> None:
@@ -135,6 +175,7 @@ def test_what_is_optional() -> None:
     [
         ({"gateway": {"replica": 2}}, "replica"),
         ({"query": {"replicas": 0}}, "minimum"),
+        ({"storage": {"nodes": 0}}, "minimum"),
         ({"logLevel": "loud"}, "logLevel"),
         ({"storage": {"persistence": {"size": "much"}}}, "size"),
         ({"nats": {"enabled": False}}, "set nats.url or nats.existingSecret"),

@@ -20,6 +20,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{/* Where the storage nodes are, by their numbers. */}}
+{{- define "photondb.storageAddresses" -}}
+{{- $name := printf "%s-storage" (include "photondb.fullname" .) }}
+{{- range $number := until (int .Values.storage.nodes) }}{{ if $number }},{{ end }}tcp:{{ $name }}-{{ $number }}.{{ $name }}:28102{{ end }}
+{{- end }}
+
 {{- define "photondb.adminSecret" -}}
 {{ .Values.adminPassword.existingSecret | default (printf "%s-admin" (include "photondb.fullname" .)) }}
 {{- end }}

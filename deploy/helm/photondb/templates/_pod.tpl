@@ -43,7 +43,7 @@ spec:
   {{- if $values.affinity }}
   affinity:
     {{- toYaml $values.affinity | nindent 4 }}
-  {{- else if gt (int ($values.replicas | default 1)) 1 }}
+  {{- else if gt (int ($values.replicas | default $values.nodes | default 1)) 1 }}
   topologySpreadConstraints:
     - maxSkew: 1
       topologyKey: kubernetes.io/hostname
@@ -69,6 +69,12 @@ spec:
         {{- range $service, $port := dict "query" 28101 "storage" 28102 "auth" 28103 "changefeed" 28104 }}
         - name: PHOTONDB_{{ upper $service }}_ADDRESS
           value: tcp:{{ if eq $service $.name }}0.0.0.0{{ else }}{{ $fullname }}-{{ $service }}{{ end }}:{{ $port }}
+        {{- end }}
+        {{- if gt (int $root.Values.storage.nodes) 1 }}
+        - {name: PHOTONDB_STORAGE_ADDRESSES, value: {{ include "photondb.storageAddresses" $root | quote }}}
+        {{- if eq .name "storage" }}
+        - {name: PHOTONDB_STORAGE_NODE, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        {{- end }}
         {{- end }}
         {{- if $root.Values.nats.enabled }}
         - {name: PHOTONDB_NATS_URL, value: "nats://{{ $fullname }}-nats:4222"}
