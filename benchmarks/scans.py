@@ -97,10 +97,10 @@ async def ready(storage: Storage, scans: dict[str, Scan]) -> None:
     (table,) = storage._tables.values()
     expected = bool(options.column_cache_bytes) or (options.scan_workers and table.position.document_bytes >= MIN_BYTES)
     while perf_counter() < end:
-        before = storage._scanner.columns.hits + storage._scanner.workers.answered
+        before = storage._scanner.columns.metrics.hits + storage._scanner.workers.answered
         for scan in scans.values():
             await storage.scan(INTERNAL, scan)
-        answered = storage._scanner.columns.hits + storage._scanner.workers.answered - before
+        answered = storage._scanner.columns.metrics.hits + storage._scanner.workers.answered - before
         if not expected or answered == len(scans):
             return
         await asyncio.sleep(0.05)

@@ -16,10 +16,12 @@ import msgspec
 from photondb.datum.json import loads_stored
 from photondb.datum.size import check_size
 from photondb.reql.aggregates import Accumulator, Aggregate, KeyedAccumulator, aggregate_from_wire
+from photondb.reql.block_columns import MIN_ROWS, BlockFolding
 from photondb.reql.chunk import EMPTY, Chunk, joined
 from photondb.reql.errors import ReqlError
 from photondb.reql.measures import ScanMeasures
 from photondb.reql.steps import Fields, FilterStep, Step, apply_keyed, steps_from_wire, steps_to_wire
+from photondb.reql.vectors import Unsuited
 
 __all__ = ["Aggregate", "Chunk", "Pipeline", "Step", "aggregate_from_wire", "steps_from_wire", "steps_to_wire"]
 
@@ -57,6 +59,9 @@ class Pipeline:
         self.filters_only = all(isinstance(step, FilterStep) for step in self.steps)
         self.needed = self._needed_fields()
         self.decode = loads_stored if self.needed is None else field_decoder(self.needed)
+        self._begun = False
+        self._columns: BlockFolding | None = None
+        """What takes documents in instead of the accumulator, as long as they are plain."""
 
     @property
     def done(self) -> bool:
@@ -87,6 +92,16 @@ class Pipeline:
     def feed(self, rows: Sequence[bytes], keys: Sequence[bytes] | None = None) -> Chunk | None:
         """Take documents; gives the resulting rows, or None when they go into the aggregate. `keys` are the places of
         the documents, where the rows are wanted with theirs."""
+        if not self._begun:
+            self._begun = True
+            self._columns = self._as_columns(len(rows))
+        if self._columns is not None:
+            try:
+                self._columns.feed(rows)
+            except Unsuited:
+                self._leave_columns()
+            else:
+                return None
         try:
             return self._feed(rows, keys)
         except ReqlError:
@@ -98,6 +113,24 @@ class Pipeline:
         except msgspec.DecodeError:
             self.needed, self.decode = None, loads_stored  # let the whole decoder say what is wrong
             return self._feed(rows, keys)
+
+    def _as_columns(self, rows: int) -> BlockFolding | None:
+        """What takes documents in as columns, where that is worth it and can be done."""
+        if self.aggregate is None or rows < MIN_ROWS or self.measures is not None or self.remaining is not None:
+            return None
+        if not self.needed:
+            return None
+        try:
+            return BlockFolding(self.steps, self.aggregate)
+        except Unsuited:
+            return None
+
+    def _leave_columns(self) -> None:
+        """Go on with single documents from what has been taken in as columns."""
+        columns, self._columns = self._columns, None
+        assert columns is not None
+        assert self.accumulator is not None
+        self.accumulator.merge(columns.partial())
 
     def _feed(self, rows: Sequence[bytes], keys: Sequence[bytes] | None) -> Chunk | None:
         if not self.steps:
@@ -207,6 +240,8 @@ class Pipeline:
     def partial(self) -> Any:
         """The aggregate's partial result, as a JSON value."""
         assert self.accumulator is not None
+        if self._columns is not None:
+            self._leave_columns()
         partial = self.accumulator.partial()
         if self.chooser is not None:
             return [loads_stored(row) if type(row) is bytes else row for row in partial]

@@ -103,8 +103,14 @@ class VectorPlan:
                 raise Unsuited
         self.start = self._folding(aggregate)
 
+    @property
+    def chooses_rows(self) -> bool:
+        """Whether the aggregate gives documents, so that its partial result tells where they stand."""
+        return isinstance(self.start(), _Choosing)
+
     def feed(self, folding: Folding, columns: Columns, first: int) -> None:
-        """Put a block of rows, which are those from position `first` on, through the steps and into the aggregate."""
+        """Put a block of rows, which are those from position `first` on, through the steps and into the aggregate.
+        Where that raises Unsuited, the aggregate is as it was before."""
         positions = np.arange(first, first + columns.rows)
         for predicate, default in self._filters:
             kept = _kept(predicate(columns), columns.rows, default)
@@ -274,6 +280,8 @@ class _Summing:
         self.total = 0.0
         self.count = 0
         self.magnitude = 0.0
+        self.fractional = False
+        """Whether a number with a fraction has come: a sum of integers alone goes on exactly, however large it gets."""
 
     def feed(self, columns: Columns, values: Vector | None, positions: Array) -> None:
         if values is None:
@@ -285,11 +293,12 @@ class _Summing:
         self.magnitude += float(np.abs(numbers).sum())
         if not self.magnitude < MAX_EXACT:
             raise Unsuited  # integers are added exactly, doubles are not beyond this
+        self.fractional = self.fractional or bool((np.floor(numbers) != numbers).any())
         self.total = float(np.add.accumulate(np.concatenate([[self.total], numbers]))[-1])
         self.count += len(numbers)
 
     def partial(self) -> list[int | float]:
-        return [self.total, self.count]
+        return [self.total if self.fractional else int(self.total), self.count]
 
 
 class _Grouping:
@@ -302,6 +311,8 @@ class _Grouping:
         self.groups: dict[tuple[int, float], tuple[float, int]] = {}
         self.columns: Columns | None = None
         self.magnitude = 0.0
+        self.fractional: set[tuple[int, float]] = set()
+        """The groups with numbers that have fractions."""
 
     def feed(self, columns: Columns, values: Vector | None, positions: Array) -> None:
         if not len(positions):
@@ -311,7 +322,7 @@ class _Grouping:
         if (kinds == ODD).any():
             raise Unsuited
         names, codes = _codes(np.where(kinds == ABSENT, np.uint8(NULL), kinds), numbers)
-        if len(names) > self.limit:
+        if len(self.groups) + sum(name not in self.groups for name in names) > self.limit:
             raise Unsuited
         before = [self.groups.get(name, _NOTHING) for name in names]
         counts = np.array([count for _, count in before], np.int64)
@@ -324,18 +335,22 @@ class _Grouping:
             self.magnitude += float(np.abs(found).sum())
             if not self.magnitude < MAX_EXACT:
                 raise Unsuited
+            fractions = np.floor(found) != found
+            if fractions.any():
+                self.fractional.update([names[code] for code in np.flatnonzero(np.bincount(codes[fractions]))])
             np.add.at(totals, codes, found)  # one after the other, as the evaluator of rows does it
             counts += np.bincount(codes, minlength=len(names))
         self.groups.update(zip(names, zip(totals.tolist(), counts.tolist(), strict=True), strict=True))
-        if len(self.groups) > self.limit:
-            raise Unsuited
 
     def partial(self) -> list[list[Any]]:
         columns = self.columns
         if columns is None:
             return []
         return [
-            [columns.datum(*name), count if self.value is None else [total, count]]
+            [
+                columns.datum(*name),
+                count if self.value is None else [total if name in self.fractional else int(total), count],
+            ]
             for name, (total, count) in self.groups.items()
         ]
 
@@ -420,9 +435,9 @@ class _Distinguishing:
             return
         self.columns = columns
         names, _ = _codes(np.asarray(values.kinds), np.asarray(values.values))
-        self.found.update(dict.fromkeys(names))
-        if len(self.found) > self.limit:
+        if len(self.found) + sum(name not in self.found for name in names) > self.limit:
             raise Unsuited
+        self.found.update(dict.fromkeys(names))
 
     def partial(self) -> list[Any]:
         return [] if self.columns is None else [self.columns.datum(*name) for name in self.found]

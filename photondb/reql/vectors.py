@@ -60,6 +60,13 @@ class Strings:
             self.bytes += 160 + 2 * len(text)
         return code
 
+    def codes(self, texts: Sequence[str]) -> list[int] | None:
+        """The numbers of strings, new ones if need be; None when there are too many."""
+        known = list(map(self._codes.get, texts))
+        if None in known:
+            known = list(map(self.code, texts))
+        return None if None in known else known  # type: ignore[return-value]
+
     def known(self, text: str) -> int | None:
         """The number of a string if it has one."""
         return self._codes.get(text)
@@ -99,19 +106,62 @@ class Vector:
         return isinstance(self.kinds, int) and self.kinds == kind
 
 
-class Columns:
-    """Rows as columns, by the names of their fields."""
+class Texts:
+    """The strings of rows as an evaluation finds them, and those of the query beside them."""
 
-    __slots__ = ("_extra", "_known", "_selected", "_table", "_vectors", "rows", "strings")
+    __slots__ = ("_extra", "_known", "_strings", "_table")
 
-    def __init__(self, vectors: dict[str, Vector], rows: int, strings: Strings) -> None:
-        self.rows = rows
-        self.strings = strings
-        self._vectors = vectors
-        self._selected: tuple[Columns, Array] | None = None
+    def __init__(self, strings: Strings) -> None:
+        self._strings = strings
         self._known = len(strings.texts)
         self._extra: list[str] = []
         self._table: Array | None = None
+
+    def renew(self) -> None:
+        """Take in strings that have come up in rows since. Ranks that were given before are not valid any more."""
+        if self._known != len(self._strings.texts):
+            self._known = len(self._strings.texts)
+            self._table = None
+
+    def code_of(self, text: str) -> int:
+        """The number that stands for a string of the query: that of the rows' strings, or a negative one of its own."""
+        code = self._strings.known(text)
+        if text in self._extra:
+            if code is not None:
+                raise Unsuited  # it has come up in rows after it had got a number of its own
+            return -1 - self._extra.index(text)
+        if code is None:
+            self._extra.append(text)
+            self._table = None
+            return -len(self._extra)
+        return code
+
+    def ranks(self) -> Array:
+        """Ranks by code. The query's own strings have negative codes, so that they are at the end, as Python counts."""
+        if len(self._strings.texts) != self._known:
+            raise Unsuited  # there are new strings since the evaluation began, so that ranks are not what they were
+        if self._table is None:
+            texts, ranks = self._strings.ranked()
+            place = {text: number for number, text in enumerate(sorted(self._extra), 1)}
+            extra = [2 * bisect_left(texts, text) + place[text] / (len(place) + 1) for text in reversed(self._extra)]
+            self._table = np.concatenate([ranks, np.array(extra, np.float64)])
+        return self._table
+
+    def text(self, code: int) -> str:
+        """The string of a number."""
+        return self._strings.texts[code] if code >= 0 else self._extra[-1 - code]
+
+
+class Columns:
+    """Rows as columns, by the names of their fields."""
+
+    __slots__ = ("_selected", "_vectors", "rows", "texts")
+
+    def __init__(self, vectors: dict[str, Vector], rows: int, texts: Texts) -> None:
+        self.rows = rows
+        self.texts = texts
+        self._vectors = vectors
+        self._selected: tuple[Columns, Array] | None = None
 
     def vector(self, field: str) -> Vector:
         """The values of a field."""
@@ -130,80 +180,60 @@ class Columns:
             )
             for name, found in self._vectors.items()
         }
-        part = Columns(vectors, end - start, self.strings)
-        part._known, part._extra = self._known, self._extra
-        return part
+        return Columns(vectors, end - start, self.texts)
 
     def select(self, rows: Array) -> Columns:
         """The rows at some positions."""
-        chosen = Columns({}, len(rows), self.strings)
+        chosen = Columns({}, len(rows), self.texts)
         chosen._selected = self, rows
-        chosen._known = self._known
-        chosen._extra = self._extra
         return chosen
-
-    def code_of(self, text: str) -> int:
-        """The number that stands for a string of the query: that of the rows' strings, or a negative one of its own."""
-        code = self.strings.known(text)
-        if code is not None:
-            return code
-        if text not in self._extra:
-            self._extra.append(text)
-            self._table = None
-        return -1 - self._extra.index(text)
 
     def sortable(self, vector: Vector) -> Any:
         """Numbers for the values of a vector that are in the order of the values among those of one kind."""
         if isinstance(vector.kinds, int):
             if vector.kinds != STRING:
                 return vector.values
-            return self._ranks()[np.asarray(vector.values).astype(np.intp)]
+            return self.texts.ranks()[np.asarray(vector.values).astype(np.intp)]
         strings = vector.kinds == STRING
         if not strings.any():
             return vector.values
         values = np.array(np.broadcast_to(vector.values, strings.shape), np.float64)
-        values[strings] = self._ranks()[values[strings].astype(np.intp)]
+        values[strings] = self.texts.ranks()[values[strings].astype(np.intp)]
         return values
-
-    def _ranks(self) -> Array:
-        """Ranks by code. The query's own strings have negative codes, so that they are at the end, as Python counts."""
-        if len(self.strings.texts) != self._known:
-            raise Unsuited  # there are new strings since the evaluation began, so that ranks are not what they were
-        if self._table is None or len(self._table) != self._known + len(self._extra):
-            texts, ranks = self.strings.ranked()
-            place = {text: number for number, text in enumerate(sorted(self._extra), 1)}
-            extra = [2 * bisect_left(texts, text) + place[text] / (len(place) + 1) for text in reversed(self._extra)]
-            self._table = np.concatenate([ranks, np.array(extra, np.float64)])
-        return self._table
 
     def datum(self, kind: int, value: float) -> Any:
         """The value that a kind and a number stand for."""
         if kind == NUMBER:
             return normalise_number(float(value))
         if kind == STRING:
-            code = int(value)
-            return self.strings.texts[code] if code >= 0 else self._extra[-1 - code]
+            return self.texts.text(int(value))
         return bool(value) if kind == BOOL else None
 
 
 Expression = Callable[[Columns], Vector]
 
 
-def column_of(values: Sequence[Any], missing: Any, strings: Strings) -> tuple[Array, Array]:
-    """Kinds and numbers of values as they are in documents; `missing` stands for one that is not there."""
+def column_of(values: Sequence[Any], missing: Any, strings: Strings) -> Vector:
+    """Values as they are in documents; `missing` stands for one that is not there."""
     types = set(map(type, values))
     if types <= _NUMBERS:
         numbers = np.array(values, np.float64)
-        kinds = np.full(len(values), NUMBER, np.uint8)
-        zeros = numbers == 0
-        if zeros.any():
-            kinds[zeros & np.signbit(numbers)] = ODD
-        return kinds, numbers
+        negative_zeros = (numbers == 0) & np.signbit(numbers)
+        if negative_zeros.any():
+            return Vector(np.where(negative_zeros, np.uint8(ODD), np.uint8(NUMBER)), numbers)
+        return Vector(NUMBER, numbers)
+    if types == _STRINGS:
+        codes = strings.codes(values)
+        if codes is not None:
+            return Vector(STRING, np.array(codes, np.float64))
     pairs = [_kind_and_number(value, missing, strings) for value in values]
-    return np.array([kind for kind, _ in pairs], np.uint8), np.array([number for _, number in pairs], np.float64)
+    kinds = np.array([kind for kind, _ in pairs], np.uint8)
+    numbers = np.array([number for _, number in pairs], np.float64)
+    return Vector(int(kinds[0]) if len(kinds) and (kinds == kinds[0]).all() else kinds, numbers)
 
 
 _NUMBERS = {int, float}
+_STRINGS = {str}
 
 
 def _kind_and_number(value: Any, missing: Any, strings: Strings) -> tuple[int, float]:
@@ -226,7 +256,7 @@ def _kind_and_number(value: Any, missing: Any, strings: Strings) -> tuple[int, f
 def constant(value: Any) -> Expression:
     """A value of the query. Raises Unsuited for one that is not plain."""
     if type(value) is str:
-        return lambda columns: Vector(STRING, np.float64(columns.code_of(value)))
+        return lambda columns: Vector(STRING, np.float64(columns.texts.code_of(value)))
     kind, number = _kind_and_number(value, ..., Strings(0))
     if kind == ODD:
         raise Unsuited

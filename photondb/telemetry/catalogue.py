@@ -235,7 +235,39 @@ DOCUMENT_CACHE_BYTES = area.gauge(
 COLUMN_CACHE_HITS = area.counter(
     "photondb_column_cache_hits_total", "Aggregates that were worked out from columns instead of documents."
 )
-COLUMN_CACHE_BYTES = area.gauge("photondb_column_cache_bytes", "About the size of all columns.", unit="By")
+COLUMN_CACHE_MISSES = area.counter(
+    "photondb_column_cache_misses_total",
+    "Aggregates that could have been worked out from columns, had they been in memory.",
+)
+COLUMN_CACHE_BYTES = area.gauge(
+    "photondb_column_cache_bytes", "About the size of all columns, also of those that are being made.", unit="By"
+)
+COLUMN_CACHE_SIZE = area.gauge("photondb_column_cache_size_bytes", "Size that all columns may have.", unit="By")
+COLUMN_CACHE_TABLES = area.gauge("photondb_column_cache_tables", "Tables that have columns in memory.")
+COLUMN_CACHE_BUILDING = area.gauge("photondb_column_cache_builds_running", "Tables whose columns are being made.")
+COLUMN_CACHE_BUILDS = area.counter(
+    "photondb_column_cache_builds_total",
+    "Times that columns of a table were made, or given up before they were (`made`, `given_up`).",
+    "outcome",
+)
+COLUMN_CACHE_EVICTIONS = area.counter(
+    "photondb_column_cache_evictions_total",
+    "Tables whose columns were let go, for `room` or because more documents had changed than is worth following "
+    "(`outrun`).",
+    "reason",
+)
+SCAN_WORKERS_RUNNING = area.gauge("photondb_scan_workers_running", "Scan workers that can be asked or are at work.")
+SCAN_WORKERS_BUSY = area.gauge("photondb_scan_workers_busy", "Scan workers that are at work.")
+SCAN_WORKER_REQUESTS = area.counter(
+    "photondb_scan_worker_requests_total", "Parts of aggregates that scan workers were asked for."
+)
+SCAN_WORKER_FAILURES = area.counter(
+    "photondb_scan_worker_failures_total", "Parts of aggregates that scan workers could not give."
+)
+SCAN_WORKER_ROWS = area.counter(
+    "photondb_scan_worker_rows_total", "Documents that scan workers have gone through, where they succeeded."
+)
+SCAN_WORKER_DEATHS = area.counter("photondb_scan_worker_deaths_total", "Scan workers that have died.")
 SYNC_FAILURES = area.counter("photondb_wal_sync_failures_total", "Syncs of the write-ahead log that failed.")
 DISK_FREE = area.gauge(
     "photondb_disk_free_bytes", "Space that is left on the file system of the data directory.", unit="By"

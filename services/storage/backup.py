@@ -27,7 +27,7 @@ from services.storage.archive import (
     verify,
     write_manifest,
 )
-from services.storage.check import rows
+from services.storage.check import CHUNK_BYTES, CHUNK_ROWS, rows
 from services.storage.log import Position, decode_position, last_position, oldest_sequence
 from services.storage.repair import require_new
 from services.storage.rocks import Store, StoreError
@@ -158,7 +158,7 @@ def _write_changes(
         low, high = layout.record_key(table, layout.SHARD, start), layout.end_of(layout.log_prefix(table))
         with view.read(low, high, bulk=True) as reader:
             while not reader.done:
-                for key, value in reader.take(500):
+                for key, value in reader.take(CHUNK_ROWS, CHUNK_BYTES):
                     writer.write_row(key, value)
                     progress(len(value))
     return writer.finish()

@@ -29,6 +29,9 @@ from services.storage.views import View
 log = logging.getLogger(__name__)
 
 STEP_ROWS = 64
+STEP_BYTES = 1 << 20
+"""How many documents are indexed in one go, and of how many bytes about."""
+
 SLICE_S = 0.001
 """How long a build works before it lets others go on."""
 
@@ -113,7 +116,7 @@ class IndexBuilder:
             (done,) = _DONE.unpack_from(saved)
             low += saved[_DONE.size :] + b"\0"
         with View(self._store).read(low, layout.end_of(table.document_prefix)) as reader:
-            rows = reader.take(STEP_ROWS)
+            rows = reader.take(STEP_ROWS, STEP_BYTES)
             last = reader.done
         decode = loads_stored if index.fields is None else field_decoder(index.fields)
         start = len(table.document_prefix)

@@ -23,6 +23,8 @@ from services.storage.tables import Table
 from services.storage.views import View
 
 CHUNK_ROWS = 500
+CHUNK_BYTES = 4 << 20
+"""How much is read at a time."""
 
 
 def check_directory(path: Path) -> int:
@@ -182,7 +184,7 @@ def rows(view: View, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     """All keys that start with `prefix`, and their values. Raises StoreError."""
     with view.read(prefix, layout.end_of(prefix)) as reader:
         while not reader.done:
-            yield from reader.take(CHUNK_ROWS)
+            yield from reader.take(CHUNK_ROWS, CHUNK_BYTES)
 
 
 def summary(store: Store) -> Iterator[str]:

@@ -18,11 +18,15 @@ from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan
 from photondb.datum.json import loads_stored
 from photondb.reql.aggregates import Count
+from photondb.reql.column_reader import can_be_columns
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.vector_plan import ChosenRows, VectorPlan
-from photondb.reql.vectors import Unsuited
+from photondb.reql.vectors import Columns, Texts, Unsuited
+from photondb.telemetry import catalogue
+from photondb.telemetry.scrape import Scrape
 from services.storage import layout
-from services.storage.columns import BYTES_PER_KEY, BYTES_PER_VALUE, TableColumns
+from services.storage.columns import TableColumns
+from services.storage.metrics import ColumnCacheMetrics
 from services.storage.rocks import Store, StoreError
 from services.storage.tables import Table
 from services.storage.views import View
@@ -38,14 +42,18 @@ HOT_SECONDS = 600.0
 MIN_ROWS = 1000
 """Smaller tables are scanned as fast."""
 
-BLOCK_ROWS = 1 << 16
+TURN_ROWS = 1 << 16
 """How many rows are evaluated before others get their turn: less than some milliseconds."""
 
 BUILD_ROWS = 1024
-BUILD_PAUSE_S = 0.001
-"""Columns are made from so many documents at a time, with a pause after each: about half of the time."""
+BUILD_BYTES = 512 << 10
+"""Columns are made from so many documents in a turn, or of so many bytes, with a pause as long as that took: so half of
+the time is for those who wait for an answer."""
 
 TYPICAL_KEY_BYTES = 24
+BYTES_PER_KEY = 8
+BYTES_PER_VALUE = 8
+"""What a row takes, about, from which it follows whether to begin at all."""
 
 
 class ColumnCache:
@@ -56,25 +64,38 @@ class ColumnCache:
         self.max_bytes = max_bytes
         self._kept: dict[int, TableColumns] = {}  # what was used last is at the end
         self._heat: dict[tuple[int, str], tuple[int, float]] = {}
-        self._building: dict[int, asyncio.Task[None]] = {}
-        self.hits = 0
-        """How many scans were answered from columns."""
+        self._building: dict[int, tuple[TableColumns, asyncio.Task[None]]] = {}
+        self._too_large: dict[int, float] = {}
+        """Tables whose columns there was no room for, and when that was found out."""
+        self.metrics = ColumnCacheMetrics()
 
     @property
     def size(self) -> int:
-        """About how much memory all columns take."""
-        return sum(columns.size for columns in self._kept.values())
+        """About how much memory all columns take, those that are being made among them."""
+        return sum(columns.size for columns in self._kept.values()) + sum(
+            columns.size for columns, _ in self._building.values()
+        )
+
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        self.metrics.collect(scrape)
+        scrape.add(catalogue.COLUMN_CACHE_BYTES, self.size)
+        scrape.add(catalogue.COLUMN_CACHE_SIZE, self.max_bytes)
+        scrape.add(catalogue.COLUMN_CACHE_TABLES, len(self._kept))
+        scrape.add(catalogue.COLUMN_CACHE_BUILDING, len(self._building))
 
     async def stop(self) -> None:
         """Let go of everything."""
-        for task in self._building.values():
+        tasks = [task for _, task in self._building.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._building.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for table in list(self._kept):
             self.forget(table)
 
     def forget(self, table: int) -> None:
         """Give up the columns of a table."""
+        self._too_large.pop(table, None)
         columns = self._kept.pop(table, None)
         if columns is not None:
             columns.close()
@@ -93,6 +114,7 @@ class ColumnCache:
         plan = self._plan(table, scan)
         columns = self._ready(table, plan)
         if columns is None:
+            self.metrics.misses += 1
             raise Unsuited
 
         async def give_way() -> None:
@@ -103,24 +125,27 @@ class ColumnCache:
         snapshot = await columns.caught_up(give_way)
         view = View(self._store)
         try:
-            whole = snapshot.columns(plan.fields)
+            texts = Texts(snapshot.strings)
+            numbers = {name: number for number, name in enumerate(snapshot.fields) if name in plan.fields}
             folding = plan.start()
+            rows = 0
             for wanted in scan.ranges:
-                start, end = snapshot.positions(wanted)
-                for first in range(start, end, BLOCK_ROWS):
-                    last = min(first + BLOCK_ROWS, end)
-                    plan.feed(folding, whole.part(first, last), first)
-                    if last < end:
+                for block, first in snapshot.parts(wanted):
+                    if rows >= TURN_ROWS:
                         view.pin()
                         await give_way()
+                        rows = 0
+                    vectors = {name: block.fields[number] for name, number in numbers.items()}
+                    plan.feed(folding, Columns(vectors, len(block.keys), texts), first)
+                    rows += len(block.keys)
             partial = folding.partial()
             if isinstance(partial, ChosenRows):
-                keys = [table.document_prefix + snapshot.keys[position] for position in partial.positions]
+                keys = [table.document_prefix + key for key in snapshot.keys(partial.positions)]
                 partial = [loads_stored(document) for document in view.documents(keys) if document is not None]
                 assert len(partial) == len(keys), "the columns have a document that the store has not"
         finally:
             view.close()
-        self.hits += 1
+        self.metrics.hits += 1
         return partial
 
     def _plan(self, table: Table, scan: Scan) -> VectorPlan:
@@ -131,8 +156,8 @@ class ColumnCache:
         if not _ascending(scan.ranges):
             raise Unsuited
         plan = VectorPlan(scan.steps, scan.aggregate)
-        if not all(name.isprintable() and '"' not in name and "\\" not in name for name in plan.fields):
-            raise Unsuited  # msgspec decodes no single fields of such names
+        if not can_be_columns(plan.fields):
+            raise Unsuited
         return plan
 
     def _ready(self, table: Table, plan: VectorPlan) -> TableColumns | None:
@@ -140,6 +165,7 @@ class ColumnCache:
         columns = self._kept.get(table.id)
         if columns is not None and columns.outrun:
             self.forget(table.id)
+            self.metrics.evictions["outrun"] += 1
             columns = None
         if columns is not None and plan.fields.issubset(columns.fields):
             self._kept[table.id] = self._kept.pop(table.id)
@@ -159,7 +185,10 @@ class ColumnCache:
 
     def _build(self, table: Table, fields: Sequence[str]) -> None:
         expected = table.position.rows * (TYPICAL_KEY_BYTES + BYTES_PER_KEY + BYTES_PER_VALUE * len(fields))
-        if expected > self.max_bytes:
+        found_too_large = self._too_large.get(table.id)
+        if expected > self.max_bytes or (
+            found_too_large is not None and time.monotonic() - found_too_large < HOT_SECONDS
+        ):
             return
         columns = TableColumns(self._store, table, fields)
         # Its iterator is the table as of now, too.
@@ -170,30 +199,42 @@ class ColumnCache:
             built = False
             try:
                 while not reader.done:
-                    rows = reader.take(BUILD_ROWS)
+                    start = time.perf_counter()
+                    rows = reader.take(BUILD_ROWS, BUILD_BYTES)
                     columns.add([key[len(prefix) :] for key, _ in rows], [document for _, document in rows])
-                    if columns.outrun or table.dropped or columns.size > self.max_bytes:
+                    if columns.outrun or table.dropped:
                         return
-                    await asyncio.sleep(BUILD_PAUSE_S)
+                    if not self._make_room(columns):
+                        self._too_large[table.id] = time.monotonic()
+                        return
+                    await asyncio.sleep(time.perf_counter() - start)
                 columns.finish()
-                built = True
+                built = not table.dropped
             except StoreError as error:
                 log.error("columns could not be made", extra={"reason": str(error)})
             finally:
                 reader.close()
                 self._building.pop(table.id, None)
+                self.metrics.builds["made" if built else "given_up"] += 1
                 if built:
-                    self._keep(table, columns)
+                    self.forget(table.id)
+                    self._kept[table.id] = columns
+                    self._make_room(columns)
                 else:
                     columns.close()
 
-        self._building[table.id] = asyncio.create_task(build())
+        self._building[table.id] = columns, asyncio.create_task(build())
 
-    def _keep(self, table: Table, columns: TableColumns) -> None:
-        self.forget(table.id)
-        self._kept[table.id] = columns
+    def _make_room(self, wanted: TableColumns) -> bool:
+        """Let go of what was not used for the longest time, until there is room for some columns with all others that
+        stay. Returns whether there is."""
         while self.size > self.max_bytes:
-            self.forget(next(iter(self._kept)))
+            oldest = next((table for table, columns in self._kept.items() if columns is not wanted), None)
+            if oldest is None:
+                return False
+            self.forget(oldest)
+            self.metrics.evictions["room"] += 1
+        return True
 
 
 def _ascending(ranges: Sequence[KeyRange]) -> bool:

@@ -1,67 +1,49 @@
 """Fields of all documents of a table as columns in memory, kept exact.
 
 A commit notes the keys of the documents that it has changed, which is all that a write costs. Before the columns are
-used they are brought up to date: the changed documents are read, and arrays take the place of the ones before. So an
-array, once it is made, stays as it is, and who evaluates over it sees one point in time.
+used they are brought up to date: the changed documents are read, and the blocks of rows that they belong to are made
+anew (`services.storage.column_blocks`), a few in a turn of the loop.
 """
 
 from __future__ import annotations
 
-import time
-from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+import asyncio
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-import numpy as np
-
-from photondb.api.storage import KeyRange
-from photondb.reql.vectors import Array, Columns, Strings, Unsuited, Vector, column_of
+from photondb.reql.column_reader import ColumnReader
+from photondb.reql.vectors import Strings, Unsuited
+from services.storage.column_blocks import BLOCK_ROWS, Block, Keys, Snapshot, empty, joined
 from services.storage.rocks import Store
 from services.storage.tables import Table
 
-SLICE_S = 0.002
-"""How long documents are read before others get their turn."""
+CATCH_UP_KEYS = 256
+CATCH_UP_BLOCKS = 16
+"""How many changed documents are looked at, and how many blocks made anew, before others get their turn."""
 
-CATCH_UP_DOCUMENTS = 256
-"""How many changed documents are read at a time."""
+MAX_CATCH_UP_TURNS = 100
+"""After so many turns the rest is done in one go, lest it never ends where much is written."""
+
+READ_AT_A_TIME = 16
+"""How many changed documents are in memory at a time: they may be long."""
 
 MIN_CHANGED = 4096
 MAX_CHANGED_PART = 8
-"""Columns are given up when more documents have changed than so many, and more than one in so many of the table."""
+MAX_CHANGED = 1 << 18
+"""Columns are given up when more documents have changed than the first of these, and more than one in so many of the
+table; or more than the last."""
+
+BYTES_PER_CHANGE = 130
+"""About what a changed key takes until it is caught up with."""
 
 MIN_STRINGS = 4096
 MAX_STRINGS_PART = 4
-"""Columns hold at most so many different strings, or one for so many documents; those beyond are left to scans."""
-
-BYTES_PER_KEY = 49
-"""What a key takes in memory besides its length: the object, and its place in a list."""
-
-BYTES_PER_VALUE = 9
+MAX_STRINGS = 1 << 18
+"""Columns hold at most so many different strings, or one for so many documents, but not more than the last of these;
+those beyond are left to scans."""
 
 GiveWay = Callable[[], Awaitable[None]]
-Column = tuple[Array, Array]
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """The columns of a table at one point in time: primary keys in order, and for each field kinds and numbers."""
-
-    keys: list[bytes]
-    fields: dict[str, Column]
-    strings: Strings
-
-    def columns(self, fields: Iterable[str]) -> Columns:
-        """Some of the fields."""
-        vectors = {}
-        for name in fields:
-            kinds, values = self.fields[name]
-            uniform = len(kinds) > 0 and kinds[0] == kinds.min() == kinds.max()
-            vectors[name] = Vector(int(kinds[0]) if uniform else kinds, values)
-        return Columns(vectors, len(self.keys), self.strings)
-
-    def positions(self, wanted: KeyRange) -> tuple[int, int]:
-        """From where to where the keys of a range are."""
-        return bisect_left(self.keys, wanted.low), bisect_left(self.keys, wanted.high)
+Row = Sequence[tuple[int, float]]
 
 
 class TableColumns:
@@ -71,22 +53,19 @@ class TableColumns:
     def __init__(self, store: Store, table: Table, fields: Sequence[str]) -> None:
         self._store = store
         self._table = table
-        self.fields = tuple(fields)
-        self._names = [f"f{number}" for number in range(len(self.fields))]
-        row = msgspec.defstruct(
-            "Row",
-            [(name, Any, msgspec.UNSET) for name in self._names],
-            rename=dict(zip(self._names, self.fields, strict=True)),
-            gc=False,
-        )
-        self._decode = msgspec.json.Decoder(row).decode
-        self._changed: set[bytes] = set()
-        self._read: dict[bytes, bytes | None] = {}
         rows = table.position.rows
-        strings = Strings(max(MIN_STRINGS, rows // MAX_STRINGS_PART))
-        self.snapshot = Snapshot([], {}, strings)
-        self._blocks: list[list[Column]] = []
-        self.key_bytes = 0
+        self._reader = ColumnReader(fields, Strings(min(max(MIN_STRINGS, rows // MAX_STRINGS_PART), MAX_STRINGS)))
+        self.fields = self._reader.fields
+        self._pieces: list[Block] = []
+        """What has been added and is to become the next block."""
+        self._piece_rows = 0
+        self._blocks: list[Block] = []
+        self._firsts: list[bytes] = []
+        """The first key of each block."""
+        self._block_bytes = 0
+        self._snapshot: Snapshot | None = None
+        self._changed: set[bytes] = set()
+        self._catching_up = asyncio.Lock()
         self._closed = False
         table.watchers = (*table.watchers, self._changed)
 
@@ -97,117 +76,97 @@ class TableColumns:
 
     @property
     def size(self) -> int:
-        """About how much memory the columns take."""
-        return (
-            self.key_bytes
-            + len(self.snapshot.keys) * (BYTES_PER_KEY + BYTES_PER_VALUE * len(self.fields))
-            + self.snapshot.strings.bytes
-        )
+        """About how much memory the columns take, also while they are being made."""
+        return self._block_bytes + self._reader.strings.bytes + len(self._changed) * BYTES_PER_CHANGE
 
     @property
     def outrun(self) -> bool:
         """Whether so much has changed that the columns had better be made anew."""
-        changed = len(self._changed) + len(self._read)
-        return changed > max(MIN_CHANGED, self._table.position.rows // MAX_CHANGED_PART)
+        most = min(max(MIN_CHANGED, self._table.position.rows // MAX_CHANGED_PART), MAX_CHANGED)
+        return len(self._changed) > most
 
     # --- making them
 
     def add(self, keys: Sequence[bytes], documents: Sequence[bytes]) -> None:
         """Add documents, in the order of their primary keys."""
-        self.snapshot.keys.extend(keys)
-        self.key_bytes += sum(map(len, keys))
-        self._blocks.append(self._columns_of(documents))
+        if not keys:
+            return
+        piece = Block(Keys.of(keys), self._reader.read(documents))
+        self._pieces.append(piece)
+        self._piece_rows += len(keys)
+        self._block_bytes += piece.size
+        if self._piece_rows >= BLOCK_ROWS:
+            self.finish()
 
     def finish(self) -> None:
         """All documents have been added."""
-        fields = {}
-        for number, name in enumerate(self.fields):
-            kinds = [block[number][0] for block in self._blocks] or [np.empty(0, np.uint8)]
-            values = [block[number][1] for block in self._blocks] or [np.empty(0)]
-            fields[name] = np.concatenate(kinds), np.concatenate(values)
-        self.snapshot = msgspec.structs.replace(self.snapshot, fields=fields)
-        self._blocks.clear()
-
-    def _columns_of(self, documents: Iterable[bytes]) -> list[Column]:
-        rows = list(map(self._decode, documents))
-        strings = self.snapshot.strings
-        return [column_of([getattr(row, name) for row in rows], msgspec.UNSET, strings) for name in self._names]
+        if not self._pieces:
+            return
+        block = joined(self._pieces)
+        self._block_bytes += block.size - sum(piece.size for piece in self._pieces)
+        self._blocks.append(block)
+        self._firsts.append(block.keys[0])
+        self._pieces.clear()
+        self._piece_rows = 0
 
     # --- keeping them up
 
     async def caught_up(self, give_way: GiveWay) -> Snapshot:
         """The columns as of now: nothing has been written since when this returns. Raises StoreError, and Unsuited when
         they have been given up."""
-        slice_end = time.perf_counter() + SLICE_S
+        turns = 0
+        async with self._catching_up:
+            while self._changed:
+                keys = sorted(self._changed.pop() for _ in range(min(CATCH_UP_KEYS, len(self._changed))))
+                try:
+                    while keys:
+                        for _ in range(CATCH_UP_BLOCKS):
+                            self._take_in_next(keys)
+                        if (keys or self._changed) and turns < MAX_CATCH_UP_TURNS:
+                            await give_way()
+                            turns += 1
+                finally:
+                    self._changed.update(keys)
+                if self._closed:
+                    raise Unsuited
+            if self._closed:
+                raise Unsuited
+            if self._snapshot is None:
+                self._snapshot = Snapshot(self.fields, self._blocks, self._reader.strings)
+            return self._snapshot
+
+    def _take_in_next(self, keys: list[bytes]) -> None:
+        """Make the block anew that the last of some keys, which are in order, belongs to. Its keys leave `keys`."""
+        if not keys:
+            return
+        number = max(bisect_right(self._firsts, keys[-1]) - 1, 0)
+        low = self._firsts[number] if number else b""
+        start = len(keys)
+        while start and keys[start - 1] >= low:
+            start -= 1
+        block = self._blocks[number] if self._blocks else empty(len(self.fields))
+        changed = block.changed(self._rows_of(keys[start:]))
+        rows = len(changed.keys)
+        half = rows // 2
+        parts = [changed] if rows else []
+        if rows > 2 * BLOCK_ROWS:
+            parts = [changed.part(0, half), changed.part(half, rows)]
+        self._blocks[number : number + 1] = parts
+        self._firsts[number : number + 1] = [part.keys[0] for part in parts]
+        self._block_bytes += sum(part.size for part in parts) - block.size
+        self._snapshot = None
+        del keys[start:]
+
+    def _rows_of(self, keys: Sequence[bytes]) -> dict[bytes, Row | None]:
+        """The present values of documents by their primary keys, None where there is none."""
         prefix = self._table.document_prefix
-        while self._changed:
-            keys = [self._changed.pop() for _ in range(min(CATCH_UP_DOCUMENTS, len(self._changed)))]
-            documents = self._store.documents.read([prefix + key for key in keys])
-            self._read.update(zip(keys, documents, strict=True))
-            if time.perf_counter() > slice_end:
-                await give_way()
-                slice_end = time.perf_counter() + SLICE_S
-        if self._closed:
-            raise Unsuited
-        if self._read:
-            self._take_in(self._read)
-            self._read = {}
-        return self.snapshot
-
-    def _take_in(self, changed: dict[bytes, bytes | None]) -> None:
-        """Make arrays with these documents as they are now."""
-        keys = self.snapshot.keys
-        updated: list[tuple[int, bytes]] = []
-        inserted: list[tuple[int, bytes, bytes]] = []
-        deleted: list[int] = []
-        for key in sorted(changed):
-            document = changed[key]
-            place = bisect_left(keys, key)
-            there = place < len(keys) and keys[place] == key
-            if there and document is not None:
-                updated.append((place, document))
-            elif there:
-                deleted.append(place)
-            elif document is not None:
-                inserted.append((place, key, document))
-        fresh = self._columns_of([document for _, document in updated] + [document for _, _, document in inserted])
-        at = np.array([place for place, _ in updated], np.intp)
-        gone = np.array(deleted, np.intp)
-        into = np.array([place for place, _, _ in inserted], np.intp)
-        into -= np.searchsorted(gone, into)
-        fields: dict[str, Column] = {}
-        for name, new in zip(self.fields, fresh, strict=True):
-            kinds, values = (
-                _replaced(old, at, news[: len(at)], gone, into, news[len(at) :])
-                for old, news in zip(self.snapshot.fields[name], new, strict=True)
-            )
-            fields[name] = kinds, values
-        if deleted or inserted:
-            self.key_bytes += sum(len(key) for _, key, _ in inserted) - sum(len(keys[place]) for place in deleted)
-            keys = _merged(keys, deleted, [(place, key) for place, key, _ in inserted])
-        self.snapshot = Snapshot(keys, fields, self.snapshot.strings)
-
-
-def _replaced(old: Array, at: Array, updates: Array, gone: Array, into: Array, inserts: Array) -> Array:
-    """An array with some elements replaced, then some left out, and then some put in before the places `into`."""
-    new = old.copy()
-    new[at] = updates
-    if len(gone):
-        new = np.delete(new, gone)
-    return np.insert(new, into, inserts) if len(into) else new
-
-
-def _merged(keys: list[bytes], deleted: list[int], inserted: list[tuple[int, bytes]]) -> list[bytes]:
-    """Keys without those at some places, and with others put in before some places."""
-    changes: list[tuple[int, bytes | None]] = [*inserted, *((place, None) for place in deleted)]
-    changes.sort(key=lambda change: (change[0], change[1] is None))
-    merged: list[bytes] = []
-    start = 0
-    for place, key in changes:
-        merged += keys[start:place]
-        start = place
-        if key is None:
-            start += 1
-        else:
-            merged.append(key)
-    return merged + keys[start:]
+        found: dict[bytes, Row | None] = dict.fromkeys(keys)
+        for start in range(0, len(keys), READ_AT_A_TIME):
+            some = keys[start : start + READ_AT_A_TIME]
+            documents = self._store.documents.read([prefix + key for key in some])
+            there = [(key, document) for key, document in zip(some, documents, strict=True) if document is not None]
+            vectors = self._reader.read([document for _, document in there])
+            columns = [vector.spread(len(there)) for vector in vectors]
+            pairs = [zip(kinds.tolist(), values.tolist(), strict=True) for kinds, values in columns]
+            found.update(zip([key for key, _ in there], zip(*pairs, strict=True), strict=True))
+        return found

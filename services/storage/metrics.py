@@ -89,6 +89,25 @@ class CommitMetrics:
         scrape.add(catalogue.SYNC_FAILURES, self.sync_failures)
 
 
+class ColumnCacheMetrics:
+    """What the column cache counts up: scans, and what became of columns."""
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self.builds = {"made": 0, "given_up": 0}
+        self.evictions = {"room": 0, "outrun": 0}
+
+    def collect(self, scrape: Scrape) -> None:
+        """Write the numbers into a reading."""
+        scrape.add(catalogue.COLUMN_CACHE_HITS, self.hits)
+        scrape.add(catalogue.COLUMN_CACHE_MISSES, self.misses)
+        for outcome, count in self.builds.items():
+            scrape.add(catalogue.COLUMN_CACHE_BUILDS, count, outcome)
+        for reason, count in self.evictions.items():
+            scrape.add(catalogue.COLUMN_CACHE_EVICTIONS, count, reason)
+
+
 class _Counts(NamedTuple):
     """What is told of a table: documents read, scans, documents written, documents there, and their bytes."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 
-from services.storage.views import Reader
+from services.storage.views import UNBOUNDED, Reader
 
 
 class Overlay:
@@ -66,10 +66,13 @@ class MergedReader(Reader):
         self._held: list[tuple[bytes, bytes]] = []
         """Rows that were read already, in order."""
 
-    def take(self, count: int) -> list[tuple[bytes, bytes]]:
+    def take(self, count: int, max_bytes: int = UNBOUNDED) -> list[tuple[bytes, bytes]]:
         rows, self._held = self._held, []
-        while len(rows) < count and not self._base.done:
-            rows += self._next(count - len(rows))
+        room = max_bytes - sum(len(value) for _, value in rows)
+        while len(rows) < count and room > 0 and not self._base.done:
+            found = self._next(count - len(rows), room)
+            room -= sum(len(value) for _, value in found)
+            rows += found
         if len(rows) > count:
             self._held = rows[count:]
             del rows[count:]
@@ -85,9 +88,9 @@ class MergedReader(Reader):
         self._held = []
         self.done = True
 
-    def _next(self, count: int) -> list[tuple[bytes, bytes]]:
+    def _next(self, count: int, max_bytes: int) -> list[tuple[bytes, bytes]]:
         """The store's next rows, with those of the overlay that come before or between them."""
-        rows = self._base.take(count)
+        rows = self._base.take(count, max_bytes)
         low, high = self._low, self._high
         if not self._base.done:
             if self._descending:

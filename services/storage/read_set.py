@@ -13,7 +13,7 @@ from photondb.datum.json import loads_stored
 from services.storage import layout
 from services.storage.indexes import Index
 from services.storage.tables import Table
-from services.storage.views import Reader
+from services.storage.views import UNBOUNDED, Reader
 
 MAX_KEYS = 50_000
 """How many single keys of a table are remembered."""
@@ -148,8 +148,8 @@ class TrackedReader(Reader):
         self._high = high
         self._descending = descending
 
-    def take(self, count: int) -> list[tuple[bytes, bytes]]:
-        rows = self._reader.take(count)
+    def take(self, count: int, max_bytes: int = UNBOUNDED) -> list[tuple[bytes, bytes]]:
+        rows = self._reader.take(count, max_bytes)
         self._remember(rows[-1][0] if rows else None)
         return rows
 

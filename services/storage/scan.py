@@ -34,7 +34,14 @@ SLICE_S = 0.002
 
 MAX_BLOCK_ROWS = 512
 BLOCK_BYTES = 256 << 10
-"""How much is read at a time, about."""
+"""How much is read at a time: the last document makes up so many bytes, or that many rows."""
+
+AGGREGATED_BLOCK_ROWS = 2048
+AGGREGATED_BLOCK_BYTES = 1 << 20
+"""The same where an aggregate takes them in: what it costs to begin with a block is divided among more documents."""
+
+LOOKED_UP_AT_A_TIME = 16
+"""How many documents that an index leads to are read before their size is looked at."""
 
 MIN_STEP_ROWS = 64
 """How many documents are read for a chunk of fewer rows when steps may leave many of them out."""
@@ -65,9 +72,10 @@ class ScanRun:
     __slots__ = (
         "__weakref__",
         "_aborted",
-        "_block_rows",
+        "_block_bytes",
         "_bulk",
         "_carried",
+        "_entry_places",
         "_index",
         "_keys",
         "_keys_suffice",
@@ -113,7 +121,8 @@ class ScanRun:
         self._seen: set[bytes] | None = set() if index is not None and index.info.geo else None
         self._short_cut = scan.primary_order and not self._comes_in_primary_order()
         self._primaries: list[bytes] = []
-        """The primary keys, in order, that a short cut has led to; those to be read first stand at the end."""
+        """The primary keys that the index has led to, and whose documents are still to be read: those of a whole short
+        cut, in order, or of a few entries. Those to be read first stand at the end."""
         self._aborted: str | None = None
         self._limit = scan.limit
         self._pipeline: Pipeline | None = None
@@ -129,7 +138,10 @@ class ScanRun:
         """The primary keys of documents of which only what entries carry has been read since `_read` was called."""
         self._keys: list[bytes] | None = [] if scan.keyed and scan.aggregate is None else None
         """The places of the documents that were read last, where the rows are wanted with theirs."""
-        self._block_rows = self._rows_of_block(table.position.document_bytes, table.position.rows)
+        self._entry_places: list[bytes] = []
+        """The places of the documents that are still to be read, where they are others than their primary keys."""
+        self._block_bytes = 0
+        """The size of the block that was read last."""
 
     @property
     def exhausted(self) -> bool:
@@ -193,8 +205,9 @@ class ScanRun:
         if self._short_cut:
             await self._take_short_cut()
         while True:
-            block = self._read(rows - count if self._pipeline is None else max(rows - count, MIN_STEP_ROWS))
-            size += self._learn(block)
+            wanted = rows - count if self._pipeline is None else max(rows - count, MIN_STEP_ROWS)
+            block = self._read(min(wanted, MAX_BLOCK_ROWS))
+            size += self._block_bytes
             if self._pipeline is None:
                 found += block
                 keys += self._keys or ()
@@ -255,8 +268,7 @@ class ScanRun:
             await self._take_short_cut()
         slice_end = perf_counter() + SLICE_S
         while not self.exhausted:
-            block = self._read(MAX_BLOCK_ROWS)
-            self._learn(block)
+            block = self._read(AGGREGATED_BLOCK_ROWS, AGGREGATED_BLOCK_BYTES)
             if block:
                 await self._feed(pipeline, block)
                 if held is not None and not held.fits(accumulator.weight) and not self.exhausted:  # type: ignore[attr-defined]
@@ -312,13 +324,14 @@ class ScanRun:
             self._leave_index()
             return
         self._primaries = sorted(found, reverse=not self._scan.descending)
+        self._repeat = 1
 
     async def _gather(self, index: Index, found: set[bytes], most: int) -> bool:
         """Add the primary keys of all entries that are to be read. Leaves the index, and gives False, when there are
         more than `most`."""
         slice_end = perf_counter() + SLICE_S
         while (reader := self._reader or self._next_range()) is not None:
-            found.update([index.primary_of(value) for _, value in reader.take(MAX_BLOCK_ROWS)])
+            found.update(map(index.primary_of, reader.take_values(MAX_BLOCK_ROWS, BLOCK_BYTES)))
             if reader.done:
                 reader.close()
                 self._reader = None
@@ -342,31 +355,32 @@ class ScanRun:
         self._prefix = self._table.document_prefix
         self._ranges = [KeyRange()]
 
-    def _read(self, rows: int) -> list[bytes]:
-        """The next documents: about as many as make a good block, at most `rows`."""
-        wanted = min(rows, self._block_rows)
+    def _read(self, rows: int, max_bytes: int = BLOCK_BYTES) -> list[bytes]:
+        """The next documents: as many as make a block, at most `rows`."""
         self._last_read.clear()
         if self._keys is not None:
             self._keys = []
-        if self._primaries:
-            next_ones = self._primaries[-wanted:]
-            del self._primaries[-wanted:]
-            next_ones.reverse()
-            if self._keys is not None:
-                self._keys = next_ones
-            return self._documents(next_ones)
         documents: list[bytes] = []
+        room = max_bytes
         for _ in range(MAX_RANGES_PER_BLOCK):
-            reader = self._reader or self._next_range()
-            if reader is None:
-                break
-            found = self._take(reader, wanted - len(documents))
-            if reader.done:
-                reader.close()
-                self._reader = None
+            wanted = rows - len(documents)
+            if self._primaries:
+                found = self._look_up(wanted, room)
+            else:
+                reader = self._reader or self._next_range()
+                if reader is None:
+                    break
+                found = self._take(reader, wanted, room)
+                if reader.done:
+                    reader.close()
+                    self._reader = None
             documents += found
-            if len(documents) >= wanted:
+            room -= sum(map(len, found))
+            if len(documents) >= rows or room <= 0:
                 break
+        self._block_bytes = max_bytes - room
+        if self._measures is not None:
+            self._measures.read += len(documents)
         return documents
 
     def _next_range(self) -> Reader | None:
@@ -384,19 +398,30 @@ class ScanRun:
         )
         return self._reader
 
-    def _take(self, reader: Reader, count: int) -> list[bytes]:
-        if self._index is None and self._keys_suffice:
-            found = reader.take_keys(count)
+    def _take(self, reader: Reader, count: int, max_bytes: int) -> list[bytes]:
+        index = self._index
+        if index is None and self._keys_suffice:
+            return self._repeated(reader.take_keys(count))
+        places: list[bytes] = []
+        if self._seen is None and self._keys is None:
+            values = reader.take_values(count, max_bytes)
         else:
-            rows = reader.take(count) if self._seen is None else self._not_seen(reader.take(count))
+            rows = reader.take(count, max_bytes)
+            if self._seen is not None:
+                rows = self._not_seen(rows)
             if self._keys is not None:
-                self._keys += [place for place in self._places(rows) for _ in range(self._repeat)]
-            found = [value for _, value in rows]
-            if self._index is not None and not self._keys_suffice:
-                found = self._of_entries(self._index, found)
-        if self._repeat == 1:
-            return found
-        return [document for document in found for _ in range(self._repeat)]
+                places = self._places(rows)
+            values = [value for _, value in rows]
+        if index is None or self._keys_suffice or self._carried:
+            if self._keys is not None:
+                self._keys += self._repeated(places)
+            if index is None or self._keys_suffice:
+                return self._repeated(values)
+            self._last_read += self._repeated(list(map(index.primary_of, values)))
+            return self._repeated(list(map(index.carried_in, values)))
+        primaries = list(map(index.primary_of, values)) if index.covering else values
+        self._primaries, self._entry_places = primaries[::-1], places[::-1]
+        return self._look_up(count, max_bytes)
 
     def _places(self, rows: list[tuple[bytes, bytes]]) -> list[bytes]:
         """The places of documents, or of those of entries, in the order of the scan."""
@@ -405,13 +430,25 @@ class ScanRun:
         start = len(self._prefix)
         return [key[start:] for key, _ in rows]
 
-    def _of_entries(self, index: Index, values: list[bytes]) -> list[bytes]:
-        """The documents of entries of the index, or what the entries carry of them where that is enough."""
-        primaries = list(map(index.primary_of, values)) if index.covering else values
-        if not self._carried:
-            return self._documents(primaries)
-        self._last_read += [primary for primary in primaries for _ in range(self._repeat)]
-        return list(map(index.carried_in, values))
+    def _look_up(self, count: int, max_bytes: int) -> list[bytes]:
+        """The next documents of those that the index has led to."""
+        found: list[bytes] = []
+        primaries = self._primaries
+        while primaries and len(found) < count and max_bytes > 0:
+            at_a_time = min(LOOKED_UP_AT_A_TIME, count - len(found))
+            some = self._documents(primaries[: -at_a_time - 1 : -1])
+            if self._keys is not None:
+                places = self._entry_places or primaries
+                self._keys += self._repeated(places[: -at_a_time - 1 : -1])
+                del self._entry_places[-at_a_time:]
+            del primaries[-at_a_time:]
+            max_bytes -= sum(map(len, some))
+            found += some
+        return self._repeated(found)
+
+    def _repeated(self, rows: list[bytes]) -> list[bytes]:
+        """Rows as often as the range that is being read asks for each."""
+        return rows if self._repeat == 1 else [row for row in rows for _ in range(self._repeat)]
 
     def _not_seen(self, entries: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         """The entries of a geo index whose documents, which may have several, are met for the first time."""
@@ -441,19 +478,6 @@ class ScanRun:
                 raise StoreError("corrupt", f"The index `{self._index.info.name}` has an entry without a document.")
             documents.append(document)
         return documents
-
-    def _learn(self, block: list[bytes]) -> int:
-        """The size of the block in bytes, from which the number of rows of the next ones follows."""
-        size = sum(map(len, block))
-        if self._measures is not None:
-            self._measures.read += len(block)
-        if len(block) >= 8:
-            self._block_rows = self._rows_of_block(size, len(block))
-        return size
-
-    @staticmethod
-    def _rows_of_block(size: int, rows: int) -> int:
-        return max(8, min(MAX_BLOCK_ROWS, BLOCK_BYTES * rows // size)) if size else MAX_BLOCK_ROWS
 
     def _keep_view(self) -> None:
         """Make the view last. A range that is being read needs nothing: its iterator is the view."""

@@ -19,6 +19,8 @@ from photondb.api.storage import KeyRange, Scan
 from photondb.child_process import spawn_child
 from photondb.datum.json import dumps, loads_stored
 from photondb.reql.aggregates import Aggregate, Count
+from photondb.telemetry import catalogue
+from photondb.telemetry.scrape import Scrape
 from services.storage.rocks import Store, StoreError
 from services.storage.scan_worker import LENGTH, READY
 from services.storage.shards import even_split_points
@@ -58,7 +60,13 @@ class Worker:
         self._pause_s = FIRST_PAUSE_S
         self.process: asyncio.subprocess.Process | None = None
         self.busy = False
+        self.deaths = 0
         self._task = asyncio.create_task(self._run())
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there and has its store open."""
+        return self._connection is not None
 
     @property
     def idle(self) -> bool:
@@ -112,6 +120,7 @@ class Worker:
                 if await reader.read(len(READY)) == READY:
                     self._connection = reader, writer
                 status = await process.wait()
+                self.deaths += 1
                 log.warning("a scan worker has died", extra={"status": status})
             finally:
                 self._connection = None
@@ -134,11 +143,21 @@ class ScanWorkers:
         self._asked: set[asyncio.Task[Any]] = set()
         self.answered = 0
         """How many scans were carried out by workers."""
+        self._requests = self._failures = self._rows = 0
 
     @property
     def processes(self) -> list[int]:
         """The workers' process ids."""
         return [worker.process.pid for worker in self._workers if worker.process is not None]
+
+    def collect(self, scrape: Scrape) -> None:
+        """Write what is counted into a reading."""
+        scrape.add(catalogue.SCAN_WORKERS_RUNNING, sum(worker.running for worker in self._workers))
+        scrape.add(catalogue.SCAN_WORKERS_BUSY, sum(worker.running and worker.busy for worker in self._workers))
+        scrape.add(catalogue.SCAN_WORKER_DEATHS, sum(worker.deaths for worker in self._workers))
+        scrape.add(catalogue.SCAN_WORKER_REQUESTS, self._requests)
+        scrape.add(catalogue.SCAN_WORKER_FAILURES, self._failures)
+        scrape.add(catalogue.SCAN_WORKER_ROWS, self._rows)
 
     async def stop(self) -> None:
         """End all workers."""
@@ -180,12 +199,16 @@ class ScanWorkers:
             self._asked.add(task)
             task.add_done_callback(self._asked.discard)
             tasks.append(task)
+        rows = table.position.rows
+        self._requests += len(tasks)
         partials = await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True))
-        for partial in partials:
-            if isinstance(partial, BaseException):
-                log.info("a scan worker failed", extra={"reason": str(partial)})
-                raise WorkerFailed(str(partial))
+        failures = [partial for partial in partials if isinstance(partial, BaseException)]
+        if failures:
+            self._failures += len(failures)
+            log.info("a scan worker failed", extra={"reason": str(failures[0])})
+            raise WorkerFailed(str(failures[0]))
         self.answered += 1
+        self._rows += rows
         return partials[0] if len(partials) == 1 else _merged(aggregate, partials)
 
     def _ranges(self, table: Table, parts: int) -> list[tuple[bytes, bytes]]:

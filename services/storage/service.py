@@ -191,8 +191,8 @@ class Storage(StorageApi):
         scrape.add(catalogue.STORAGE_TRANSACTIONS, len(self._transactions))
         for outcome, count in self._transactions.outcomes.items():
             scrape.add(catalogue.STORAGE_TRANSACTIONS_ENDED, count, outcome)
-        scrape.add(catalogue.COLUMN_CACHE_HITS, self._scanner.columns.hits)
-        scrape.add(catalogue.COLUMN_CACHE_BYTES, self._scanner.columns.size)
+        self._scanner.columns.collect(scrape)
+        self._scanner.workers.collect(scrape)
         collect_disk(self._data_dir, scrape)
         collect_store(self._store, scrape)
 

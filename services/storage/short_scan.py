@@ -18,8 +18,8 @@ MAX_ROWS = 128
 MAX_BYTES = 1 << 20
 """How many rows a short scan may have, and about how many bytes."""
 
-PIECE_ROWS = 32
-"""How many rows are read before their size is looked at."""
+LOOKED_UP_AT_A_TIME = 32
+"""How many documents that an index leads to are read before their size is looked at."""
 
 MAX_RANGES = 128
 
@@ -53,10 +53,13 @@ def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> C
             break
         reader = DirectReader(store.database, prefix + wanted.low, prefix + wanted.high, scan.descending, False, False)
         while room > 0 and not reader.done:
-            entries = reader.take(min(room, PIECE_ROWS))
-            if keys is not None:
+            some = room if index is None else min(room, LOOKED_UP_AT_A_TIME)
+            if keys is None:
+                found = reader.take_values(some, MAX_BYTES + 1 - size)
+            else:
+                entries = reader.take(some, MAX_BYTES + 1 - size)
                 keys += [key[len(prefix) :] for key, _ in entries for _ in range(wanted.repeat)]
-            found = [value for _, value in entries]
+                found = [value for _, value in entries]
             if index is not None:
                 found = list(map(index.carried_in, found)) if carried else _documents(store, table, index, found)
             if wanted.repeat != 1:

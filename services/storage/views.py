@@ -7,6 +7,7 @@ checked when it ends, because rocksdict's iterators end without a word when a fi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -17,6 +18,9 @@ from services.storage.rocks import Store, store_error
 
 if TYPE_CHECKING:
     from services.storage.tables import Table
+
+
+UNBOUNDED = sys.maxsize
 
 
 class ReadView(Protocol):
@@ -124,7 +128,9 @@ class View:
 
 
 class Reader:
-    """An ordered read of one range. Fewer rows than asked for come only at its end, and then `done` is set.
+    """An ordered read of one range. Fewer rows than asked for come at its end, and then `done` is set, or when those
+    that have come make up `max_bytes` of values: so there is one at least, and what is read is bounded however long
+    the rows are.
 
     It must be closed, since RocksDB's iterators keep files and the lock of the directory.
     """
@@ -140,9 +146,13 @@ class Reader:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def take(self, count: int) -> list[tuple[bytes, bytes]]:
+    def take(self, count: int, max_bytes: int = UNBOUNDED) -> list[tuple[bytes, bytes]]:
         """The next keys with their values."""
         raise NotImplementedError
+
+    def take_values(self, count: int, max_bytes: int) -> list[bytes]:
+        """The values of the next keys."""
+        return [value for _, value in self.take(count, max_bytes)]
 
     def take_keys(self, count: int) -> list[bytes]:
         """The next keys."""
@@ -175,30 +185,49 @@ class DirectReader(Reader):
         make = database.keys if keys_only else database.items
         self._items: Iterator[Any] = make(backwards=descending, from_key=self._last, read_opt=self._options)
 
-    def take(self, count: int) -> list[tuple[bytes, bytes]]:
+    def take(self, count: int, max_bytes: int = UNBOUNDED) -> list[tuple[bytes, bytes]]:
+        rows: list[tuple[bytes, bytes]] = []
+        room = max_bytes
         try:
-            rows: list[tuple[bytes, bytes]] = list(islice(self._items, count))
+            if max_bytes == UNBOUNDED:
+                rows += islice(self._items, count)
+            else:
+                for row in islice(self._items, count):
+                    rows.append(row)
+                    room -= len(row[1])
+                    if room <= 0:
+                        break
         except Exception as error:
             raise store_error(error) from None
-        if len(rows) < count:
-            self._finish(rows[-1][0] if rows else self._last)
-        elif rows:
-            self._last = rows[-1][0]
+        self._passed(rows[-1][0] if rows else self._last, ended=room > 0 and len(rows) < count)
         if self._low is not None and rows and rows[-1][0] < self._low:
             low = self._low
             self.done = True
             return [row for row in rows if row[0] >= low]
         return rows
 
+    def take_values(self, count: int, max_bytes: int) -> list[bytes]:
+        if self._low is not None:
+            return super().take_values(count, max_bytes)
+        values: list[bytes] = []
+        add, room, key = values.append, max_bytes, self._last
+        try:
+            for key, value in islice(self._items, count):  # noqa: B007 - the last one is needed below
+                add(value)
+                room -= len(value)
+                if room <= 0:
+                    break
+        except Exception as error:
+            raise store_error(error) from None
+        self._passed(key, ended=room > 0 and len(values) < count)
+        return values
+
     def take_keys(self, count: int) -> list[bytes]:
         try:
             keys: list[bytes] = list(islice(self._items, count))
         except Exception as error:
             raise store_error(error) from None
-        if len(keys) < count:
-            self._finish(keys[-1] if keys else self._last)
-        elif keys:
-            self._last = keys[-1]
+        self._passed(keys[-1] if keys else self._last, ended=len(keys) < count)
         if self._low is not None and keys and keys[-1] < self._low:
             low = self._low
             self.done = True
@@ -209,9 +238,12 @@ class DirectReader(Reader):
         self.done = True
         self._items = iter(())
 
-    def _finish(self, last: bytes) -> None:
-        """The iterator has ended: because the range has, or because a file is damaged? It does not tell, so an iterator
-        with a status is moved over the same place."""
+    def _passed(self, last: bytes, ended: bool) -> None:
+        """Everything up to the key `last` has been read. Has the iterator `ended` there because the range has, or
+        because a file is damaged? It does not tell, so an iterator with a status is moved over the same place."""
+        self._last = last
+        if not ended:
+            return
         self.done = True
         iterator = self._database.iter(self._options)
         if self._low is None:
@@ -260,15 +292,15 @@ class PinnedReader(Reader):
         else:
             self._low = key + b"\0"
 
-    def take(self, count: int) -> list[tuple[bytes, bytes]]:
+    def take(self, count: int, max_bytes: int = UNBOUNDED) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
         if self.done:
             return rows
         iterator = self._iterator()
         valid, key, value = iterator.valid, iterator.key, iterator.value
         step = iterator.prev if self._descending else iterator.next
-        low, high = self._low, self._high
-        while len(rows) < count:
+        low, high, room = self._low, self._high, max_bytes
+        while len(rows) < count and room > 0:
             if not valid():
                 _check(iterator)
                 self.done = True
@@ -277,7 +309,9 @@ class PinnedReader(Reader):
             if not low <= found < high:
                 self.done = True
                 break
-            rows.append((found, value()))
+            row = found, value()
+            rows.append(row)
+            room -= len(row[1])
             step()
         if rows:
             self._passed(rows[-1][0])

@@ -193,16 +193,16 @@ async def test_many_documents_are_aggregated_from_columns_that_are_in_memory(ful
     answers = set()
     for _ in range(200):
         answers.add((await full.storage.scan(INTERNAL, scan)).partial)
-        if columns.hits:
+        if columns.metrics.hits:
             break
         await asyncio.sleep(0.02)
-    assert columns.hits == 1
+    assert columns.metrics.hits == 1
     few = FilterStep(func(lambda row: row["a"] < 20))
     scan.ranges, scan.steps = (below(20),), [few]
     answers.add((await full.storage.scan(INTERNAL, scan)).partial)
-    assert columns.hits == 1  # by the index
+    assert columns.metrics.hits == 1  # by the index
     await full.write("delete", keys=[ROWS - 5])
     scan.ranges, scan.steps = (below(600),), [less]
     answers.add((await full.storage.scan(INTERNAL, scan)).partial)
-    assert columns.hits == 2
+    assert columns.metrics.hits == 2
     assert answers == {599, 19, 598}

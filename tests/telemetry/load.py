@@ -23,6 +23,7 @@ ENVIRON = {
     "PHOTONDB_HTTP_ALLOW_PRIVATE": "1",
     "PHOTONDB_MAX_QUERY_SECONDS": "1",
     "PHOTONDB_MAX_CURSOR_SECONDS": "2",
+    "PHOTONDB_SCAN_WORKERS": "1",
 }
 """Settings that let queries and cursors reach their limits soon, and sinks reach the tests."""
 
@@ -81,6 +82,7 @@ def load(suite: RunningSuite) -> Iterator[None]:
         for _ in range(6):
             table.map(lambda row: row["a"]).sum().run(connection)
             time.sleep(0.05)
+        _aggregates(suite)
         table.count().run(connection, cache=True)
         table.group("a").count().run(connection, cache=True)
         table.group("a").count().run(connection, cache=True)
@@ -122,6 +124,24 @@ def load(suite: RunningSuite) -> Iterator[None]:
         third.close()
         yield
         opened[-1].close()
+
+
+def _aggregates(suite: RunningSuite) -> None:
+    """Over columns, and by scan workers: ask until there are both."""
+    waited = ("photondb_column_cache_hits_total", "photondb_scan_worker_rows_total")
+    ends = time.monotonic() + 60
+    with r.connect("127.0.0.1", suite.driver_port) as connection:
+        r.table_create("large").run(connection)
+        large = [{"n": number, "text": "x" * 100_000} for number in range(200)]
+        r.table("large").insert(large, durability="soft").run(connection)
+        while time.monotonic() < ends:
+            r.table("t").map(lambda row: row["a"]).sum().run(connection)
+            r.table("large").sum("n").run(connection)
+            found = totals(pages(suite))
+            if all(found.get(name) for name in waited):
+                break
+            time.sleep(0.05)
+        r.table_drop("large").run(connection)
 
 
 def _transactions(suite: RunningSuite) -> None:

@@ -29,6 +29,8 @@ AT_REST = {
     "photondb_gateway_queued_queries",
     "photondb_query_unsent_answers",
     "photondb_storage_index_builds",
+    "photondb_column_cache_builds_running",
+    "photondb_scan_workers_busy",
     "photondb_commits_waiting_for_sync",
     "photondb_auth_exchanges_open",
     "photondb_auth_hashing_queue",
@@ -53,6 +55,9 @@ AT_REST = {
     "photondb_rocksdb_compaction_written_bytes_total",
     "photondb_rocksdb_stall_seconds_total",
     # what nothing is wrong with
+    "photondb_column_cache_evictions_total",
+    "photondb_scan_worker_failures_total",
+    "photondb_scan_worker_deaths_total",
     "photondb_gateway_connections_refused_total",
     "photondb_gateway_clients_dropped_total",
     "photondb_gateway_query_service_losses_total",
