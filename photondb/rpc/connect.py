@@ -88,17 +88,16 @@ class Connection:
         ping = asyncio.create_task(self.ping())
         silent = 0
         try:
-            with self._stream.watched() as traffic:
-                while silent < _LOOKS:
-                    before = traffic.mark()
-                    timeout_s = timeout_ms / 1000 / _LOOKS
-                    await asyncio.wait([ping, self._lost], timeout=timeout_s, return_when=FIRST_COMPLETED)
-                    if ping.done():
-                        return ping.exception() is None
-                    if self._lost.done() or self.lost:
-                        return False
-                    silent = silent + 1 if traffic.mark() == before else 0
-                return False
+            while silent < _LOOKS:
+                before = self._stream.mark()
+                timeout_s = timeout_ms / 1000 / _LOOKS
+                await asyncio.wait([ping, self._lost], timeout=timeout_s, return_when=FIRST_COMPLETED)
+                if ping.done():
+                    return ping.exception() is None
+                if self._lost.done() or self.lost:
+                    return False
+                silent = silent + 1 if self._stream.mark() == before else 0
+            return False
         finally:
             ping.cancel()
 

@@ -62,7 +62,7 @@ class RpcServer:
         """
         parsed = Address.parse(address)
         loop = asyncio.get_running_loop()
-        factory = protocol_factory(self._serve, loop, tls is not None)
+        factory = protocol_factory(self._serve)
         if parsed.path is not None:
             listener = await loop.create_unix_server(factory, sock=_unix_socket(parsed.path))
             self._paths.append(parsed.path)

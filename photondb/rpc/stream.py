@@ -1,158 +1,203 @@
-"""Cap'n Proto streams over the connections of asyncio, without crashing on uvloop.
+"""Cap'n Proto streams over the connections of asyncio.
 
-pycapnp pauses reading inside `get_buffer` when data arrives before it wants any, as happens on a new connection, and
-uvloop's plain transport does not survive that. So, until pycapnp first asks for data, `pause_reading` of a new
-connection is ignored: what arrives goes into pycapnp's overflow buffer, from which it reads first. TLS transports and
-those of asyncio itself do not have the problem.
+pycapnp writes each part of a message by itself and has its transport pause and go on for every message that it reads:
+eight system calls more for a call and its answer than are needed. On uvloop it even ends the process when data arrives
+on a new connection before it wants any. So a bridge stands between it and the transport: what pycapnp writes in a turn
+of the loop leaves in one piece, and what arrives is kept here until it asks for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import capnp
 
 from photondb.rpc.address import Address
 
+GATHERED_BYTES = 64 * 1024
+"""How much is gathered before it is written, even if the turn goes on."""
 
-def protocol_factory(connected: Callable[[Any], Any], loop: asyncio.AbstractEventLoop, tls: bool) -> Callable[[], Any]:
+MAX_RECEIVED_BYTES = 4 * 1024 * 1024
+"""How much is kept that pycapnp has not asked for yet. Above that the peer has to wait."""
+
+
+def protocol_factory(connected: Callable[[Any], Any]) -> Callable[[], Any]:
     """A factory for `loop.create_server`, which calls the coroutine function `connected` with each connection's stream.
 
     A connection is closed when its coroutine ends.
     """
-    return lambda: _guarded(capnp.AsyncIoStream._connect(connected), loop, tls)
+    return lambda: _Bridge(capnp.AsyncIoStream._connect(connected))
 
 
 class ClientStream:
     """A stream to a server."""
 
-    def __init__(self, stream: Any, protocol: Any) -> None:
+    def __init__(self, stream: Any, bridge: _Bridge) -> None:
         self.stream = stream
-        self._protocol = protocol
+        self._bridge = bridge
 
     @property
     def lost(self) -> bool:
         """Whether the connection has ended. This is known some turns of the loop before Cap'n Proto says so."""
-        return self._protocol.transport is None
+        return self._bridge.lost
 
-    @contextmanager
-    def watched(self) -> Iterator[Traffic]:
-        """Look at what passes, which is not looked at otherwise. The connection must not be lost."""
-        transport, protocol = self._protocol.transport, self._protocol
-        watching = _WatchedProtocol(protocol)
-        transport.set_protocol(watching)
-        try:
-            yield Traffic(watching, transport)
-        finally:
-            if not self.lost:
-                transport.set_protocol(protocol)
+    def mark(self) -> tuple[int, int]:
+        """How far it is: another mark later on says that the peer has sent or taken something in between."""
+        return self._bridge.mark()
 
     def close(self) -> None:
         """Close the socket."""
         self.stream.close()
 
 
-class Traffic:
-    """What passes over a connection while it is watched."""
-
-    def __init__(self, protocol: _WatchedProtocol, transport: Any) -> None:
-        self._protocol = protocol
-        self._transport = transport
-
-    def mark(self) -> tuple[int, int]:
-        """How far it is: another mark later on says that the peer has sent or taken something in between."""
-        return self._protocol.passed, self._transport.get_write_buffer_size()
-
-
 async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: str | None) -> ClientStream:
     """Connect. `tls` is for TCP only. Raises OSError, ssl.SSLError included."""
     loop = asyncio.get_running_loop()
     streams: list[Any] = []
-    protocol = capnp.AsyncIoStream._connect(streams.append)
+    bridge = _Bridge(capnp.AsyncIoStream._connect(streams.append))
     if address.path is not None:
-        await loop.create_unix_connection(lambda: _guarded(protocol, loop, False), address.path)
+        await loop.create_unix_connection(lambda: bridge, address.path)
     elif tls is None:
-        await loop.create_connection(lambda: _guarded(protocol, loop, False), address.host, address.port)
+        await loop.create_connection(lambda: bridge, address.host, address.port)
     else:
         server_hostname = tls_name or address.name or address.host
         await loop.create_connection(
-            lambda: protocol, address.host, address.port, ssl=tls, server_hostname=server_hostname
+            lambda: bridge, address.host, address.port, ssl=tls, server_hostname=server_hostname
         )
-    return ClientStream(streams[0], protocol)
+    return ClientStream(streams[0], bridge)
 
 
-def _guarded(protocol: Any, loop: asyncio.AbstractEventLoop, tls: bool) -> Any:
-    return protocol if tls or not type(loop).__module__.startswith("uvloop") else _GuardedProtocol(protocol)
-
-
-class _ForwardingProtocol(asyncio.BufferedProtocol):
-    """Passes everything on to pycapnp's protocol."""
+class _Bridge(asyncio.Protocol):
+    """A protocol to the transport, and a transport to pycapnp's protocol."""
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
+        self._transport: Any = None
+        self._loop = asyncio.get_running_loop()
+        self._is_asked = False  # whether pycapnp waits for data
+        self._received = bytearray()  # what it has not asked for yet
+        self._ended = False  # whether nothing comes after that
+        self._paused = False
+        self._passed = 0  # how often the peer has sent or taken something
+        self._written: list[bytes] = []
+        self._written_bytes = 0
+
+    @property
+    def lost(self) -> bool:
+        return self._protocol.transport is None
+
+    def mark(self) -> tuple[int, int]:
+        return self._passed, self._transport.get_write_buffer_size()
+
+    # --- as the protocol of the transport
 
     def connection_made(self, transport: Any) -> None:
-        self._protocol.connection_made(transport)
+        self._transport = transport
+        self._protocol.connection_made(self)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._is_asked = False
+        self._received.clear()
+        self._written.clear()
         self._protocol.connection_lost(error)
 
-    def get_buffer(self, sizehint: int) -> Any:
-        return self._protocol.get_buffer(sizehint)
+    def data_received(self, data: bytes) -> None:
+        self._passed += 1
+        if self._is_asked and not self._received:
+            taken = self._give(data)
+            if taken == len(data):
+                return
+            data = data[taken:]
+        self._received += data
+        self._hand_over()
+        if len(self._received) > MAX_RECEIVED_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
 
-    def buffer_updated(self, nbytes: int) -> None:
-        self._protocol.buffer_updated(nbytes)
-
-    def eof_received(self) -> None:
-        self._protocol.eof_received()
+    def eof_received(self) -> bool:
+        """Returns whether the connection stays open: until pycapnp has had everything. (With TLS it cannot.)"""
+        self._ended = True
+        return not self._end() and self._transport.get_extra_info("ssl_object") is None
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
+        self._passed += 1
         self._protocol.resume_writing()
 
-
-class _GuardedProtocol(_ForwardingProtocol):
-    """Leaves when pycapnp's protocol first asks for data."""
-
-    def connection_made(self, transport: Any) -> None:
-        self._protocol.connection_made(_UnpausableTransport(transport, self._protocol))
-
-
-class _WatchedProtocol(_ForwardingProtocol):
-    """Counts how often the peer has sent or taken something."""
-
-    passed = 0
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.passed += 1
-        self._protocol.buffer_updated(nbytes)
-
-    def resume_writing(self) -> None:
-        self.passed += 1
-        self._protocol.resume_writing()
-
-
-class _UnpausableTransport:
-    """A transport whose reading is not paused before it is first resumed."""
-
-    def __init__(self, transport: Any, protocol: Any) -> None:
-        self._transport = transport
-        self._protocol = protocol
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
+    # --- as the transport of pycapnp's protocol
 
     def pause_reading(self) -> None:
-        """Go on reading."""
+        self._is_asked = False
 
     def resume_reading(self) -> None:
-        """Step aside: from now on pycapnp and the real transport deal with each other."""
-        self._protocol.transport = self._transport
-        self._transport.set_protocol(self._protocol)
-        self._transport.resume_reading()
+        self._is_asked = True
+        if self._received:
+            self._hand_over()
+        if self._ended and self._end():
+            self._transport.close()
+
+    def write(self, data: bytes) -> None:
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+        self._written_bytes += len(data)
+        if self._written_bytes > GATHERED_BYTES:
+            self._flush()
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    # --- in between
+
+    def _flush(self) -> None:
+        written = self._written
+        if not written:
+            return
+        self._written = []
+        if self._written_bytes > GATHERED_BYTES:
+            self._transport.writelines(written)
+        else:
+            self._transport.write(b"".join(written))
+        self._written_bytes = 0
+
+    def _give(self, data: bytes | bytearray) -> int:
+        """Give pycapnp, which waits for it, as much as it takes. Returns how much that is."""
+        room = self._protocol.get_buffer(len(data))
+        taken = min(len(room), len(data))
+        room[:taken] = data if taken == len(data) else memoryview(data)[:taken]
+        self._protocol.buffer_updated(taken)
+        return taken
+
+    def _hand_over(self) -> None:
+        received = self._received
+        while self._is_asked and received:
+            taken = self._give(received)
+            del received[:taken]
+        if self._paused and len(received) <= MAX_RECEIVED_BYTES // 2:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _end(self) -> bool:
+        """Tell pycapnp that nothing comes any more, if it waits for something: else that would end the process. Returns
+        whether it has been told."""
+        if not self._is_asked or self._received:
+            return False
+        self._ended = False
+        self._protocol.eof_received()
+        return True
