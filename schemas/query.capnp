@@ -35,7 +35,9 @@ struct Requests {
   payloads @2 :List(Data);       # the frame's JSON, [type, term, options], as it arrived
   kinds @3 :List(UInt8);         # 0: a query; 1: the session has ended, which has no answer
 
-  traceparents @4 :List(Text);   # the members of Context, by column
+  unused @4 :List(Text);
+
+  # The members of Context, by column; for the traces see below.
   deadlinesMs @5 :List(UInt32);
   requestIds @6 :List(Text);
   users @7 :List(Text);

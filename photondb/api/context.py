@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
+from typing import TypeAlias
 
 import msgspec
+
+SpanName: TypeAlias = tuple[bytes, bytes]
+"""A span of a trace, as others refer to it: the ids of its trace (16 bytes) and of itself (8 bytes). Without an id of
+its own it stands for the parent of a trace's first span, which has none."""
+
+SpanNames: TypeAlias = tuple[SpanName, ...]
+"""One span in each of several traces, or none at all."""
 
 
 class CallContext(msgspec.Struct, frozen=True, gc=False):
     """Who asks, until when, and under which trace.
 
-    `traceparent` names the span that the call is a part of (W3C Trace Context); empty when it is not traced. A call
-    that is made for several traced queries at once has one for each, joined by commas.
+    `spans` are those that the call is a part of: none when it is not traced, and one for each query when it is made for
+    several traced queries at once.
     `deadline` is a reading of `time.monotonic()` in seconds; it crosses the wire as the milliseconds that remain,
     because clocks of two machines differ. `user` is the identity that `auth` vouched for. `transaction` is the id of
     the transaction that reads and writes of documents belong to; `as_of_us` the point in the past (microseconds since
@@ -20,7 +28,7 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
     caches, no choice of an index that the query does not name.
     """
 
-    traceparent: str = ""
+    spans: SpanNames = ()
     deadline: float | None = None
     request_id: str = ""
     user: str = "admin"
@@ -35,9 +43,9 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
             return None
         return max(0, int((self.deadline - time.monotonic()) * 1000))
 
-    def traced(self, traceparent: str) -> CallContext:
-        """This context with another span as the parent of what is done."""
-        return msgspec.structs.replace(self, traceparent=traceparent)
+    def traced(self, spans: SpanNames) -> CallContext:
+        """This context with other spans as the parents of what is done."""
+        return msgspec.structs.replace(self, spans=spans)
 
 
 INTERNAL = CallContext()

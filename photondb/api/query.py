@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from photondb.api.context import CallContext
+from photondb.api.context import CallContext, SpanName
 
 RequestKind = Literal["query", "end_session"]
 
@@ -23,8 +23,8 @@ class Request(msgspec.Struct, gc=False):
     `session` is the gateway's number for the connection, `token` the client's for the query, `payload` the frame's
     JSON ([type, term, options]) as it arrived. `end_session` tells that the connection is gone: its cursors are freed
     and its running queries cancelled; it has no answer. `client` is the address of the client (host:port); who has been
-    told it with one query of a session need not be told again. `traceparent` names the span of the query that the
-    gateway has begun, where the query is traced. `arrived` is the reading of the gateway's `time.perf_counter()` when
+    told it with one query of a session need not be told again. `span` is the one that the gateway has begun for the
+    query, where that is traced. `arrived` is the reading of the gateway's `time.perf_counter()` when
     it came, for those that wait for their answer; it does not travel.
     """
 
@@ -34,7 +34,7 @@ class Request(msgspec.Struct, gc=False):
     context: CallContext
     kind: RequestKind = "query"
     client: str = ""
-    traceparent: str = ""
+    span: SpanName | None = None
     arrived: float = 0.0
 
 

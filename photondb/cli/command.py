@@ -16,8 +16,8 @@ from photondb.cli.repair import add_repair
 from photondb.cli.restore import add_restore
 from photondb.config import OPTIONS, Settings, StartupError, default_of
 from photondb.rpc.loop import run
-from photondb.telemetry import configure_logging
 from photondb.telemetry.controls import CONTROLS
+from photondb.telemetry.logs import configure_logging
 from photondb.telemetry.tracing import tracing
 
 _VARIABLES_ONLY = [option for option in OPTIONS if option.flag is None]

@@ -24,7 +24,7 @@ from photondb.cli.supervision import Policy
 from photondb.cli.supervisor import Program, ServiceProgram, Supervisor
 from photondb.config import DEFAULT_ADDRESSES, SERVICES, Settings, StartupError
 from photondb.ports import reserve_port
-from photondb.telemetry import configure_logging
+from photondb.telemetry.logs import configure_logging
 
 log = logging.getLogger(__name__)
 

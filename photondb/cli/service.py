@@ -14,8 +14,8 @@ from photondb.cli.supervision import EXIT_CONFIGURATION
 from photondb.cli.supervisor import READY_FD_VARIABLE
 from photondb.config import Settings, StartupError
 from photondb.rpc.loop import run
-from photondb.telemetry import configure_logging
 from photondb.telemetry.controls import CONTROLS
+from photondb.telemetry.logs import configure_logging
 from photondb.telemetry.tracing import tracing
 
 log = logging.getLogger(__name__)

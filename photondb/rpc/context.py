@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from photondb.api.context import INTERNAL, CallContext
+from photondb.telemetry.trace_context import read_traceparents, write_traceparent
 
 CURRENT: ContextVar[CallContext] = ContextVar("photondb.rpc.context", default=INTERNAL)
 """The context of the call that the running task carries out; INTERNAL outside of any call.
@@ -20,8 +21,8 @@ _MAX_DEADLINE_MS = 2**32 - 1
 
 def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -> None:
     """Fill in a `Context` of common.capnp. `deadline_ms` is what remains; it is not 0."""
-    if context.traceparent:
-        builder.traceparent, *others = context.traceparent.split(",")
+    if context.spans:
+        builder.traceparent, *others = map(write_traceparent, context.spans)
         if others:
             builder.traceparents = others
     if deadline_ms is not None:
@@ -44,11 +45,9 @@ def read_context(reader: Any) -> CallContext:
     get = reader._get  # as an attribute, a field costs twice as much: pycapnp looks for a real one first
     deadline_ms = get("deadlineMs")
     traceparent = get("traceparent")
-    if traceparent:
-        traceparent = ",".join([traceparent, *get("traceparents")])
     as_of_us = get("asOfUs")
     return CallContext(
-        traceparent=traceparent,
+        spans=read_traceparents([traceparent, *get("traceparents")]) if traceparent else (),
         deadline=time.monotonic() + deadline_ms / 1000 if deadline_ms else None,
         request_id=get("requestId"),
         user=get("user"),

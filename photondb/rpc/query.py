@@ -20,6 +20,7 @@ from photondb.rpc.query_messages import (
     batches,
     packets,
     read_requests,
+    spans_at,
     traced_positions,
     write_answers,
     write_requests,
@@ -90,7 +91,7 @@ class QueryChannelStub(RemoteObject, QueryChannel):
             if self._sink.gone.is_set() and self._remote is not None:
                 raise ServiceUnavailable(_LOST, indeterminate=number > 0)
             traced = [] if tracing.TRACER is None else traced_positions(batch)
-            context = tracing.joined(INTERNAL, [batch[position].traceparent for position in traced])
+            context = INTERNAL.traced(spans_at(batch, traced)) if traced else INTERNAL
             response = await self.remote.call(_SUBMIT, context, requests=write_requests(batch, traced))
             answers += self._sink.assembly.add(response.ok)
         return answers

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from photondb.api.context import CallContext
+from photondb.api.context import CallContext, SpanNames
 from photondb.api.query import Answer, Request, RequestKind
 from photondb.rpc.limits import PIECE_BYTES, REQUEST_BYTES
 
@@ -40,7 +40,6 @@ def write_requests(requests: Sequence[Request], traced: Sequence[int] = ()) -> d
         "tokens": [request.token for request in requests],
         "payloads": [request.payload for request in requests],
         "kinds": _narrowed([_NUMBER_OF_KIND[request.kind] for request in requests]),
-        "traceparents": _narrowed([context.traceparent for context in contexts]),
         "deadlinesMs": _narrowed([_deadline_ms(context) for context in contexts]),
         "requestIds": _narrowed([context.request_id for context in contexts]),
         "users": _narrowed([context.user for context in contexts]),
@@ -51,7 +50,12 @@ def write_requests(requests: Sequence[Request], traced: Sequence[int] = ()) -> d
 
 def traced_positions(requests: Sequence[Request]) -> list[int]:
     """Where in a batch those are that are traced."""
-    return [position for position, request in enumerate(requests) if request.traceparent]
+    return [position for position, request in enumerate(requests) if request.span is not None]
+
+
+def spans_at(requests: Sequence[Request], traced: Sequence[int]) -> SpanNames:
+    """The spans of the requests at these positions."""
+    return tuple([span for position in traced if (span := requests[position].span) is not None])
 
 
 def read_requests(reader: Any, context: CallContext) -> list[Request]:
@@ -60,7 +64,6 @@ def read_requests(reader: Any, context: CallContext) -> list[Request]:
     count = len(sessions)
     kinds = _widened(list(reader.kinds) or [0], count)
     columns: list[list[Any]] = [
-        list(reader.traceparents) or [""],
         list(reader.deadlinesMs) or [0],
         list(reader.requestIds) or [""],
         list(reader.users) or [""],
@@ -76,15 +79,15 @@ def read_requests(reader: Any, context: CallContext) -> list[Request]:
             sessions, tokens, payloads, contexts, kinds, clients, strict=True
         )
     ]
-    if context.traceparent:
-        for position, traceparent in zip(reader.traced, context.traceparent.split(","), strict=True):
-            requests[position].traceparent = traceparent
+    if context.spans:
+        for position, span in zip(reader.traced, context.spans, strict=True):
+            requests[position].span = span
     return requests
 
 
-def _context(traceparent: str, deadline_ms: int, request_id: str, user: str) -> CallContext:
+def _context(deadline_ms: int, request_id: str, user: str) -> CallContext:
     deadline = time.monotonic() + deadline_ms / 1000 if deadline_ms else None
-    return CallContext(traceparent, deadline, request_id, user)
+    return CallContext((), deadline, request_id, user)
 
 
 def _deadline_ms(context: CallContext) -> int:

@@ -58,7 +58,7 @@ class Remote:
         Raises what the peer's method raised; ConnectionLost; and DeadlineExceeded when the context's deadline passes,
         also where the peer hangs. Cancelling the call cancels it in the peer, too.
         """
-        if context.traceparent:
+        if context.spans:
             return self._call_traced(method, context, parameters)
         return self._call(method, context, parameters)
 

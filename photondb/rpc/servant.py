@@ -168,7 +168,7 @@ def _carry_out(method: str, name: str) -> Callable[[Any, Any], Awaitable[None]]:
             call = Call(raw_call)
             request_id = call.context.request_id
             handler = getattr(handlers, name)
-            if call.context.traceparent:
+            if call.context.spans:
                 handler = _traced(handler, handlers.service, method)
             CURRENT.set(call.context)
             await _before_deadline(handler, call, handlers.service)

@@ -20,7 +20,6 @@ from photondb.reql.chunk import Chunk
 from photondb.reql.steps import keeps_count, steps_from_wire, steps_to_wire
 from photondb.rpc.errors import WireError
 from photondb.rpc.limits import PIECE_BYTES
-from photondb.telemetry import tracing
 
 MAX_ROWS = 100
 """A scan of at most so many rows is short."""
@@ -130,15 +129,14 @@ async def run_scans(
     counts: list[int] = []
     keys: list[Sequence[bytes]] = [()] * len(scans) if any(scan.keyed for scan in scans) else []
     room = PIECE_BYTES
-    of_call = context.traceparent.split(",")
-    untraced = context.traced("") if context.traceparent else context
+    untraced = _untraced(context)
     for position, (scan, trace) in enumerate(zip(scans, traces, strict=True)):
         if room <= 0:
             rows.append(b"")
             counts.append(NOT_DONE)
             continue
         try:
-            reply = await storage.scan(untraced if trace is None else untraced.traced(of_call[trace]), scan)
+            reply = await storage.scan(untraced if trace is None else untraced.traced((context.spans[trace],)), scan)
         except Exception as error:
             rows.append(_encode(WireError.of(error, service, context.request_id)))
             counts.append(FAILED)
@@ -165,7 +163,7 @@ Send = Callable[[CallContext, bytes, bool], Awaitable[Columns]]
 
 
 def _untraced(context: CallContext) -> CallContext:
-    return context.traced("") if context.traceparent else context
+    return context.traced(()) if context.spans else context
 
 
 class ShortScans:
@@ -215,13 +213,15 @@ class ShortScans:
         self._schedule()
 
     async def _call(self, context: CallContext, entries: Sequence[_Entry]) -> None:
-        traced = [asker.traceparent for asker, _, _ in entries if asker.traceparent]
+        traced = tuple([span for asker, _, _ in entries for span in asker.spans[:1]])
         numbers = count_up()
-        traces = [next(numbers) if asker.traceparent else None for asker, _, _ in entries] if traced else ()
+        traces = [next(numbers) if asker.spans else None for asker, _, _ in entries] if traced else ()
         scans = [scan for _, scan, _ in entries]
         keyed = any(scan.keyed for scan in scans)
+        if traced:
+            context = context.traced(traced)
         try:
-            rows, counts, keys = await self._send(tracing.joined(context, traced), write_scans(scans, traces), keyed)
+            rows, counts, keys = await self._send(context, write_scans(scans, traces), keyed)
         except BaseException as error:
             for _, _, reply in entries:
                 if not reply.done():

@@ -328,11 +328,10 @@ def _positions(context: CallContext, tables: Sequence[int]) -> Callable[[Storage
 def _traced_alone(context: CallContext, writes: Sequence[Write]) -> tuple[CallContext, Sequence[Write]]:
     """The context and the statements of a call for those of its traces only that these statements belong to."""
     traces = sorted({write.trace for write in writes if write.trace is not None})
-    of_call = context.traceparent.split(",")
-    if len(of_call) <= 1 or len(traces) == len(of_call):
+    if len(context.spans) <= 1 or len(traces) == len(context.spans):
         return context, writes
     numbers = {trace: number for number, trace in enumerate(traces)}
     renumbered = [
         write if write.trace is None else msgspec.structs.replace(write, trace=numbers[write.trace]) for write in writes
     ]
-    return context.traced(",".join([of_call[trace] for trace in traces])), renumbered
+    return context.traced(tuple([context.spans[trace] for trace in traces])), renumbered

@@ -1,5 +1,1 @@
-"""What the suite tells its operators: for now, structured logs."""
-
-from photondb.telemetry.logs import configure_logging
-
-__all__ = ["configure_logging"]
+"""What the suite tells its operators: logs, metrics, traces, and what can be looked up while it runs."""

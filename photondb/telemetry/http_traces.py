@@ -24,7 +24,7 @@ def traced_http(app: ASGIApp) -> ASGIApp:
         if tracer is None or parent is None or not tracer.sampler.follows(parent):
             await app(scope, receive, send)
             return
-        with tracer.begin(HTTP_REQUEST, parent) as span:
+        with tracer.span(HTTP_REQUEST, (parent.name,)) as span:
             span.name = f"{scope['method']} {scope['path']}"  # there are few, without those that are not found
             span.trace_state = headers.get(TRACESTATE.encode(), b"").decode("latin-1")
             span.note("http.request.method", scope["method"])

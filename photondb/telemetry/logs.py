@@ -49,9 +49,8 @@ def _add_context(record: logging.LogRecord) -> bool:
     context = CURRENT.get()
     if context.request_id and not hasattr(record, "request_id"):
         record.request_id = context.request_id
-    if context.traceparent and not hasattr(record, "trace_id"):
-        record.trace_id = context.traceparent[3:35]
-        record.span_id = context.traceparent[36:52]
+    if context.spans and not hasattr(record, "trace_id"):
+        record.trace_id, record.span_id = map(bytes.hex, context.spans[0])
     return True
 
 

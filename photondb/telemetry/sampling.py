@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Sequence
+import struct
+from random import getrandbits, random
 
+from photondb.api.context import SpanNames
 from photondb.config import SamplerName
 from photondb.telemetry.trace_context import RemoteParent
 
 _NEVER = 1 << 62
 
+_pack_id = struct.Struct(">QQ").pack
+
 
 class Sampler:
-    """Decides for many new traces at a time: between two that are recorded it counts down, however many come.
+    """Decides for all traces at once that begin together, however many these are: so each has the same chance.
 
     `ratio` is the share that is recorded; it is given for the samplers with `traceidratio` in their name.
     """
@@ -29,26 +32,13 @@ class Sampler:
         self._bound = round(ratio * 2**64)
         self._skip = self._gap()
 
-    def passes_over(self, count: int) -> bool:
-        """Whether none of the next `count` new traces is recorded; they are done with then."""
-        skip = self._skip - count
-        if skip < 0:
+    def records_next(self) -> bool:
+        """Whether the traces that begin together next are recorded, all or none of them."""
+        if self._skip:
+            self._skip -= 1
             return False
-        self._skip = skip
+        self._skip = self._gap()
         return True
-
-    def choose(self, count: int) -> Sequence[int]:
-        """Which of the next `count` new traces are recorded, as positions from 0."""
-        skip = self._skip
-        if skip >= count:
-            self._skip = skip - count
-            return ()
-        chosen = []
-        while skip < count:
-            chosen.append(skip)
-            skip += 1 + self._gap()
-        self._skip = skip - count
-        return chosen
 
     def _gap(self) -> int:
         """How many traces are passed over before the next one that is recorded: geometrically distributed."""
@@ -56,13 +46,16 @@ class Sampler:
             return 0
         if self.ratio <= 0:
             return _NEVER
-        return int(math.log(1.0 - random.random()) / math.log1p(-self.ratio))
+        return int(math.log(1.0 - random()) / math.log1p(-self.ratio))
 
-    def new_trace_id(self) -> bytes:
-        """The id of a trace that is recorded. One that samplers by ratio in other programs would choose, too: their
-        rule is that the lower half of the id is below the ratio's share of all numbers."""
-        lower = random.getrandbits(64) * self._bound >> 64
-        return (random.getrandbits(63) + 1 << 64 | lower).to_bytes(16, "big")
+    def new_traces(self, count: int) -> SpanNames:
+        """What stands for the parents of the first spans of new traces that are recorded.
+
+        Their ids are such that samplers by ratio in other programs would choose them, too: their rule is that the lower
+        half of an id is below the ratio's share of all numbers.
+        """
+        bound = self._bound
+        return tuple([(_pack_id(getrandbits(63) + 1, getrandbits(64) * bound >> 64), b"") for _ in range(count)])
 
     def follows(self, parent: RemoteParent) -> bool:
         """Whether what a client began elsewhere is recorded here."""

@@ -10,15 +10,18 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 
-from photondb.telemetry.spans import VARINTS, Attribute, encode_resource, encode_varint, length_delimited
+from photondb.telemetry.span_encoding import Attribute, encode_resource, length_delimited
 
 log = logging.getLogger(__name__)
 
 MAX_QUEUED_SPANS = 65_536
 MAX_QUEUED_BYTES = 64 << 20
-MAX_MESSAGE_SPANS = 4_096
 
-_SPAN = b"\x12"  # ScopeSpans.spans
+MESSAGE_SPANS = 8_192
+"""When so many wait they are sent without waiting for more."""
+
+MESSAGE_BYTES = 2 << 20
+"""A message has about as much; collectors mostly take 4 MB."""
 
 Send = Callable[[bytes], bool]
 """Sends an encoded ExportTraceServiceRequest; False when it could not."""
@@ -37,8 +40,10 @@ class SpanExporter:
         self._resource = length_delimited(1, encode_resource(resource))
         self._send = send
         self._delay_s = delay_ms / 1000
-        self._queue: deque[tuple[str, bytes]] = deque()
-        self._put_bytes = 0  # counted by the loop's thread alone, and the next by the exporter's
+        self._queue: deque[tuple[str, bytes, int]] = deque()
+        self._put_spans = 0  # these are counted by the loop's thread alone
+        self._put_bytes = 0
+        self._taken_spans = 0  # and these by the exporter's
         self._taken_bytes = 0
         self._wake = threading.Event()
         self._stopping = False
@@ -47,14 +52,17 @@ class SpanExporter:
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
-    def put(self, scope: str, span: bytes) -> None:
-        """Take an encoded span of the part of the program called `scope`. Never waits."""
-        if len(self._queue) >= MAX_QUEUED_SPANS or self._put_bytes - self._taken_bytes > MAX_QUEUED_BYTES:
-            self.dropped += 1
+    def put(self, scope: str, spans: bytes, count: int) -> None:
+        """Take `count` spans of the part of the program called `scope`, encoded as those of a ScopeSpans. Never
+        waits."""
+        queued = self._put_spans - self._taken_spans + count
+        if queued > MAX_QUEUED_SPANS or self._put_bytes - self._taken_bytes > MAX_QUEUED_BYTES:
+            self.dropped += count
             return
-        self._put_bytes += len(span)
-        self._queue.append((scope, span))
-        if len(self._queue) == MAX_MESSAGE_SPANS:
+        self._put_spans += count
+        self._put_bytes += len(spans)
+        self._queue.append((scope, spans, count))
+        if queued - count < MESSAGE_SPANS <= queued:
             self._wake.set()
 
     def stop(self, timeout_ms: int) -> None:
@@ -74,17 +82,24 @@ class SpanExporter:
 
     def _send_some(self) -> None:
         """Send one message, and count."""
-        taken = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_MESSAGE_SPANS))]
-        self._taken_bytes += sum([len(span) for _, span in taken])
+        by_scope: defaultdict[str, list[bytes]] = defaultdict(list)
+        count = size = 0
+        while self._queue and size < MESSAGE_BYTES:
+            scope, spans, of_these = self._queue.popleft()
+            by_scope[scope].append(spans)
+            count += of_these
+            size += len(spans)
+        self._taken_spans += count
+        self._taken_bytes += size
         try:
-            sent = self._send(self._message(taken))
+            sent = self._send(self._message(by_scope))
         except Exception:
             log.exception("spans cannot be exported")
             sent = False
         if sent:
-            self.exported += len(taken)
+            self.exported += count
         else:
-            self.failed += len(taken)
+            self.failed += count
         if sent == self._in_trouble:  # said when it changes, and not for every message
             self._in_trouble = not sent
             if sent:
@@ -92,12 +107,8 @@ class SpanExporter:
             else:
                 log.warning("spans cannot be exported: the collector does not take them; they are dropped")
 
-    def _message(self, taken: Sequence[tuple[str, bytes]]) -> bytes:
+    def _message(self, by_scope: Mapping[str, Sequence[bytes]]) -> bytes:
         """An ExportTraceServiceRequest: the resource, then the spans by scope."""
-        by_scope: defaultdict[str, list[bytes]] = defaultdict(list)
-        for scope, span in taken:
-            length = len(span)
-            by_scope[scope] += (_SPAN, VARINTS[length] if length < len(VARINTS) else encode_varint(length), span)
         scopes = []
         for scope, spans in by_scope.items():
             name = length_delimited(1, f"photondb.{scope}".encode())

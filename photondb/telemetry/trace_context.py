@@ -1,14 +1,16 @@
 """W3C Trace Context: how a span is named to those who go on with its trace (https://www.w3.org/TR/trace-context/).
 
 What is done for several traced queries at once (a batch that travels in one call, a commit) belongs to the trace of
-each. Its context names one span in each of them: their `traceparent`s, joined by commas.
+each. Its context names one span in each of them: on the bus their `traceparent`s, joined by commas.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
+
+from photondb.api.context import SpanName, SpanNames
 
 TRACEPARENT = "traceparent"
 """The name of the header, of HTTP requests and of messages on the bus."""
@@ -20,11 +22,6 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f
 _SAMPLED = 0x01
 
 fromhex = bytes.fromhex
-
-
-SpanName: TypeAlias = tuple[bytes, bytes]
-"""A span, as others refer to it: the ids of its trace (16 bytes) and of itself (8 bytes). Without an id of its own it
-stands for the parent of a trace's first span, which has none."""
 
 
 class RemoteParent(NamedTuple):
@@ -47,13 +44,17 @@ def read_traceparent(text: str) -> RemoteParent | None:
     return RemoteParent((fromhex(trace_id), fromhex(span_id)), bool(int(flags, 16) & _SAMPLED))
 
 
-def write_context(names: Sequence[SpanName]) -> str:
-    """The context that makes these spans the parents of what comes next."""
-    return ",".join([f"00-{trace_id.hex()}-{span_id.hex()}-01" for trace_id, span_id in names])
+def write_traceparent(name: SpanName) -> str:
+    """The `traceparent` that makes this span, which is recorded, the parent of what comes next."""
+    trace_id, span_id = name
+    return f"00-{trace_id.hex()}-{span_id.hex()}-01"
 
 
-def read_context(context: str) -> list[SpanName]:
-    """The spans that a context of ours names."""
-    if len(context) == 55:
-        return [(fromhex(context[3:35]), fromhex(context[36:52]))]
-    return [(fromhex(text[3:35]), fromhex(text[36:52])) for text in context.split(",")]
+def write_traceparents(names: Sequence[SpanName]) -> str:
+    """The `traceparent`s of several spans, joined by commas."""
+    return ",".join(map(write_traceparent, names))
+
+
+def read_traceparents(texts: Sequence[str]) -> SpanNames:
+    """The spans that `traceparent`s of ours name."""
+    return tuple([(fromhex(text[3:35]), fromhex(text[36:52])) for text in texts])

@@ -1,6 +1,6 @@
 """Tracing: where spans begin, for all parts of the suite.
 
-A call is traced when its context has a `traceparent`, so that most code needs no more than
+A call is traced when its context names spans, so that most code needs no more than
 
     with span(COMMIT, context) as commit:
         await somebody.call(commit.within(context))
@@ -14,17 +14,17 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import version
 
-from photondb.api.context import CallContext
+from photondb.api.context import CallContext, SpanNames
 from photondb.config import Settings
 from photondb.telemetry import catalogue
 from photondb.telemetry.sampling import Sampler
 from photondb.telemetry.scrape import Scrape
+from photondb.telemetry.span_encoding import Attribute
 from photondb.telemetry.span_export import SpanExporter
-from photondb.telemetry.spans import NO_SPAN, Attribute, NoSpan, Operation, Span
-from photondb.telemetry.trace_context import RemoteParent, read_context
+from photondb.telemetry.spans import NO_SPAN, NoSpan, Operation, QuerySpans, Span
 
 STOP_TIMEOUT_MS = 500
 """How long the end of the process waits for the last spans to be sent."""
@@ -40,14 +40,13 @@ class Tracer:
         self.sampler = sampler
         self.exporter = exporter
 
-    def begin(self, operation: Operation, parent: RemoteParent | None = None) -> Span:
-        """The first span of a trace that is recorded, or the first one here of a trace that a client began."""
-        name = (self.sampler.new_trace_id(), b"") if parent is None else parent.name
-        return Span(self.exporter, operation, (name,))
+    def span(self, operation: Operation, parents: SpanNames, start_ns: int | None = None) -> Span:
+        """A span of each of these traces."""
+        return Span(self.exporter, operation, parents, start_ns)
 
-    def follow(self, operation: Operation, context: str, start_ns: int | None = None) -> Span:
-        """A span below those that a context names."""
-        return Span(self.exporter, operation, read_context(context), start_ns)
+    def query_spans(self, operation: Operation, parents: SpanNames, start_ns: int | None = None) -> QuerySpans:
+        """Spans of several queries, of which these are the parents."""
+        return QuerySpans(self.exporter, operation, parents, start_ns)
 
 
 TRACER: Tracer | None = None
@@ -72,20 +71,13 @@ def set_ratio(ratio: float | None) -> None:
 
 def span(operation: Operation, context: CallContext) -> Span | NoSpan:
     """The span of an operation that a call with this context carries out."""
-    traceparent = context.traceparent
-    return NO_SPAN if not traceparent or TRACER is None else TRACER.follow(operation, traceparent)
+    spans = context.spans
+    return NO_SPAN if not spans or TRACER is None else TRACER.span(operation, spans)
 
 
-def joined(context: CallContext, traceparents: Sequence[str]) -> CallContext:
-    """The context of a call that is made for several queries at once, of which these are the traced ones."""
-    if not traceparents:
-        return context
-    return context.traced(",".join(traceparents))
-
-
-def span_of(operation: Operation, traceparent: str, start_ns: int | None = None) -> Span | NoSpan:
+def span_of(operation: Operation, parents: SpanNames, start_ns: int | None = None) -> Span | NoSpan:
     """The span of an operation that goes on with traces for which there is no call."""
-    return NO_SPAN if not traceparent or TRACER is None else TRACER.follow(operation, traceparent, start_ns)
+    return NO_SPAN if not parents or TRACER is None else TRACER.span(operation, parents, start_ns)
 
 
 def collect(process: str, scrape: Scrape) -> None:

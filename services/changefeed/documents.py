@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo
+from photondb.api.context import SpanNames
 from photondb.api.storage import LogRecord
 from photondb.datum.json import loads_stored
 from photondb.reql.index_values import IndexValues
@@ -52,13 +53,13 @@ class Index:
 
 
 class Row:
-    """One committed change: the document's key, and the document before and after. `traceparent` names the span that
-    received it, where its commit is traced."""
+    """One committed change: the document's key, and the document before and after. `spans` are those that received it,
+    where its commit is traced."""
 
-    __slots__ = ("_documents", "_record", "key", "sequence", "shard", "time_us", "traceparent")
+    __slots__ = ("_documents", "_record", "key", "sequence", "shard", "spans", "time_us")
 
-    def __init__(self, shard: int, record: LogRecord, traceparent: str = "") -> None:
-        self.traceparent = traceparent
+    def __init__(self, shard: int, record: LogRecord, spans: SpanNames = ()) -> None:
+        self.spans = spans
         self.shard = shard
         self.sequence = record.sequence
         self.time_us = record.time_us

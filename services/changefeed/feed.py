@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from photondb.api.changefeed import Feed, FeedRequest
+from photondb.api.context import SpanNames
 from photondb.api.storage import LogGap, TableGone
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
@@ -65,9 +66,9 @@ class OpenFeed(ABC):
         """How long a reader may wait before `idle` is called."""
         self._waiter: asyncio.Future[bool] | None = None
         self._advancing: asyncio.Task[None] | None = None
-        self.traceparent = ""
+        self.spans: SpanNames = ()
         """The span of the query that opened the feed, where it is traced."""
-        self._causes: list[str] = []
+        self._causes: list[SpanNames] = []
         self._caused_ns = 0
         follower.feeds.add(self)
 
@@ -142,16 +143,16 @@ class OpenFeed(ABC):
 
     def caused_by(self, row: Row) -> None:
         """The change is one of those that wait for the reader."""
-        if row.traceparent and len(self._causes) < MAX_CAUSES:
+        if row.spans and len(self._causes) < MAX_CAUSES:
             if not self._causes:
                 self._caused_ns = time.time_ns()
-            self._causes.append(row.traceparent)
+            self._causes.append(row.spans)
 
     def _trace_delivery(self) -> None:
         """All changes that waited go to the reader: a part of the traces of their commits, and of the feed's own."""
         causes, self._causes = self._causes, []
-        traces = [*dict.fromkeys(causes), self.traceparent] if self.traceparent else dict.fromkeys(causes)
-        with tracing.span_of(DELIVER, ",".join(traces), self._caused_ns):
+        spans = (span for cause in dict.fromkeys(causes) for span in cause)
+        with tracing.span_of(DELIVER, (*spans, *self.spans), self._caused_ns):
             pass
 
     def _take(self, count: int) -> list[bytes]:

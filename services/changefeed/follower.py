@@ -14,14 +14,14 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from photondb.api.catalogue import TableInfo
-from photondb.api.context import INTERNAL
+from photondb.api.context import INTERNAL, SpanNames
 from photondb.api.storage import CHANGES_SUBJECT, LogGap, LogRecord, Scan, ScanReply, StorageApi, TableGone
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql.errors import ReqlError, op_failed
 from photondb.rpc.events import ChangeBatch, read_change_batch
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import RECEIVE
-from photondb.telemetry.trace_context import TRACEPARENT
+from photondb.telemetry.trace_context import TRACEPARENT, read_traceparents
 from services.changefeed.documents import Index, Row
 from services.changefeed.metrics import FeedMetrics
 from services.changefeed.router import Router
@@ -91,7 +91,7 @@ class TableFollower:
         self._sequencers: dict[int, ShardSequencer] = {}
         self._backlog: deque[Row] = deque()
         self._told: list[int] = []  # for each shard the last record that feeds were told of
-        self._traced: dict[tuple[int, int], str] = {}
+        self._traced: dict[tuple[int, int], SpanNames] = {}
         """The traces of changes that have been received and not told of, by shard and sequence."""
         self._telling = False
         self._has_room = asyncio.Event()
@@ -221,16 +221,16 @@ class TableFollower:
         if traceparent is None:
             self._carry_out(batch.shard, sequencer.batch(batch.first_sequence, batch.records))
             return
-        with tracing.span_of(RECEIVE, traceparent) as span:
-            self._note_trace(batch, span.context())
+        with tracing.span_of(RECEIVE, read_traceparents(traceparent.split(","))) as span:
+            self._note_trace(batch, span.names)
             self._carry_out(batch.shard, sequencer.batch(batch.first_sequence, batch.records))
 
-    def _note_trace(self, batch: ChangeBatch, traceparent: str) -> None:
+    def _note_trace(self, batch: ChangeBatch, spans: SpanNames) -> None:
         """Remember of which trace the changes of a batch are until feeds are told of them."""
-        if traceparent:
+        if spans:
             if len(self._traced) > MAX_BACKLOG_RECORDS:
                 self._traced.clear()
-            self._traced.update(((batch.shard, record.sequence), traceparent) for record in batch.records)
+            self._traced.update(((batch.shard, record.sequence), spans) for record in batch.records)
 
     def _sequencer(self, shard: int) -> ShardSequencer:
         sequencer = self._sequencers.get(shard)
@@ -247,7 +247,7 @@ class TableFollower:
                     traced = self._traced
                     self._deliver(
                         [
-                            Row(shard, record, traced.pop((shard, record.sequence), "") if traced else "")
+                            Row(shard, record, traced.pop((shard, record.sequence), ()) if traced else ())
                             for record in records
                         ]
                     )

@@ -144,7 +144,7 @@ class Changefeed(ChangefeedApi):
                 consumer = await self._groups.join(follower, request, self._selection_of(follower, request))
                 return FeedHandle(consumer, lambda: self._leave(follower), self._metrics)
             feed = self._feed(follower, request)
-            feed.traceparent = context.traceparent
+            feed.spans = context.spans
             await feed.begin()
         except BaseException:
             if feed is not None:

@@ -30,6 +30,7 @@ from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.eager import start_eagerly
 from photondb.rpc.errors import ServiceUnavailable
+from photondb.telemetry.tracing import Tracer
 from services.gateway.limits import Limits
 from services.gateway.metrics import QUERY, GatewayMetrics
 from services.gateway.protocol import HEADER, error_response, is_noreply
@@ -60,6 +61,8 @@ class Dispatcher:
 
     def __init__(self, query: QueryApi, limits: Limits, metrics: GatewayMetrics) -> None:
         self.metrics = metrics
+        self.recorded: bool | None = None
+        """Whether the queries of the batch that gathers are traced, once that is decided."""
         self._query = query
         self._limits = limits
         self._sessions: dict[int, Session] = {}
@@ -156,6 +159,10 @@ class Dispatcher:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
+    def decide(self, tracer: Tracer) -> None:
+        """Decide whether the queries that are submitted together next are traced: those of all clients, or none."""
+        self.recorded = tracer.sampler.records_next()
+
     def deliver_later(self, answers: Sequence[Answer]) -> None:
         """Send answers that were not ready at once."""
         answered: list[Request] = []
@@ -200,6 +207,7 @@ class Dispatcher:
         if channel is None or not self._batch or len(self._submits) >= MAX_SUBMITS:
             return  # the channel's opening, or the end of a submit, begins the next turn
         batch, self._batch = self._batch, []
+        self.recorded = None
         self.metrics.batch_queries.observe(len(batch))
         self._submitted_since = since = self._since
         submit = start_eagerly(self._submit(channel, batch, since)).task

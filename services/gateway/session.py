@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import select
+from collections.abc import Sequence
 from typing import Any, cast
 
 from photondb.api.context import CallContext
 from photondb.api.query import Request
 from photondb.telemetry import tracing
+from photondb.telemetry.tracing import Tracer
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.farewell import Farewell
 from services.gateway.limits import Limits
 from services.gateway.login import ConnectionLog
 from services.gateway.protocol import FrameReader, frame, too_long_response
-from services.gateway.traces import ClientTraces
+from services.gateway.traces import ClientTraces, is_marked
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +70,6 @@ class Session(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         if peer:
             self._new_client = f"{peer[0]}:{peer[1]}"
-        if tracing.TRACER is not None:
-            self._traces = ClientTraces(tracing.TRACER, self._new_client)
         self._dispatcher.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -90,8 +90,14 @@ class Session(asyncio.Protocol):
                 else:
                     outstanding[token] = request
                 requests.append(request)
-            if self._traces is not None:
-                self._traces.begin(data, requests)
+            tracer = tracing.TRACER
+            if tracer is not None:
+                dispatcher = self._dispatcher
+                if dispatcher.recorded is None:
+                    dispatcher.decide(tracer)
+                marked = is_marked(data, requests)
+                if dispatcher.recorded or marked or self._traces is not None:
+                    self._begin_traces(tracer, requests, marked)
             if len(frames[0][1]) > LARGE_BYTES:  # no other can be: it would not fit into one read
                 self._has_large = True
             self._dispatcher.enqueue(requests)
@@ -106,6 +112,13 @@ class Session(asyncio.Protocol):
                 self._reader.rejected.token, too_long_response(self._reader.rejected, self._limits.max_frame_bytes)
             )
             Farewell.say(self._transport, data, self._log.closed, self._limits.linger_timeout_ms)
+
+    def _begin_traces(self, tracer: Tracer, requests: Sequence[Request], marked: bool) -> None:
+        """Begin the traces of those of the queries that are to have one."""
+        if self._traces is None:
+            host, port = self._transport.get_extra_info("peername")[:2]
+            self._traces = ClientTraces(f"{host}:{port}")
+        self._traces.begin(tracer, requests, bool(self._dispatcher.recorded), marked)
 
     def _room(self) -> int:
         """How many more queries may be outstanding."""
@@ -127,6 +140,8 @@ class Session(asyncio.Protocol):
         """Send what `out` has, in one write, and read on if there is room again."""
         if self._traces is not None:
             self._traces.end_answered(self.out, self.outstanding, self.repeated)
+            if self._traces.done:
+                self._traces = None
         data = b"".join(self.out)
         self.out.clear()
         if data:

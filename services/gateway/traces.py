@@ -1,8 +1,8 @@
 """The traces of one client's queries: begun when they arrive, ended when their answers leave.
 
-Which queries are traced is chosen for all that arrived in one read. A query that says where it comes from (the run
-option `traceparent`) goes on with its client's trace; what fetches the batches of a cursor, or ends it, belongs to the
-trace of its query.
+Which queries are traced is chosen for all at once that are submitted together. A query that says where it comes from
+(the run option `traceparent`) goes on with its client's trace; what fetches the batches of a cursor, or ends it,
+belongs to the trace of its query.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from photondb.api.context import SpanName
 from photondb.api.query import Request
 from photondb.telemetry.operations import QUERY
 from photondb.telemetry.responses import error_of
-from photondb.telemetry.spans import Span, encode_attributes
-from photondb.telemetry.trace_context import RemoteParent, SpanName, read_traceparent
+from photondb.telemetry.span_encoding import encode_attributes, encode_failure
+from photondb.telemetry.spans import QuerySpans
+from photondb.telemetry.trace_context import RemoteParent, read_traceparent
 from photondb.telemetry.tracing import Tracer
 
 _MARK = b"traceparent"
@@ -25,63 +27,68 @@ _NAMES = {b"[2": "continue", b"[3": "stop", b"[4": "noreply wait", b"[5": "serve
 _OF_CURSORS = (b"[2", b"[3")
 """Continue and stop: these are traced when the query is that they are about."""
 
-_MANY = 4
-"""For more traces than this that end together it is worth while to put the answers into a dictionary."""
-
 _PARTIAL = b'{"t":3'
+
+
+def is_marked(data: bytes, requests: Sequence[Request]) -> bool:
+    """Whether any of the queries may say of which trace it is. `data` is what was read last, which has all of them but
+    the beginning of the first one; without any it must be looked at each."""
+    if data:
+        return data.find(_MARK) >= 0 or requests[0].payload.find(_MARK) >= 0  # `in` takes twice as long
+    return any(_MARK in request.payload for request in requests)
 
 
 class ClientTraces:
     """The traced queries of the client at `address` (host:port) that wait for their answers."""
 
-    def __init__(self, tracer: Tracer, address: str) -> None:
-        self._tracer = tracer
-        self._sampler = tracer.sampler
+    def __init__(self, address: str) -> None:
         self._attributes = encode_attributes({"client.address": address})
-        self._waiting: list[tuple[Request, Span]] = []
+        self._description = QUERY.described("", self._attributes)
+        self._waiting: list[tuple[QuerySpans, dict[int, Request]]] = []
+        """The spans of queries that came together, and by their positions those that wait."""
         self._cursors: dict[int, SpanName] = {}
         """For tokens with an open cursor, the span of the query."""
 
-    def begin(self, data: bytes, requests: Sequence[Request]) -> None:
-        """Begin the traces of the queries that are to have one. `data` is what was read last; the first query may have
-        begun before, and without any data all have."""
-        sampler = self._sampler
-        unmarked = (
-            data.find(_MARK) < 0 and requests[0].payload.find(_MARK) < 0 and bool(data)
-        )  # `in` takes twice as long
-        if unmarked and not self._cursors:
-            if sampler.passes_over(len(requests)):
-                return
-            for position in sampler.choose(len(requests)):
-                if requests[position].payload[:2] not in _OF_CURSORS:
-                    self._begin(requests[position], None)
-        else:
-            for position, parent in self._parents(sampler.choose(len(requests)), requests).items():
-                self._begin(requests[position], parent)
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left that waits, or that may go on."""
+        return not self._waiting and not self._cursors
 
-    def _parents(self, chosen: Sequence[int], requests: Sequence[Request]) -> dict[int, RemoteParent | None]:
-        """The queries to trace, by their positions, and the spans that they are parts of, if there are such."""
-        parents: dict[int, RemoteParent | None] = {
-            position: None for position in chosen if requests[position].payload[:2] not in _OF_CURSORS
-        }
-        for position, request in enumerate(requests):
-            if request.token in self._cursors:
-                parents[position] = RemoteParent(self._cursors[request.token], True)
-            elif _MARK in request.payload:
-                given = _GIVEN.search(request.payload)
-                parent = None if given is None else read_traceparent(given[1].decode())
-                if parent is not None and self._sampler.follows(parent):
-                    parents[position] = parent
-                elif parent is not None:
-                    parents.pop(position, None)
-        return parents
+    def begin(self, tracer: Tracer, requests: Sequence[Request], recorded: bool, marked: bool) -> None:
+        """Begin the traces of those of the queries that are to have one: of all where they are `recorded`, unless their
+        clients say something else (some may where they are `marked`), and of those that go on with a trace."""
+        first = requests
+        if marked or self._cursors:
+            first = self._begin_later(tracer, requests)
+        if recorded:
+            first = [request for request in first if request.payload[:2] not in _OF_CURSORS]
+            if first:
+                self._begin(tracer.query_spans(QUERY, tracer.sampler.new_traces(len(first))), first)
 
-    def _begin(self, request: Request, parent: RemoteParent | None) -> None:
-        span = self._tracer.begin(QUERY, parent)
-        span.name = _NAMES.get(request.payload[:2], "")
-        span.encoded_attributes = self._attributes
-        request.traceparent = span.context()
-        self._waiting.append((request, span))
+    def _begin_later(self, tracer: Tracer, requests: Sequence[Request]) -> list[Request]:
+        """Begin the first spans here of traces that have begun before. Returns the queries that belong to none."""
+        others: list[Request] = []
+        later: list[Request] = []
+        parents: list[SpanName] = []
+        for request in requests:
+            name = self._cursors.get(request.token)
+            if name is None and _MARK in request.payload and (parent := _parent(request.payload)) is not None:
+                if not tracer.sampler.follows(parent):
+                    continue
+                name = parent.name
+            if name is None:
+                others.append(request)
+            else:
+                later.append(request)
+                parents.append(name)
+        if later:
+            self._begin(tracer.query_spans(QUERY, tuple(parents)), later)
+        return others
+
+    def _begin(self, spans: QuerySpans, requests: Sequence[Request]) -> None:
+        for request, name in zip(requests, spans.names, strict=True):
+            request.span = name
+        self._waiting.append((spans, dict(enumerate(requests))))
 
     def end_answered(
         self, out: Sequence[bytes], outstanding: Mapping[int, Request], repeated: Sequence[Request]
@@ -90,37 +97,51 @@ class ClientTraces:
         be sent: headers and payloads in turn."""
         if not self._waiting:
             return
-        waiting = []
         payloads: dict[bytes, bytes] = {}
-        for request, span in self._waiting:
-            token = request.token
-            if outstanding.get(token) is request or (repeated and any(one is request for one in repeated)):
-                waiting.append((request, span))
+        for spans, waiting in self._waiting:
+            answered = [
+                position
+                for position, request in waiting.items()
+                if outstanding.get(request.token) is not request
+                and not (repeated and any(one is request for one in repeated))
+            ]
+            if not answered:
                 continue
-            start = token.to_bytes(8, "little")
-            if len(self._waiting) > _MANY:
-                payloads = payloads or {
-                    header[:8]: payload for header, payload in zip(out[::2], out[1::2], strict=True)
-                }
-                payload = payloads.get(start, b"")
-            else:
-                payload = next((out[at + 1] for at in range(0, len(out), 2) if out[at].startswith(start)), b"")
-            self._end(token, span, payload)  # that of a noreply query is empty, and so is its header
-        self._waiting = waiting
+            payloads = payloads or {header[:8]: payload for header, payload in zip(out[::2], out[1::2], strict=True)}
+            # That of a noreply query is empty, and so is its header.
+            descriptions = [
+                self._answered(request, payloads.get(request.token.to_bytes(8, "little"), b""))
+                for position in answered
+                if (request := waiting.pop(position))
+            ]
+            spans.end(answered, descriptions)
+        self._waiting = [entry for entry in self._waiting if entry[1]]
 
-    def _end(self, token: int, span: Span, payload: bytes) -> None:
-        span.error = error_of(payload)
+    def _answered(self, request: Request, payload: bytes) -> bytes:
+        """The description of the span of a query with this answer, whose cursor is kept in mind."""
+        token = request.token
         if payload.startswith(_PARTIAL):
             if token not in self._cursors:
-                (self._cursors[token],) = span.names
-        else:
+                assert request.span is not None
+                self._cursors[token] = request.span
+        elif self._cursors:
             self._cursors.pop(token, None)
-        span.end()
+        return self._described(request, error_of(payload))
+
+    def _described(self, request: Request, error: str) -> bytes:
+        name = _NAMES.get(request.payload[:2], "")
+        description = QUERY.described(name, self._attributes) if name else self._description
+        return description + encode_failure(error) if error else description
 
     def abandon(self) -> None:
         """The client has gone; nobody hears the answers."""
-        for _, span in self._waiting:
-            span.error = "CLIENT_GONE"
-            span.end()
+        for spans, waiting in self._waiting:
+            spans.end(list(waiting), [self._described(request, "CLIENT_GONE") for request in waiting.values()])
         self._waiting.clear()
         self._cursors.clear()
+
+
+def _parent(payload: bytes) -> RemoteParent | None:
+    """The span of a client's that a query is part of, as it says."""
+    given = _GIVEN.search(payload)
+    return None if given is None else read_traceparent(given[1].decode())

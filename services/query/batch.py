@@ -46,7 +46,7 @@ from services.query.responses import NO_ANSWER
 from services.query.running import Execute, continue_query, noreply_wait, start_query, stop_query
 from services.query.short_reads import ShortRead, start_short_read
 from services.query.steps import QuerySteps
-from services.query.traces import end_answered
+from services.query.traces import PointTraces
 
 if TYPE_CHECKING:
     from services.query.channel import Channel, Start
@@ -84,11 +84,15 @@ class Batch:
         self.now = channel.service.now()
         self.plain = channel.service.runtime(INTERNAL)
         """The runtime of the queries that read or write one document without any option: it has no state of theirs."""
-        self.traced_reads: list[tuple[int, Span]] = []
-        self.traced_writes: list[tuple[int, Span]] = []
-        """Which of the reads and of the writes are traced, and their spans."""
+        self.traced_reads: list[int] = []
+        self.traced_writes: list[int] = []
+        """The positions of the reads and of the writes that are traced."""
+        self.tracer: Tracer | None = None
+        """Set while a query is being taken in that is traced."""
         self.span: Span | None = None
-        """That of the query which is being taken in, if it is traced."""
+        """The span of that query, where it has one before all reads and writes together get theirs."""
+        self.traced_ns = 0
+        """When the first of the traced queries was taken in."""
 
     def take(self, request: Request) -> None:
         """Sort a request in. An error becomes its answer."""
@@ -118,28 +122,40 @@ class Batch:
 
     def take_traced(self, request: Request, tracer: Tracer) -> None:
         """The same for a request that is traced."""
-        span = tracer.follow(RUN, request.traceparent)
+        self.traced_ns = self.traced_ns or time.time_ns()
         reads, writes = len(self.reads), len(self.writes)
-        self.span = span
+        self.tracer = tracer
         self.take(request)
-        self.span = None
+        self.tracer = None
         if len(self.reads) > reads:
-            _, plan, _, options = self.reads[-1]
-            self.traced_reads.append((reads, span))
+            self.traced_reads.append(reads)
         elif len(self.writes) > writes:
-            _, plan, _, options, _ = self.writes[-1]
-            self.traced_writes.append((writes, span))
+            self.traced_writes.append(writes)
         else:
-            self.channel.traces.expect_answer(request, span)
-            return
-        plan.summary.describe(span, options.language.get("db", DEFAULT_DATABASE))
+            self.channel.traces.expect_answer(request, self.span or self._begin_span(request, tracer))
+            self.span = None
+
+    def _begin_span(self, request: Request, tracer: Tracer) -> Span:
+        assert request.span is not None
+        self.span = tracer.span(RUN, (request.span,))
+        return self.span
+
+    def _begin_traced(
+        self, queries: Sequence[tuple[Request, Plan, Any, RunOptions, *tuple[Any, ...]]], positions: Sequence[int]
+    ) -> PointTraces | None:
+        """Begin the spans of the traced ones of the reads, or of the writes."""
+        tracer = tracing.TRACER
+        if not positions or tracer is None:
+            return None
+        return PointTraces(tracer, [queries[position] for position in positions], self.traced_ns)
 
     def _runtime(self, request: Request, options: RunOptions) -> Runtime:
         """The runtime of a query that runs by itself."""
-        if self.span is None:
+        if self.tracer is None:
             return self.service.runtime(request.context, options)
-        runtime = self.service.runtime(self.span.within(request.context), options)
-        runtime.profile = QuerySteps(self.span)
+        span = self._begin_span(request, self.tracer)
+        runtime = self.service.runtime(span.within(request.context), options)
+        runtime.profile = QuerySteps(span)
         return runtime
 
     def _take_query(self, request: Request, envelope: list[Any]) -> None:
@@ -182,7 +198,7 @@ class Batch:
                 run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
                 self._start(request, runtime, options, run)
                 return
-            if plan.pure and self.span is None and self._take_pure(request, plan, shaper.constants, options):
+            if plan.pure and self.tracer is None and self._take_pure(request, plan, shaper.constants, options):
                 return
             # What users without every right ask for is run by itself: to check their rights may mean to wait.
             if (plan.read or plan.write) and request.context.user == ADMIN:
@@ -280,9 +296,10 @@ class Batch:
         if wanted is None:
             return False
 
-        if self.span is not None:
-            plan.summary.describe(self.span, options.language.get("db", DEFAULT_DATABASE))
-            request.context = self.span.within(request.context)
+        if self.tracer is not None:
+            span = self._begin_span(request, self.tracer)
+            span.description = plan.summary.description(options.language.get("db", DEFAULT_DATABASE))
+            request.context = span.within(request.context)
 
         def evaluate() -> Answer | None:
             runtime = frame[0] = self.service.runtime(request.context, options)
@@ -312,9 +329,12 @@ class Batch:
                         started.task.add_done_callback(session.noreply.discard)
 
     async def _write(self, writes: Sequence[PointWrite], statements: Sequence[Write], traced: Traced) -> None:
-        context = tracing.joined(INTERNAL, [span.context() for _, span in traced])
-        for number, (position, _) in enumerate(traced):
-            statements[position].trace = number
+        spans = self._begin_traced(writes, traced)
+        context = INTERNAL
+        if spans is not None:
+            context = INTERNAL.traced(spans.names)
+            for number, position in enumerate(traced):
+                statements[position].trace = number
         try:
             outcomes: Sequence[WriteSummary | Exception] = await self.service.storage.write(context, statements)
         except ReqlError as error:
@@ -340,8 +360,8 @@ class Batch:
             else:
                 payload = responses.failure(outcome if isinstance(outcome, ReqlError) else internal_error(outcome))
             answers.append(Answer(request.session, request.token, payload))
-        for position, span in traced:
-            end_answered(span, answers[position].payload)
+        if spans is not None:
+            spans.end([answers[position].payload for position in traced])
         self.channel.send_later(answers)
 
     # --- pure queries
@@ -389,13 +409,15 @@ class Batch:
         self, reads: Sequence[PointRead], keys: Sequence[tuple[int, bytes]], traced: Traced, others: list[Other]
     ) -> list[Answer]:
         """The answers to some reads. Those of tables that are not there go to `others`: the evaluator says so."""
-        context = tracing.joined(INTERNAL, [span.context() for _, span in traced])
+        spans = self._begin_traced(reads, traced)
+        context = INTERNAL if spans is None else INTERNAL.traced(spans.names)
         try:
             found = await self.service.storage.get(context, keys)
         except TableGone:
             await self.service.refresh_catalogue()
-            for position, span in traced:
-                self.channel.traces.expect_answer(reads[position][0], span)
+            if spans is not None:
+                for position, span in zip(traced, spans.one_by_one(), strict=True):
+                    self.channel.traces.expect_answer(reads[position][0], span)
             for request, plan, frame, options in reads:
                 runtime: Runtime = frame[0]
                 others.append(
@@ -406,8 +428,8 @@ class Batch:
             self._count("point_read", len(reads))
             self.metrics.requests.fail("point_read", error, len(reads))
             payload = responses.failure(error)
-            for _, span in traced:
-                end_answered(span, payload)
+            if spans is not None:
+                spans.end([payload] * len(traced))
             return [Answer(entry[0].session, entry[0].token, payload) for entry in reads]
         answers: list[Answer] = []
         append = answers.append
@@ -419,8 +441,8 @@ class Batch:
             else:
                 payload = self._read_result(plan, frame, raw)
             append(Answer(request.session, request.token, payload))
-        for position, span in traced:
-            end_answered(span, answers[position].payload)
+        if spans is not None:
+            spans.end([answers[position].payload for position in traced])
         self._count("point_read", len(reads))
         self._note_slow(reads)
         self.metrics.batch_reads.observe(len(reads))

@@ -6,13 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from photondb.telemetry.spans import Span
-
 Item = TypeVar("Item")
 Asked = TypeVar("Asked")
 
-Traced = Sequence[tuple[int, Span]]
-"""Which ones of a list of queries are traced, by their positions, and their spans."""
+Traced = Sequence[int]
+"""Which ones of a list of queries are traced, by their positions."""
 
 NODE_WAIT_S = 0.02
 """How long the answers from other nodes wait for those of one that takes long."""
@@ -30,12 +28,12 @@ def by_node(
         positions.setdefault(node, []).append(position)
     if len(positions) == 1:
         return [(items, asked, traced)]
-    spans = dict(traced)
+    chosen = set(traced)
     return [
         (
             [items[position] for position in of_node],
             [asked[position] for position in of_node],
-            [(place, spans[position]) for place, position in enumerate(of_node) if position in spans] if spans else (),
+            [place for place, position in enumerate(of_node) if position in chosen] if chosen else (),
         )
         for of_node in positions.values()
     ]

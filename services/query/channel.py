@@ -54,7 +54,7 @@ class Channel:
                 batch.take(request)
         else:
             for request in requests:
-                if request.traceparent:
+                if request.span is not None:
                     batch.take_traced(request, tracer)
                 else:
                     batch.take(request)

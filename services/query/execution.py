@@ -59,7 +59,7 @@ def _plan_with_steps(
                 plan = plans.plan(shaper, shape, names, runtime.checkpoint)
         if not plan.read and not plan.write:
             plan = plans.plan(shaper, shape, names | {PROFILE}, runtime.checkpoint)
-    plan.summary.describe(steps.span, runtime.options.get("db", DEFAULT_DATABASE))
+    steps.span.description = plan.summary.description(runtime.options.get("db", DEFAULT_DATABASE))
     return plan
 
 

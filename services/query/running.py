@@ -72,7 +72,7 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
         count(channel, CONTINUE, time.monotonic(), job.ended_by)
         return Answer(request.session, token, _fail(session, token, job.ended_by))
     job.batch_started = time.monotonic()
-    if request.traceparent:
+    if request.span is not None:
         channel.traces.go_on(request, job.runtime)
     if isinstance(cursor, FeedCursor) and cursor.direct is not None:
         return _continue_feed(channel, session, token, job, cursor)

@@ -68,8 +68,8 @@ class SlowQueries:
             fields["omitted"], self._omitted = self._omitted, 0
         if error is not None:
             fields["error_kind"] = type(error).__name__
-        if request.traceparent:
-            fields["trace_id"] = request.traceparent[3:35]
+        if request.span is not None:
+            fields["trace_id"] = request.span[0].hex()
         self._service.keep(asyncio.get_running_loop().create_task(self._log(request, fields)))
 
     async def _log(self, request: Request, fields: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ class QuerySteps(Profile):
             self._calls += 1
             step = self._step
             if self._calls > MAX_CALLS or step is None:
-                runtime.context = context.traced("")
+                runtime.context = context.traced(())
             else:
                 runtime.context = step.span.within(context)
             try:

@@ -13,7 +13,8 @@ from photondb.reql import shape as shapes
 from photondb.reql.javascript_text import query_text
 from photondb.reql.shape import Shape
 from photondb.reql.wire import Term
-from photondb.telemetry.spans import Attribute, Span, encode_attributes
+from photondb.telemetry.operations import RUN
+from photondb.telemetry.span_encoding import Attribute, encode_attributes
 
 _VALUE = "?"
 
@@ -28,26 +29,26 @@ _PLAIN_OPTIONS = frozenset(
 class QuerySummary:
     """A query's text with `?` for every value, what it does and on what table (the first one that it names)."""
 
-    __slots__ = ("_attributes", "collection", "name", "namespace", "operation", "text")
+    __slots__ = ("_descriptions", "collection", "name", "namespace", "operation", "text")
 
     def __init__(self, shape: Shape) -> None:
         self.operation = Term(shape[0]).name.lower() if shape[0] > 0 else "expr"
         self.namespace, self.collection = _first_table(shape) or ("", "")
         self.name = f"{self.operation} {self.collection}" if self.collection else self.operation
         self.text = _in_a_line(query_text(_without_values(shape))).replace(f'"{_VALUE}"', _VALUE)
-        self._attributes: dict[str, bytes] = {}
+        self._descriptions: dict[str, bytes] = {}
 
-    def describe(self, span: Span, default_database: str) -> None:
-        """Name the span of such a query and give it attributes, by OpenTelemetry's conventions for databases."""
-        encoded = self._attributes.get(default_database)
-        if encoded is None:
+    def description(self, default_database: str) -> bytes:
+        """The name of the span of such a query and its attributes, by OpenTelemetry's conventions for databases."""
+        description = self._descriptions.get(default_database)
+        if description is None:
             attributes: dict[str, Attribute] = {"db.operation.name": self.operation, "db.query.text": self.text}
             if self.collection:
                 attributes["db.namespace"] = self.namespace or default_database
                 attributes["db.collection.name"] = self.collection
-            encoded = self._attributes[default_database] = encode_attributes(attributes)
-        span.name = self.name
-        span.encoded_attributes = encoded
+            description = RUN.described(self.name, encode_attributes(attributes))
+            self._descriptions[default_database] = description
+        return description
 
 
 def _in_a_line(text: str) -> str:

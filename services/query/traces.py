@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from photondb.api.context import SpanNames
 from photondb.api.query import Answer, Request
-from photondb.reql.runtime import Runtime
+from photondb.reql.runtime import DEFAULT_DATABASE, Runtime
+from photondb.telemetry.operations import RUN
 from photondb.telemetry.responses import error_of
+from photondb.telemetry.span_encoding import encode_failure
 from photondb.telemetry.spans import Span
+from photondb.telemetry.tracing import Tracer
+from services.query.options import RunOptions
 from services.query.steps import QuerySteps
+
+if TYPE_CHECKING:
+    from services.query.plans import Plan
 
 
 class ChannelTraces:
@@ -38,7 +47,9 @@ class ChannelTraces:
             spans = self._waiting.get((answer.session, answer.token))
             if spans is None:
                 continue
-            end_answered(spans.pop(0), answer.payload)
+            span = spans.pop(0)
+            span.error = error_of(answer.payload)
+            span.end()
             if not spans:
                 del self._waiting[answer.session, answer.token]
 
@@ -50,7 +61,39 @@ class ChannelTraces:
                 span.end()
 
 
-def end_answered(span: Span, payload: bytes) -> None:
-    """End the span of a query with this answer."""
-    span.error = error_of(payload)
-    span.end()
+class PointTraces:
+    """The spans of queries that read one document, or that write one, and are carried out together: they were taken in
+    from `start_ns` on."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        queries: Sequence[tuple[Request, Plan, Any, RunOptions, *tuple[Any, ...]]],
+        start_ns: int,
+    ) -> None:
+        parents = tuple([request.span for request, *_ in queries if request.span is not None])
+        self._spans = tracer.query_spans(RUN, parents, start_ns)
+        self._descriptions = [
+            plan.summary.description(options.language.get("db", DEFAULT_DATABASE))
+            for _, plan, _, options, *_ in queries
+        ]
+
+    @property
+    def names(self) -> SpanNames:
+        """The parents of what is done for them."""
+        return self._spans.names
+
+    def one_by_one(self) -> list[Span]:
+        """The spans, where each of the queries is to be carried out by itself after all."""
+        return [self._spans.span(position) for position in range(len(self._descriptions))]
+
+    def end(self, payloads: Sequence[bytes]) -> None:
+        """They have these answers."""
+        errors = list(map(error_of, payloads))
+        descriptions = self._descriptions
+        if any(errors):
+            descriptions = [
+                description + encode_failure(error) if error else description
+                for description, error in zip(descriptions, errors, strict=True)
+            ]
+        self._spans.end(range(len(descriptions)), descriptions)

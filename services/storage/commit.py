@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Protocol
 
+from photondb.api.context import SpanNames
 from photondb.api.storage import LogRecord
 from photondb.telemetry import catalogue
 from photondb.telemetry.scrape import Scrape
@@ -58,14 +59,14 @@ class ShardChanges:
 class Commit:
     """Changes to be made together. Nothing outside of it changes until a `CommitPath` takes it."""
 
-    __slots__ = ("_deadline", "_store", "batch", "changes", "documents", "done", "size", "time_us", "traceparent")
+    __slots__ = ("_deadline", "_store", "batch", "changes", "documents", "done", "size", "spans", "time_us")
 
-    def __init__(self, store: Store, time_us: int, traceparent: str = "", batch: Batch | None = None) -> None:
+    def __init__(self, store: Store, time_us: int, spans: SpanNames = (), batch: Batch | None = None) -> None:
         self._store = store
         self._deadline = perf_counter() + MAX_COMMIT_S
         self.time_us = time_us
-        self.traceparent = traceparent
-        """The span that makes the commit, if it is traced."""
+        self.spans = spans
+        """Those that make the commit, if it is traced."""
         self.batch = Batch() if batch is None else batch
         self.documents: dict[bytes, bytes | None] = {}
         """The documents that were read, by store key, as this commit leaves them."""

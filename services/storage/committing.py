@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from operator import itemgetter
 from time import perf_counter
 
+from photondb.api.context import SpanNames
 from photondb.api.storage import LogGap
 from photondb.api.transactions import TransactionConflict
 from photondb.datum.errors import DatumError
@@ -170,7 +171,7 @@ def commit_now(
     changes: PreparedChanges,
     validation: Validation,
     time_us: int,
-    traceparent: str = "",
+    spans: SpanNames = (),
 ) -> asyncio.Future[None] | None:
     """Look at the last changes of others and make all `changes` of the transaction, with nothing in between.
 
@@ -180,7 +181,7 @@ def commit_now(
     validation.check_block()
     while validation.left:
         validation.check_block()
-    commit = Commit(store, time_us, traceparent, changes.batch)
+    commit = Commit(store, time_us, spans, changes.batch)
     commit.documents = changes.documents
     for change in changes.records:
         commit.record(*change)

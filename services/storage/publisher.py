@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Mapping
 from math import inf
 
+from photondb.api.context import SpanNames
 from photondb.api.storage import CATALOGUE_SUBJECT, LogRecord
 from photondb.bus import Bus
 from photondb.rpc.events import ChangeBatch
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import PUBLISH
-from photondb.telemetry.trace_context import TRACEPARENT
+from photondb.telemetry.trace_context import TRACEPARENT, write_traceparents
 from services.storage.commit import Commit
 from services.storage.tables import Table
 
@@ -37,7 +38,7 @@ class Publisher:
 
     def commit(self, commit: Commit) -> None:
         """Publish the changes of a commit, at once or soon."""
-        gathers = self._interval_s and not commit.traceparent  # a trace has its own messages
+        gathers = self._interval_s and not commit.spans  # a trace has its own messages
         if not gathers:
             self.flush()
         for changes in commit.changes.values():
@@ -51,9 +52,9 @@ class Publisher:
             ]
             if gathers:
                 self._gather(table, records)
-            elif commit.traceparent:
-                with tracing.span_of(PUBLISH, commit.traceparent) as span:
-                    self._publish(table, records[0].sequence, records, span.context())
+            elif commit.spans:
+                with tracing.span_of(PUBLISH, commit.spans) as span:
+                    self._publish(table, records[0].sequence, records, span.names)
             else:
                 self._publish(table, records[0].sequence, records)
         if gathers and self._waiting:
@@ -101,6 +102,6 @@ class Publisher:
         if self._is_home:
             self.catalogue(self._version)
 
-    def _publish(self, table: Table, first: int, records: list[LogRecord], traceparent: str = "") -> None:
-        headers = {TRACEPARENT: traceparent} if traceparent else None
+    def _publish(self, table: Table, first: int, records: list[LogRecord], spans: SpanNames = ()) -> None:
+        headers = {TRACEPARENT: write_traceparents(spans)} if spans else None
         self._bus.publish_nowait(table.subject, ChangeBatch(table.info.uuid, table.shard, first, records), headers)

@@ -38,7 +38,7 @@ class Cursor:
         last = True
         call = CURRENT.get()
         try:
-            with tracing.span(SCAN, call if call.traceparent else run.context), reql_errors():
+            with tracing.span(SCAN, call if call.spans else run.context), reql_errors():
                 if self._scan.aggregate is None:
                     chunk, last = await run.chunk(self._scan.chunk_rows)
                 else:

@@ -141,7 +141,7 @@ class Transactions:
             if transaction.writes:
                 changes, validation = await self._prepare(transaction)
                 durable = commit_now(
-                    self._store, self._path, transaction, changes, validation, self._now_us(), context.traceparent
+                    self._store, self._path, transaction, changes, validation, self._now_us(), context.spans
                 )
             else:
                 durable = None

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from photondb.api.context import CallContext
+from photondb.api.context import CallContext, SpanNames
 from photondb.api.storage import TableGone, Write, WriteSummary
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import COMMIT, SYNC
@@ -94,7 +94,7 @@ class WriteStatements:
         has changed anything in this commit.
         """
         commit = Commit(self._store, self._now_us())
-        began_ns = time.time_ns() if context.traceparent else 0
+        began_ns = time.time_ns() if context.spans else 0
         keys: list[bytes] = []
         end = start
         while end < len(statements) and len(keys) < MAX_COMMIT_DOCUMENTS:
@@ -117,19 +117,18 @@ class WriteStatements:
             position += 1
         if not commit.changes:
             return position, None
-        traces = _traces_of(statements, start, position, context) if context.traceparent else ""
-        with tracing.span_of(COMMIT, traces, began_ns) as span:
-            commit.traceparent = span.context()
+        parents = _parents(statements, start, position, context) if context.spans else ()
+        with tracing.span_of(COMMIT, parents, began_ns) as span:
+            commit.spans = span.names
             return position, self._path.append(commit, hard)
 
 
-def _traces_of(statements: list[tuple[int, Statement]], start: int, position: int, context: CallContext) -> str:
-    """The traces of the statements in a commit: those from `start` to before `position`, and the one at `position` if
+def _parents(statements: list[tuple[int, Statement]], start: int, position: int, context: CallContext) -> SpanNames:
+    """The spans of the statements in a commit: those from `start` to before `position`, and the one at `position` if
     it has been begun. Where no statement of the call says of which trace it is, the call is all one query's."""
     if all(statement.write.trace is None for _, statement in statements):
-        return context.traceparent
+        return context.spans
     if position < len(statements) and statements[position][1].done_documents:
         position += 1
-    of_call = context.traceparent.split(",")
     numbers = [statement.write.trace for _, statement in statements[start:position]]
-    return ",".join([of_call[number] for number in numbers if number is not None])
+    return tuple([context.spans[number] for number in numbers if number is not None])

@@ -25,6 +25,7 @@ from photondb.rpc.payload import read_payload, write_payload
 from photondb.rpc.remote import Method, Remote
 from photondb.rpc.servant import Call, ClosableHandlers, Handlers, servant
 from photondb.rpc.serve import RpcServer
+from photondb.telemetry.trace_context import write_traceparents
 
 PROBE = schema.load(Path(__file__).parent / "probe.capnp")
 
@@ -93,7 +94,7 @@ class Probe(Handlers):
     async def about(self, call: Call) -> None:
         contexts = [call.context, CURRENT.get()]
         call.results.ok = [
-            f"{c.user}|{c.request_id}|{c.traceparent}|{c.deadline is not None}".encode() for c in contexts
+            f"{c.user}|{c.request_id}|{write_traceparents(c.spans)}|{c.deadline is not None}".encode() for c in contexts
         ]
 
     async def blob(self, call: Call) -> None:

@@ -146,8 +146,8 @@ async def test_requests_arrive_as_they_are(address: str) -> None:
     batches = [
         [Request(2**63, 2**64 - 1, b"", INTERNAL, "end_session")],
         [request(1, b"one"), Request(2, 0, b"", INTERNAL, "end_session"), request(3, b"three")],
-        [request(n, b"same", CallContext("trace", None, "request", "ada")) for n in range(3)],
-        [request(n, b"other", CallContext(f"trace {n}", None, f"request {n}", f"user {n}")) for n in range(3)],
+        [request(n, b"same", CallContext((), None, "request", "ada")) for n in range(3)],
+        [request(n, b"other", CallContext((), None, f"request {n}", f"user {n}")) for n in range(3)],
         [request(n, b"due", CallContext(deadline=soon + n if n else None)) for n in range(3)],
         [request(n, b"due together", CallContext(deadline=soon)) for n in range(3)],
         [request(1, b"too late", CallContext(deadline=soon - 120))],

@@ -168,8 +168,8 @@ async def test_what_is_cancelled_inside_a_handler_does_not_cancel_the_call(addre
 @rpc_test
 async def test_the_context_arrives_and_is_current(address: str) -> None:
     async with probing(Probe(), address) as stub:
-        context = CallContext("00-aa-bb-01", time.monotonic() + 60, "request-1", "ada")
-        assert await stub.about(context) == ["ada|request-1|00-aa-bb-01|True"] * 2
+        context = CallContext(((b"t" * 16, b"s" * 8),), time.monotonic() + 60, "request-1", "ada")
+        assert await stub.about(context) == [f"ada|request-1|00-{'74' * 16}-{'73' * 8}-01|True"] * 2
         other = CallContext(user="bob")
         assert await stub.about(other) == ["bob|||False"] * 2
 

@@ -202,7 +202,9 @@ async def test_transactions(tmp_path: Path) -> None:
 
 
 def test_the_whole_context_crosses_the_wire() -> None:
-    context = CallContext("trace", None, "request", "ada", "tx", 1_700_000_000_000_000, True, False)
+    context = CallContext(
+        ((b"t" * 16, b"s" * 8), (b"u" * 16, b"v" * 8)), None, "request", "ada", "tx", 1_700_000_000_000_000, True, False
+    )
     message = schema.COMMON.Context.new_message()
     write_context(message, context, None)
     assert read_context(message) == context

@@ -7,7 +7,7 @@ import sys
 
 PROGRAM = """
 import logging
-from photondb.telemetry import configure_logging
+from photondb.telemetry.logs import configure_logging
 configure_logging("storage", {level!r}, {format!r})
 log = logging.getLogger("photondb.test")
 log.debug("details")

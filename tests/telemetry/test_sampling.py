@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 
@@ -20,29 +22,31 @@ def parent(sampled: bool, trace_id: str = PARENT[0]) -> RemoteParent:
 
 @pytest.mark.parametrize("ratio", [0.01, 0.3, 0.9])
 def test_the_share_is_right_however_the_traces_come(ratio: float) -> None:
+    """Each query has the same chance, whether it comes alone or with many."""
     sampler = Sampler("traceidratio", ratio)
-    chosen = 0
-    for number in range(4_000):
-        positions = sampler.choose(number % 50)
-        assert list(positions) == sorted(set(positions))
-        assert all(0 <= position < number % 50 for position in positions)
-        chosen += len(positions)
-    expected = ratio * sum(number % 50 for number in range(4_000))
-    assert abs(chosen - expected) < 6 * expected**0.5  # six standard deviations at most
+    sizes = [number * number % 50 for number in range(50_000)]
+    chosen: Counter[int] = Counter()
+    for size in sizes:
+        if sampler.records_next():
+            chosen[size] += 1
+    for size, times in Counter(sizes).items():
+        assert abs(chosen[size] - ratio * times) < 6 * (ratio * (1 - ratio) * times) ** 0.5 + 3  # standard deviations
 
 
 def test_all_and_none() -> None:
-    assert list(Sampler("always_on").choose(3)) == [0, 1, 2]
-    assert list(Sampler("parentbased_traceidratio", 1.0).choose(2)) == [0, 1]
+    for sampler in (Sampler("always_on"), Sampler("parentbased_traceidratio", 1.0)):
+        assert all(sampler.records_next() for _ in range(1_000))
     for sampler in (Sampler("always_off"), Sampler("traceidratio", 0.0), Sampler("parentbased_always_off")):
-        assert list(sampler.choose(1_000_000)) == []
+        assert not any(sampler.records_next() for _ in range(1_000))
 
 
 @pytest.mark.parametrize("ratio", [0.001, 0.5, 1.0])
 def test_other_programs_with_the_same_ratio_choose_the_same_traces(ratio: float) -> None:
     sampler, other = Sampler("traceidratio", ratio), TraceIdRatioBased(ratio)
-    for _ in range(200):
-        trace_id = sampler.new_trace_id()
+    traces = sampler.new_traces(200)
+    assert len(set(traces)) == 200
+    for trace_id, parent_id in traces:
+        assert (len(trace_id), parent_id) == (16, b"")
         assert other.should_sample(None, int.from_bytes(trace_id, "big"), "query").decision.is_sampled()
         assert sampler.follows(parent(False, trace_id.hex()))
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Status
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as OtlpSpan
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+from photondb.api.context import SpanNames
 from photondb.reql.errors import CompileError, ErrorKind, ReqlError
 from photondb.telemetry import span_export
+from photondb.telemetry.sampling import Sampler
+from photondb.telemetry.span_encoding import MAX_LINKS, MAX_TEXT, encode_attributes, encode_failure
 from photondb.telemetry.span_export import SpanExporter
-from photondb.telemetry.spans import MAX_LINKS, MAX_TEXT, Operation, Span, SpanKind
-from photondb.telemetry.trace_context import SpanName, read_context
+from photondb.telemetry.spans import Operation, QuerySpans, Span, SpanKind
+from photondb.telemetry.trace_context import read_traceparents, write_traceparents
 
 WORK = Operation("query", "work", SpanKind.SERVER, {"fixed": "yes"})
 
@@ -23,22 +26,26 @@ class Received:
     def __init__(self) -> None:
         self.spans: list[OtlpSpan] = []
 
-    def put(self, scope: str, span: bytes) -> None:
+    def put(self, scope: str, spans: bytes, count: int) -> None:
         assert scope == "query"
-        self.spans.append(OtlpSpan.FromString(span))
+        received = ScopeSpans.FromString(spans).spans
+        assert len(received) == count
+        self.spans += received
 
 
-def parents(count: int) -> list[SpanName]:
-    return [
-        (bytes([number % 250 + 1]) * 8 + number.to_bytes(8, "big"), b"parent%02d" % (number % 100))
-        for number in range(count)
-    ]
+def parents(count: int) -> SpanNames:
+    return tuple(
+        [
+            (bytes([number % 250 + 1]) * 8 + number.to_bytes(8, "big"), b"parent%02d" % (number % 100))
+            for number in range(count)
+        ]
+    )
 
 
 def test_a_span_has_everything_that_it_was_given() -> None:
     received = Received()
     (parent,) = parents(1)
-    span = Span(received, WORK, [parent], start_ns=1_000)
+    span = Span(received, WORK, (parent,), start_ns=1_000)
     span.name = "wörk"
     given: dict[str, str | int | float | bool] = {
         "text": "ä" * 200,
@@ -56,7 +63,8 @@ def test_a_span_has_everything_that_it_was_given() -> None:
     span.end(2_000)
     (found,) = received.spans
     assert (found.trace_id, found.parent_span_id) == parent
-    assert [(found.trace_id, found.span_id)] == read_context(span.context())
+    assert [(found.trace_id, found.span_id)] == list(span.names)
+    assert read_traceparents(write_traceparents(span.names).split(",")) == span.names
     assert (found.name, found.kind, found.trace_state) == ("wörk", OtlpSpan.SPAN_KIND_SERVER, "a=1")
     assert (found.start_time_unix_nano, found.end_time_unix_nano) == (1_000, 2_000)
     attributes = {pair.key: getattr(pair.value, str(pair.value.WhichOneof("value"))) for pair in found.attributes}
@@ -87,15 +95,40 @@ def test_what_is_done_for_many_is_a_span_in_the_trace_of_each() -> None:
     span = Span(received, WORK, many)
     child = span.child(WORK)
     span.end()
-    assert [(found.trace_id, found.parent_span_id) for found in received.spans] == many
+    assert [(found.trace_id, found.parent_span_id) for found in received.spans] == list(many)
     first, *others = received.spans
-    assert [(link.trace_id, link.span_id) for link in first.links] == many[1 : MAX_LINKS + 1]
+    assert [(link.trace_id, link.span_id) for link in first.links] == list(many[1 : MAX_LINKS + 1])
     assert first.dropped_links_count == 9
     for other in others:
         assert [(link.trace_id, link.span_id) for link in other.links] == [(first.trace_id, first.span_id)]
     names = [(found.trace_id, found.span_id) for found in received.spans]
     child.end()
     assert [(found.trace_id, found.parent_span_id) for found in received.spans[len(many) :]] == names
+
+
+def test_queries_that_begin_together_have_spans_of_their_own() -> None:
+    received = Received()
+    queries = QuerySpans(received, WORK, parents(5), start_ns=1_000)
+    described = WORK.described("read", encode_attributes({"client": "here"}))
+    queries.end([0, 3], [described, described])
+    queries.end([1, 4], [described + encode_failure("OP_FAILED"), WORK.described()])
+    queries.span(2).end()
+    assert len(received.spans) == 5
+    by_name = {(found.trace_id, found.span_id): found for found in received.spans}
+    ordered = [by_name[name] for name in queries.names]
+    assert [(found.trace_id, found.parent_span_id) for found in ordered] == list(parents(5))
+    assert [found.name for found in ordered] == ["read", "read", "work", "read", "work"]
+    assert [len(found.attributes) for found in ordered] == [2, 3, 1, 2, 1]
+    assert [found.status.code for found in ordered] == [0, Status.STATUS_CODE_ERROR, 0, 0, 0]
+    assert not any(found.links for found in ordered)
+    assert {found.start_time_unix_nano for found in ordered} == {1_000}
+
+
+def test_the_first_spans_of_traces_have_no_parent() -> None:
+    received = Received()
+    traces = Sampler("always_on").new_traces(3)
+    QuerySpans(received, WORK, traces).end(range(3), [WORK.described()] * 3)
+    assert [(found.trace_id, found.parent_span_id) for found in received.spans] == list(traces)
 
 
 def test_an_export_is_a_request_of_otlp() -> None:
@@ -129,7 +162,7 @@ def test_a_collector_that_hangs_or_fails_costs_spans_and_nothing_else() -> None:
     Span(exporter, WORK, parents(1)).end()
     assert began.wait(10)
     for _ in range(span_export.MAX_QUEUED_SPANS + 7):
-        exporter.put("query", b"")
+        exporter.put("query", b"", 1)
     assert exporter.dropped == 7
     hanging.set()
     exporter.stop(10_000)
