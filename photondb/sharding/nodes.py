@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from photondb.api.context import INTERNAL
 from photondb.api.storage import StorageApi, TableGone
-from photondb.reql.errors import ErrorKind
-from photondb.rpc.errors import ServiceUnavailable
+from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.rpc.errors import DeadlineExceeded, ServiceUnavailable
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Node:
         self._home = home
 
     async def ask(self, ask: Ask[T]) -> T:
-        """The node's answer. Raises what it raises; ServiceUnavailable names it.
+        """The node's answer. Raises what it raises; ServiceUnavailable and DeadlineExceeded name it.
 
         A node may hear of a new table later than who asks about it: where it says TableGone it is told, and asked
         again.
@@ -39,16 +39,17 @@ class Node:
                     raise
             await self.bring_up_to_date(self._home)
             return await ask(self.api)
-        except ServiceUnavailable as error:
+        except (ServiceUnavailable, DeadlineExceeded) as error:
             raise self._named(error) from None
 
     async def bring_up_to_date(self, home: StorageApi) -> None:
         """Tell the node of home's catalogue."""
         await self.api.adopt_catalogue(INTERNAL, await home.catalogue(INTERNAL))
 
-    def _named(self, error: ServiceUnavailable) -> ServiceUnavailable:
+    def _named(self, error: ServiceUnavailable | DeadlineExceeded) -> ReqlError:
+        kind = DeadlineExceeded if isinstance(error, DeadlineExceeded) else ServiceUnavailable
         indeterminate = error.kind is ErrorKind.OP_INDETERMINATE
-        return ServiceUnavailable(f"Storage node {self.number}: {error.message}", indeterminate=indeterminate)
+        return kind(f"Storage node {self.number}: {error.message}", indeterminate=indeterminate)
 
 
 async def gathered(answers: Sequence[Awaitable[T]]) -> list[T]:

@@ -1,0 +1,171 @@
+"""`photondb serve --processes --storage-nodes`, and the commands that work on the data of such a suite."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rethinkdb import r
+from rethinkdb.errors import ReqlError, ReqlOpFailedError
+from rethinkdb.net import Connection
+
+from photondb.cli.observing import TARGETS_FILE
+from photondb.config import Settings, StartupError
+from photondb.datum.keys import primary_key
+from photondb.sharding.placement import part_of
+from tests.cli.test_command import photondb
+from tests.running_suite import RunningSuite
+
+TWO = ("--storage-nodes", "2")
+ROWS = 200
+
+
+def suite_of(path: Path, *arguments: str) -> RunningSuite:
+    return RunningSuite(path, processes=True, arguments=arguments)
+
+
+def connect(suite: RunningSuite) -> Connection:
+    return r.connect("127.0.0.1", suite.driver_port)
+
+
+def storage_processes(suite: RunningSuite) -> dict[int, int]:
+    """The process ids of the storage nodes, by their numbers."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            is_ours = f"\nPPid:\t{suite.pid}\n" in (process / "status").read_text()
+            command = (process / "cmdline").read_bytes().split(b"\0")
+            environ = dict(entry.split(b"=", 1) for entry in (process / "environ").read_bytes().split(b"\0") if entry)
+        except OSError:
+            continue  # it ended meanwhile, or is somebody else's
+        if is_ours and b"services.storage" in command:
+            found[int(environ[b"PHOTONDB_STORAGE_NODE"])] = int(process.name)
+    return found
+
+
+def rows_of(suite: RunningSuite) -> Any:
+    """What is in the tables of `filled`, as the driver sees it."""
+    with connect(suite) as connection:
+        spread = r.table("spread").order_by(index="n").pluck("id", "n").run(connection)
+        return list(spread), list(r.db("other").table("single").order_by("id").run(connection))
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[RunningSuite]:
+    """A suite of two storage nodes with a table on both, and one on node 1."""
+    with suite_of(tmp_path / "data", *TWO) as suite:
+        with connect(suite) as connection:
+            r.table_create("spread", shards=2).run(connection)
+            r.table("spread").index_create("n").run(connection)
+            r.table("spread").index_wait("n").run(connection)
+            r.table("spread").insert([{"id": n, "n": ROWS - n} for n in range(ROWS)]).run(connection)
+            r.db_create("other").run(connection)
+            r.db("other").table_create("single").run(connection)
+            r.db("other").table("single").insert([{"id": n} for n in range(5)]).run(connection)
+        yield suite
+
+
+def check_that_a_node_is_named_that_is_away(filled: RunningSuite) -> None:
+    """Others go on meanwhile."""
+    pid = storage_processes(filled)[1]
+    os.kill(pid, signal.SIGSTOP)  # the supervisor would start one that has ended again
+    try:
+        with connect(filled) as connection:
+            with pytest.raises(ReqlError, match=r"Storage node 1: .* Nothing was changed"):
+                r.table_create("not_made").run(connection)
+            with pytest.raises(ReqlOpFailedError, match=r"Table `test.not_made` does not exist"):
+                r.table("not_made").run(connection)
+            own = [n for n in range(ROWS) if part_of(primary_key(n), 2) == 0]
+            assert [row["id"] for row in r.table("spread").get_all(*own).run(connection)]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(rows_of(filled)[0]) == ROWS
+
+
+def test_it_stops_and_finds_everything_again(filled: RunningSuite) -> None:
+    check_that_a_node_is_named_that_is_away(filled)
+    before = rows_of(filled)
+    assert len(before[0]) == ROWS
+    numbers = storage_processes(filled)
+    assert sorted(numbers) == [0, 1]
+    targets = json.loads((filled.data_dir / TARGETS_FILE).read_text())
+    assert {"storage", "storage-1"} <= {target["labels"]["process"] for target in targets}
+    assert filled.stop() == 0
+    checked = photondb("check", str(filled.data_dir))
+    assert (checked.returncode, checked.stderr) == (0, "")
+    counts = [int(count) for count in re.findall(r"^test\.spread: (\d+) documents", checked.stdout, re.MULTILINE)]
+    assert len(counts) == 2
+    assert sum(counts) == ROWS
+    assert min(counts) > 0
+    assert f"storage node 1, in {filled.data_dir}/storage-1:\n" in checked.stdout
+    filled.start()
+    assert rows_of(filled) == before
+
+
+def test_backups_of_all_nodes_are_restored_together(filled: RunningSuite, tmp_path: Path) -> None:
+    full, more, restored = (tmp_path / name for name in ("full", "more", "restored"))
+    done = photondb("backup", "--data-dir", str(filled.data_dir), "--to", str(full))
+    assert (done.returncode, done.stdout[:15]) == (0, "full backup of ")
+    with connect(filled) as connection:
+        r.table("spread").insert([{"id": n, "n": ROWS - n} for n in range(ROWS, ROWS + 50)]).run(connection)
+        r.table_create("later", shards=2).run(connection)
+        r.table("later").insert([{"id": n} for n in range(50)]).run(connection)
+    before = rows_of(filled)
+    done = photondb("backup", "--data-dir", str(filled.data_dir), "--to", str(more), "--incremental", str(full))
+    assert (done.returncode, done.stdout[:22]) == (0, "incremental backup of ")
+    done = photondb("restore", str(more), str(full), "--to", str(restored))
+    assert (done.returncode, done.stdout) == (0, f"restored to {restored}\n")
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    repaired = photondb("repair", str(restored), "--to", str(tmp_path / "repaired"))
+    assert repaired.returncode == 0
+    assert photondb("check", str(tmp_path / "repaired")).returncode == 0
+    with suite_of(restored, *TWO) as suite:
+        with connect(suite) as connection:
+            r.table("spread").index_wait("n").run(connection)
+            assert r.table("later").count().run(connection) == 50
+        assert rows_of(suite) == before
+
+
+def test_what_does_not_fit_the_data_is_one_line(tmp_path: Path) -> None:
+    """Fewer nodes than there were, and a node without its data."""
+    data = tmp_path / "data"
+    with suite_of(data, *TWO):
+        pass
+    options = ("--data-dir", str(data), "--driver-port", "0", "--http-port", "0")
+    done = photondb("serve", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "photondb: the data is on 2 storage nodes, and only one is to be started: use `photondb serve --processes "
+        "--storage-nodes 2`, or name all in PHOTONDB_STORAGE_ADDRESSES\n"
+    )
+    (data / "storage-1").rename(tmp_path / "elsewhere")
+    done = photondb("serve", *options, "--processes", *TWO)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "photondb: The data directory is not that of storage node 1: this suite has data of another" in done.stderr
+
+
+def test_settings_of_storage_nodes_that_do_not_fit_together_are_refused() -> None:
+    three = {"PHOTONDB_STORAGE_ADDRESSES": "unix:/a, unix:/b,unix:/c"}
+    assert Settings.load({}, three).addresses_of_storage() == ("unix:/a", "unix:/b", "unix:/c")
+    named = Settings.load({}, {**three, "PHOTONDB_STORAGE_NODE": "mydb-storage-2"})
+    assert (named.storage_node, named.own_address_of("storage")) == (2, "unix:/c")
+    assert (named.address_of("storage"), named.process_name("storage")) == ("unix:/a", "storage-2")
+    for flags, environ, complaint in (
+        ({"storage_nodes": "2"}, {}, "--storage-nodes needs --processes"),
+        ({"storage_nodes": "0"}, {}, "--storage-nodes must be a number from 1 to 64, not '0'"),
+        (
+            {"storage_nodes": "2", "processes": "1"},
+            three,
+            "--storage-nodes is 2, and PHOTONDB_STORAGE_ADDRESSES names 3",
+        ),
+        ({}, {**three, "PHOTONDB_STORAGE_NODE": "3"}, "PHOTONDB_STORAGE_NODE is 3, and there are addresses of 3"),
+        ({}, {"PHOTONDB_STORAGE_NODE": "first"}, "PHOTONDB_STORAGE_NODE must be a number from 0 to 63, or a host name"),
+    ):
+        with pytest.raises(StartupError, match=re.escape(complaint)):
+            Settings.load(flags, environ)
