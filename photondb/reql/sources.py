@@ -18,7 +18,16 @@ from photondb.reql.chunk import Chunk
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.planner.access import Decision
 from photondb.reql.planner.estimates import documents
-from photondb.reql.planner.extremes import Bound, Extreme, bound_of, bound_scan, extreme_of, reaches
+from photondb.reql.planner.extremes import (
+    Bound,
+    Extreme,
+    bound_of,
+    bound_ranges,
+    extreme_of,
+    is_primary_order,
+    pays,
+    reaches,
+)
 from photondb.reql.planner.key_sets import KeySet, single_key
 from photondb.reql.spilling.folding import TooLarge, partials, started
 from photondb.reql.spilling.sorting import sorted_chunks
@@ -123,17 +132,21 @@ class ScanSource:
         return scan, steps[pushed:], decision
 
     def _bound(self, runtime: Runtime, extreme: Extreme | None) -> tuple[IndexInfo, Bound] | None:
-        """From where on an index has the first rows of an order, if there is one for that."""
+        """Up to where an index has the first rows of an order, if there is one for that, and it pays."""
         index = None if extreme is None else runtime.index_for(self.info, extreme)
         if extreme is None or index is None:
             return None
-        scan = bound_scan(self.info, index, extreme)
         found: list[Any] = []
-        source = ScanSource(self.info, index, scan.ranges, scan.descending)
-        for chunk in source.chunks(runtime, (), scan.limit, AGGREGATE_CHUNK_ROWS):
-            found += chunk.values()
+        for wanted in bound_ranges(extreme):
+            if len(found) < extreme.number:
+                source = ScanSource(self.info, index, (wanted,), extreme.greatest)
+                for chunk in source.chunks(runtime, (), extreme.number - len(found), AGGREGATE_CHUNK_ROWS):
+                    found += chunk.values()
         bound = bound_of(index, extreme, found)
-        return None if bound is None else (index, bound)
+        statistics = runtime.statistics(self.info)
+        if bound is None or not pays(bound, statistics.rows, statistics.indexes.get(index.id)):
+            return None
+        return index, bound
 
     def expected_rows(self, rows: int, known: IndexStatistics | None) -> float:
         """About how many documents are in the ranges, of a table with so many `rows`."""
@@ -269,6 +282,9 @@ class SortedSource:
         stream, steps = self._filtered(steps)
         wanted = limit if keeps_count(steps) else None
         if wanted is not None and wanted <= runtime.array_limit:
+            scan = self.sorted_scan(stream, runtime)
+            if scan is not None:
+                return scan.chunks(runtime, steps, limit, rows)
             try:
                 first: list[Any] = stream.aggregate(runtime, Top(self.ordering, wanted)).result()
             except TooLarge:
@@ -285,6 +301,14 @@ class SortedSource:
     def _sorted(self, runtime: Runtime, stream: Stream, rows: int) -> Iterator[Chunk]:
         stream.check_finite()
         return sorted_chunks(runtime, stream.chunks(runtime), self.ordering, runtime.sequence_limit, rows)
+
+    def sorted_scan(self, stream: Stream, runtime: Runtime) -> ScanSource | None:
+        """The scan of a table that gives the rows in order by itself, which is so for that of the primary key."""
+        source = stream.source
+        if not isinstance(source, ScanSource) or not source.whole or stream.steps or not runtime.context.optimizations:
+            return None
+        descending = is_primary_order(source.info, self.ordering)
+        return None if descending is None else ScanSource(source.info, None, source.ranges, descending)
 
     def _filtered(self, steps: Sequence[Step]) -> tuple[Stream, Sequence[Step]]:
         """The unsorted stream with the filters that come first, which need not wait for the order, and the rest."""

@@ -201,7 +201,10 @@ def test_what_writes_is_not_run(database: RunningDatabase) -> None:
 def test_the_first_rows_of_an_order(database: RunningDatabase) -> None:
     query = T.order_by(r.desc("a")).limit(3)
     assert scan_of(explain(database, query))["by"] == "index a"
-    assert scan_of(explain(database, T.order_by("a").limit(3)))["by"] == "primary key"
+    assert scan_of(explain(database, T.order_by("a").limit(3)))["by"] == "index a"
+    assert scan_of(explain(database, T.order_by("a", r.desc("g")).limit(3)))["by"] == "index a"
+    assert explain(database, T.order_by("id").limit(3))["input"]["step"] == "scan"
+    assert [row["id"] for row in database.run(T.order_by("a", r.desc("id")).limit(3))] == [1500, 1000, 500]
     assert scan_of(explain(database, T.order_by(r.desc("a")).limit(ROWS)))["by"] == "primary key"
     assert [row["id"] for row in database.run(query)] == [499, 999, 1499]
     plan = database.run(query, explain="analyze")

@@ -347,7 +347,18 @@ orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
         lambda t: t.order_by(r.desc(lambda row: row["a"] + 1)).limit(2),
         lambda t: t.order_by(r.desc("b")).limit(2)["id"],
         lambda t: t.order_by(r.desc("a"), "b").limit(2),
-        lambda t: t.order_by("a").limit(2),
+        *(lambda t, n=n: t.order_by("a").limit(n) for n in (1, 2, 3, 4)),
+        *(lambda t, n=n: t.order_by("b", r.desc("a")).limit(n) for n in (1, 2, 3)),
+        lambda t: t.order_by("a", lambda row: row["b"] + 1).limit(2),
+        lambda t: t.order_by(lambda row: row["a"]["b"], "b").limit(3),
+        lambda t: t.order_by(lambda row: row["a"].default(1)).limit(3),
+        lambda t: t.order_by("b").limit(3).without("b"),
+        lambda t: t.order_by("b").skip(1).limit(2),
+        lambda t: t.order_by("a").nth(1),
+        lambda t: t.order_by("id").limit(3),
+        lambda t: t.order_by(r.desc("id"), "a").limit(3)["id"],
+        lambda t: t.order_by("id", lambda row: row["a"] + 1).limit(3),
+        lambda t: t.order_by(index=r.desc("id")).order_by("a").limit(3),
         lambda t: t.max("a"),
         lambda t: t.min("a"),
         lambda t: t.min(lambda row: row["a"].default(1)),
@@ -356,12 +367,21 @@ orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
 )
 
 
+ids = st.sampled_from(
+    [-1, 0.5, 2, True, False, "", "a", "ab", "b", r.epoch_time(0), r.binary(b"x"), [1], [1, 2], ["a"]]
+)
+keyed_tables = st.lists(st.tuples(ids, st.dictionaries(st.sampled_from("ab"), few_values)), max_size=8).map(
+    lambda rows: list({repr(key): {**row, "id": key} for key, row in rows}.values())
+)
+
+
 @SETTINGS
-@given(tables, orders)
+@given(tables | plain_tables | keyed_tables, orders)
 def test_first_rows(target: Target, rows: list[Any], order: Callable[[Any], Any]) -> None:
     fill(target, rows, TABLE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extremes, "MIN_ROWS_PER_WANTED", 0)
+        patch.setattr(costs, "of_index", lambda *_: 0.0)
         found = ask(target, order(TABLE), array_limit=100_000)
     expected = ask(target, order(TABLE), optimizations=False, array_limit=100_000)
     assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))

@@ -184,15 +184,18 @@ class Explainer:
             step = {**_step(text, inner["runs_in"], rows, inner["cost"]), "input": inner}
             return self._with_steps(step, steps, "query")
         if isinstance(source, SortedSource):
-            inner = self.stream(source.stream)
             top = limit is not None and keeps_count(steps)
+            scan = source.sorted_scan(source.stream, self.runtime) if top else None
+            if scan is not None:
+                return self.scan(scan, steps, limit)
+            inner = self.stream(source.stream)
             rows = min(inner["rows"], limit) if top and limit is not None else inner["rows"]
             pushed = top and inner["runs_in"] == "storage" and source.ordering.pushable
             step = _step("first in order" if top else "sort", "storage" if pushed else "query", rows, 0)
             index = self._index_of_order(source, limit) if top and limit is not None else None
             if index is not None:
                 cost = round(costs.of_index(2, 2 * rows, None, False), 1)
-                inner.update(by=f"index {index}", why="only rows from a bound on are read", rows=rows, cost=cost)
+                inner.update(by=f"index {index}", why="only rows up to a bound are read", rows=rows, cost=cost)
             step["cost"] = round(inner["cost"] + inner["rows"] * SMALL_COST, 1)
             return self._with_steps({**step, "input": inner}, steps, "query")
         if isinstance(source, UnionSource):

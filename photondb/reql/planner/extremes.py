@@ -1,9 +1,10 @@
-"""The first or last rows of an order, by an index: `max`, `min`, and `order_by(r.desc(...)).limit(n)`.
+"""The first or last rows of an order, by an index: `max`, `min`, and `order_by("field").limit(n)`.
 
-The n greatest entries of an index tell a bound: documents with a lesser value are not among the first n. So only those
-from the bound on are read and put in order, with the ones that have no place in the index, in the same way as all
+The n greatest (or least) entries of an index tell a bound: documents beyond it are not among the first n. So only those
+up to the bound are read and put in order, with the ones that have no place in the index, in the same way as all
 documents would be: equal values and documents listed apart come out as ever. In ascending order the documents without a
-value come first, which are in no index: so there it is only good for `min`, which leaves them out.
+value come first; an index that lists them apart tells which they are. Further parts of an order decide only among
+documents whose first values are equal, and these are all read.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import KeyRange, Scan
+from photondb.api.storage import IndexStatistics, KeyRange
 from photondb.datum.errors import DatumError
+from photondb.datum.keys import after_prefix
 from photondb.datum.order import compare
 from photondb.reql.aggregates import Aggregate, Max, Min
-from photondb.reql.errors import ReqlError
+from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.index_values import Apart, IndexValues
-from photondb.reql.ordering import Top
+from photondb.reql.ordering import Ordering, Top
+from photondb.reql.planner import costs, estimates
 from photondb.reql.planner.access import expression_on, ranges_of
 from photondb.reql.planner.expressions import expression_of, is_safe, resolved
-from photondb.reql.planner.key_sets import KeySet, compared
+from photondb.reql.planner.key_sets import NOTHING, KeySet, compared
 from photondb.reql.wire import Term
 
 MIN_ROWS_PER_WANTED = 20
@@ -30,21 +33,39 @@ MIN_ROWS_PER_WANTED = 20
 
 
 class Extreme(NamedTuple):
-    """The first rows, so many, when the greatest (or least) values of `func` come first."""
+    """The first rows, so many, when the greatest (or least) values of `func` come first; with `lacking` those without
+    a value come before all others."""
 
     func: Func
     number: int
     greatest: bool
+    lacking: bool = False
 
 
 def extreme_of(aggregate: Aggregate) -> Extreme | None:
     """What an aggregate wants of an order, if that can be found by an index."""
     if isinstance(aggregate, Top):
         (func, descending), *others = aggregate.ordering.parts
-        return Extreme(func, aggregate.count, True) if descending and not others and aggregate.count else None
+        if not aggregate.count or not all(_is_safe(other) for other, _ in others):
+            return None
+        return Extreme(func, aggregate.count, descending, lacking=not descending)
     if isinstance(aggregate, Max | Min) and aggregate.func is not None:
         return Extreme(aggregate.func, 1, isinstance(aggregate, Max))
     return None
+
+
+def _is_safe(func: Func) -> bool:
+    """Whether a function of a document can fail in no other way than that it lacks something."""
+    shape = func.code.shape
+    return len(func.slots) == 1 and is_safe(shape[2], shape[1][0])
+
+
+def is_primary_order(info: TableInfo, ordering: Ordering) -> bool | None:
+    """Whether an order is that of the primary key (False), or the reverse (True); None for any other one."""
+    (func, descending), *others = ordering.parts
+    if func.code.simple_field != info.primary_key or not all(_is_safe(other) for other, _ in others):
+        return None
+    return descending
 
 
 def index_for(info: TableInfo, extreme: Extreme, rows: int) -> IndexInfo | None:
@@ -57,42 +78,61 @@ def index_for(info: TableInfo, extreme: Extreme, rows: int) -> IndexInfo | None:
     if expression is None:
         return None
     for index in info.indexes:
-        if index.ready and index.complete and not index.multi and expression_on(index) == expression:
+        usable = index.ready and index.complete and not index.multi and (index.lists_lacking or not extreme.lacking)
+        if usable and expression_on(index) == expression:
             return index
     return None
 
 
-def bound_scan(info: TableInfo, index: IndexInfo, extreme: Extreme) -> Scan:
-    """The scan of the entries that tell the bound."""
-    return Scan(info.id, index.id, (KeyRange(),), descending=extreme.greatest, limit=extreme.number)
+def bound_ranges(extreme: Extreme) -> list[KeyRange]:
+    """The ranges of the index whose first entries tell the bound, one after the other."""
+    values = KeyRange()
+    return [KeyRange(Apart.LACKING, after_prefix(Apart.LACKING)), values] if extreme.lacking else [values]
 
 
 class Bound(NamedTuple):
-    """The value that the last of the wanted rows has, and where in the index those from it on stand."""
+    """The value that the last of the wanted rows has, as a list of it, empty where it lacks one; and where in the index
+    those up to it stand."""
 
-    value: Any
-    ranges: list[KeyRange]
+    value: list[Any]
+    keys: KeySet
+
+    @property
+    def ranges(self) -> list[KeyRange]:
+        """The ranges to read."""
+        return ranges_of(self.keys)
 
 
 def bound_of(index: IndexInfo, extreme: Extreme, found: Sequence[Any]) -> Bound | None:
-    """The bound, by the documents that its scan `found`; None where there are too few of them."""
+    """The bound, by the documents `found` in its ranges; None where there are too few of them."""
     if len(found) < extreme.number:
         return None
-    (value,) = [value for _, value in IndexValues.of_index(index).entries(found[-1])]
-    keys = compared(Term.GE if extreme.greatest else Term.LE, value)
-    shape = extreme.func.code.shape
-    if not is_safe(shape[2], shape[1][0]):
-        keys = KeySet(keys.ranges, keys.apart | {Apart.FAILED})
-    return Bound(value, ranges_of(keys))
+    value = [value for _, value in IndexValues.of_index(index).entries(found[-1])]
+    keys = compared(Term.GE if extreme.greatest else Term.LE, value[0]) if value else NOTHING
+    apart = keys.apart
+    if extreme.lacking:
+        apart |= {Apart.LACKING}
+    if not _is_safe(extreme.func):
+        apart |= {Apart.FAILED}
+    return Bound(value, KeySet(keys.ranges, apart))
+
+
+def pays(bound: Bound, rows: int, known: IndexStatistics | None) -> bool:
+    """Whether to read what is up to the bound costs less than to read the table of so many rows: many may be equal."""
+    matching = estimates.documents(bound.keys, rows, known)
+    return costs.of_index(len(bound.ranges), matching, None, False) < costs.of_table(rows, matching, None)
 
 
 def reaches(bound: Bound, extreme: Extreme, rows: Sequence[Any]) -> bool:
-    """Whether these rows, found from the bound on, are the first ones: so many have reached it. Documents may have gone
+    """Whether these rows, found up to the bound, are the first ones: so many have reached it. Documents may have gone
     since the bound was found."""
     if len(rows) < extreme.number:
         return False
     try:
-        order = compare(extreme.func.call(rows[extreme.number - 1]), bound.value)
-    except (ReqlError, DatumError):
+        value = extreme.func.call(rows[extreme.number - 1])
+        order = compare(value, bound.value[0]) if bound.value else 1
+    except ReqlError as error:
+        return extreme.lacking and error.kind == ErrorKind.NON_EXISTENCE
+    except DatumError:
         return False
     return order >= 0 if extreme.greatest else order <= 0
