@@ -92,6 +92,7 @@ class ScanSource:
         ranges: Sequence[KeyRange],
         descending: bool = False,
         ordered: bool = False,
+        short_cut: bool = False,
     ) -> None:
         self.info = info
         self.index = index
@@ -99,6 +100,8 @@ class ScanSource:
         self.descending = descending
         self.ordered = ordered
         """Whether the query asks for the order, and does not only happen to get it."""
+        self.short_cut = short_cut
+        """Whether the index only finds rows of the table, perhaps with others: they come in the table's order."""
 
     @property
     def whole(self) -> bool:
@@ -121,6 +124,7 @@ class ScanSource:
             ranges=self.ranges,
             descending=self.descending,
             steps=steps[:pushed],
+            primary_order=self.short_cut,
         )
         decision = None
         if pushed and self.whole and any(type(step) is FilterStep for step in steps[:pushed]):

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from rethinkdb import r
 
 from photondb.datum.order import equal
+from photondb.reql import join_partners
 from photondb.reql.planner import access, costs, extremes
 from photondb.reql.planner.access import Choice
+from photondb.reql.planner.joins import LookUp, Method, Way
 from tests.query.test_optimizations import ask, fill
 from tests.reql.test_fuzz import Target
 
@@ -108,10 +110,11 @@ defaults = st.sampled_from([{}, {}, {}, {"default": False}, {"default": True}, {
 @pytest.fixture(scope="module", params=[False, True], ids=["storage", "stub"])
 def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     running = Target(tmp_path_factory.mktemp("planner") / "data", request.param, time_s=60)
-    ask(running, r.table_create("t"))
-    for name, (function, multi) in INDEXES.items():
-        ask(running, TABLE.index_create(name, function, multi=multi))
-    ask(running, TABLE.index_wait())
+    for table in ("t", "u"):
+        ask(running, r.table_create(table))
+        for name, (function, multi) in INDEXES.items():
+            ask(running, r.table(table).index_create(name, function, multi=multi))
+        ask(running, r.table(table).index_wait())
     yield running
     running.stop()
 
@@ -307,33 +310,110 @@ def test_every_index_can_answer_some_filter(target: Target, name: str, predicate
 
 # --- joins
 
-sides: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
-    [lambda row: row["a"], lambda row: row["b"], lambda row: row["a"].default(1), lambda row: row["a"]["b"]]
+OTHER = r.table("u")
+
+ids = st.sampled_from(
+    [-1, 0.5, 2, True, False, "", "a", "ab", "b", r.epoch_time(0), r.binary(b"x"), [1], [1, 2], ["a"]]
 )
-more = st.sampled_from([None, lambda left, right: left["b"] == right["b"], lambda left, right: right["a"] + 1 > 1])
+keyed_tables = st.lists(st.tuples(ids, st.dictionaries(st.sampled_from("ab"), few_values)), max_size=8).map(
+    lambda rows: list({repr(key): {**row, "id": key} for key, row in rows}.values())
+)
+
+sides: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
+    [
+        lambda row: row["a"],
+        lambda row: row["b"],
+        lambda row: row["id"],
+        lambda row: row["id"],
+        lambda row: row["a"].default(1),
+        lambda row: row["a"]["b"],
+        lambda row: r.expr([row["a"], row["b"]]),
+    ]
+)
+more = st.sampled_from(
+    [None, None, lambda left, right: left["b"] == right["b"], lambda left, right: right["a"] + 1 > 1]
+)
+lefts: st.SearchStrategy[Callable[[list[Any]], Any]] = st.sampled_from(
+    [
+        lambda rows: r.expr(rows),
+        lambda rows: TABLE,
+        lambda rows: TABLE.filter(lambda row: row["a"].default(0) != 2),
+        lambda rows: TABLE.between(2, 9),
+        lambda rows: TABLE.order_by(index="a"),
+        lambda rows: TABLE.order_by("b"),
+        lambda rows: TABLE.group("b"),
+    ]
+)
+rights: st.SearchStrategy[Callable[[list[Any]], Any]] = st.sampled_from(
+    [
+        lambda rows: OTHER,
+        lambda rows: OTHER,
+        lambda rows: OTHER,
+        lambda rows: OTHER.order_by(index=r.desc("id")),
+        lambda rows: OTHER.filter({"a": 1}),
+        lambda rows: r.expr(rows),
+    ]
+)
+whole_tables = st.lists(st.fixed_dictionaries({"a": few_values, "b": few_values}), max_size=12).map(
+    lambda rows: [{**row, "id": 7 * n % 13} for n, row in enumerate(rows)]
+)
+joined_tables = tables | plain_tables | whole_tables | whole_tables
 
 
-@SETTINGS
-@given(tables, st.lists(documents, max_size=6), sides, sides, more, st.booleans(), st.booleans())
+@settings(SETTINGS, max_examples=200)
+@given(joined_tables, joined_tables, lefts, rights, sides, sides, more, st.booleans(), seeds)
 def test_joins(
     target: Target,
     rows: list[Any],
     others: list[Any],
+    left: Callable[[list[Any]], Any],
+    right: Callable[[list[Any]], Any],
     one: Callable[[Any], Any],
     other: Callable[[Any], Any],
     more: Callable[[Any, Any], Any] | None,
     outer: bool,
-    turned: bool,
+    seed: int,
 ) -> None:
     fill(target, rows, TABLE)
+    fill(target, others, OTHER)
 
     def predicate(left: Any, right: Any) -> Any:
         equality = r.expr(one(left)) == other(right)
         return equality if more is None else equality & more(left, right)
 
-    left, right = (TABLE, r.expr(others)) if turned else (r.expr(others), TABLE)
-    query = left.outer_join(right, predicate) if outer else left.inner_join(right, predicate)
-    expected, found = ask(target, query, optimizations=False), ask(target, query)
+    def some_way(left: float, right: float, look_up: LookUp | None, in_order: bool, most_kept: int) -> list[Way]:
+        found = [Way(Method.HASH, 0.0), Way(Method.PASSES, 0.0)]
+        found += [] if look_up is None else [Way(Method.LOOK_UP, 0.0, look_up)] * 3
+        found += [Way(Method.MERGE, 0.0)] * 3 if in_order else []
+        return [found[seed % len(found)]]
+
+    first, second = left(rows), right(others)
+    query = first.outer_join(second, predicate) if outer else first.inner_join(second, predicate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(join_partners, "ways_of_join", some_way)
+        patch.setattr(join_partners, "BATCH_ROWS", 3)
+        alike(target, query)
+
+
+@SETTINGS
+@given(keyed_tables, keyed_tables, lefts, st.booleans())
+def test_joins_by_primary_keys(
+    target: Target, rows: list[Any], others: list[Any], left: Callable[[list[Any]], Any], outer: bool
+) -> None:
+    """Merged where the left side comes in that order, looked up where it does not."""
+    fill(target, rows, TABLE)
+    fill(target, others, OTHER)
+    first, second = left(rows), OTHER
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(costs, "KEEP", 10**9)
+        alike(
+            target, (first.outer_join if outer else first.inner_join)(second, lambda one, two: one["id"] == two["id"])
+        )
+
+
+def alike(target: Target, query: Any) -> None:
+    """A query has the same answer without the planner."""
+    expected, found = ask(target, query, optimizations=False), ask(target, query, array_limit=100_000)
     assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))
     assert equal(found["r"], expected["r"]), (found, expected)
 
@@ -367,15 +447,7 @@ orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
 )
 
 
-ids = st.sampled_from(
-    [-1, 0.5, 2, True, False, "", "a", "ab", "b", r.epoch_time(0), r.binary(b"x"), [1], [1, 2], ["a"]]
-)
-keyed_tables = st.lists(st.tuples(ids, st.dictionaries(st.sampled_from("ab"), few_values)), max_size=8).map(
-    lambda rows: list({repr(key): {**row, "id": key} for key, row in rows}.values())
-)
-
-
-@SETTINGS
+@settings(SETTINGS, max_examples=250)
 @given(tables | plain_tables | keyed_tables, orders)
 def test_first_rows(target: Target, rows: list[Any], order: Callable[[Any], Any]) -> None:
     fill(target, rows, TABLE)

@@ -17,6 +17,12 @@ ENTRY = 0.5
 LOOK_UP = 3.0
 """A document that is looked up by its key, and looked at by a filter."""
 
+TAKE = 3.0
+"""A document that comes to the query service and is taken apart there."""
+
+KEEP = 0.5
+"""A document that is put into a hash table."""
+
 
 def of_table(rows: float, matching: float, limit: int | None) -> float:
     """To read a table of `rows` documents, or as far as it takes for `limit` of the `matching` ones."""

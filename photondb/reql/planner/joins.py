@@ -1,32 +1,41 @@
-"""How the rows of a join find each other: by a hash table where the predicate begins with an equality.
+"""How the rows of a join find each other, where the predicate begins with an equality.
 
 `inner_join` and `outer_join` call their predicate for every pair of rows. Where the first thing that the predicate asks
 is whether something of the left row equals something of the right row, all other pairs are known not to match, and the
-predicate is called for none of them. That takes the time of both sequences together instead of their product. The
+predicate is called for none of them. The partners of the left rows are found by the cheapest of several methods. The
 answer, its order and its errors stay what they are: a right row for which its side of the equality fails would have
 failed with the first left row, so then every pair is gone through.
 """
 
 from __future__ import annotations
 
+import enum
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from photondb.datum.errors import DatumError
+from photondb.api.catalogue import IndexInfo, TableInfo
+from photondb.api.storage import TableStatistics
 from photondb.datum.order import SortKey, sort_key
-from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
+from photondb.reql.planner import costs
+from photondb.reql.planner.access import expression_on
 from photondb.reql.planner.conditions import computed_with
-from photondb.reql.planner.expressions import uses
+from photondb.reql.planner.expressions import ROW, Expression, expression_of, resolved, uses
 from photondb.reql.shape import Shape
 from photondb.reql.wire import Term
 
+BATCH_ROWS = 1000
+"""For so many left rows at a time partners are looked for."""
+
 
 class Equality(NamedTuple):
-    """What of a left row must equal what of a right row."""
+    """What of a left row must equal what of a right row: functions, and where they are that, expressions of the row."""
 
     left: Callable[[Any], Any]
     right: Callable[[Any], Any]
+    left_expression: Expression | None
+    right_expression: Expression | None
 
 
 def equality_of(predicate: Func) -> Equality | None:
@@ -37,7 +46,18 @@ def equality_of(predicate: Func) -> Equality | None:
     if sides is None:
         return None
     (left_slot, right_slot), (left, right) = predicate.slots, sides
-    return Equality(_of_row(predicate, left, left_slot), _of_row(predicate, right, right_slot))
+    first, second = predicate.code.shape[1]
+    return Equality(
+        _of_row(predicate, left, left_slot),
+        _of_row(predicate, right, right_slot),
+        _expression(predicate, left, first),
+        _expression(predicate, right, second),
+    )
+
+
+def _expression(predicate: Func, side: Shape, row: int) -> Expression | None:
+    expression = expression_of(side, row)
+    return None if expression is None else resolved(expression, predicate)
 
 
 def sides_of(function: Shape) -> tuple[Shape, Shape] | None:
@@ -79,9 +99,80 @@ class HashTable:
         return self._rows.get(sort_key(value), [])
 
 
-def hash_table(rows: Iterable[Any], equality: Equality) -> HashTable | None:
-    """A table of the right rows; None where something is wrong with one of them."""
-    try:
-        return HashTable(rows, equality.right)
-    except (ReqlError, DatumError):
+# --- the method
+
+
+class Method(enum.Enum):
+    """How partners are found."""
+
+    PAIRS = "call the predicate for every pair"
+    HASH = "hash table of the right side"
+    PASSES = "pass over the right side for every thousand left rows"
+    LOOK_UP = "look up the partners, many at a time"
+    MERGE = "merge both sides, which are in the order of what must be equal"
+
+
+class LookUp(NamedTuple):
+    """A way to look up the rows of a table by a value: by an index, or the primary key (None). A value leads to so many
+    rows, about (`matching`)."""
+
+    named: IndexInfo | None
+    matching: float
+
+    @property
+    def cost(self) -> float:
+        """What one value costs."""
+        found = costs.LOOK_UP + costs.TAKE
+        return found if self.named is None else costs.RANGE + self.matching * (costs.ENTRY + found)
+
+    @property
+    def by(self) -> str:
+        """The way in words."""
+        return "primary key" if self.named is None else f"index {self.named.name}"
+
+
+def look_up_of(info: TableInfo, expression: Expression | None, statistics: TableStatistics) -> LookUp | None:
+    """The way to look up rows of a table by the value of an expression, if there is one. The index lists all documents,
+    so that it tells whether there are any for which the expression has no value."""
+    if expression is None:
         return None
+    if expression == ("field", ROW, info.primary_key):
+        return LookUp(None, 1.0)
+    for index in sorted(info.indexes, key=lambda index: index.name):
+        usable = index.ready and index.complete and index.lists_lacking
+        if usable and expression_on(index) == expression:
+            known = statistics.indexes.get(index.id)
+            matching = statistics.rows * 0.01 if known is None else known.entries / max(known.distinct, 1)
+            return LookUp(index, max(matching, 1.0))
+    return None
+
+
+class Way(NamedTuple):
+    """A method, what it costs, and how rows are looked up where that is the method."""
+
+    method: Method
+    cost: float
+    look_up: LookUp | None = None
+
+    @property
+    def by(self) -> str:
+        """The way in words."""
+        return f"{self.method.value}: by {self.look_up.by}" if self.look_up is not None else self.method.value
+
+
+def ways_of_join(left: float, right: float, look_up: LookUp | None, in_order: bool, most_kept: int) -> list[Way]:
+    """The ways to join so many left with so many right rows where something must be equal, the cheapest one first.
+
+    `in_order` says that both sides come in the order of what must be equal. At most so many rows may be kept."""
+    batches = max(1, math.ceil(left / BATCH_ROWS))
+    all_of_right = costs.START + right * (costs.READ_IN_ORDER + costs.TAKE)
+    ways = []
+    if right <= most_kept:
+        ways.append(Way(Method.HASH, all_of_right + right * costs.KEEP))
+    else:
+        ways.append(Way(Method.PASSES, batches * all_of_right))
+    if look_up is not None:
+        ways.append(Way(Method.LOOK_UP, batches * costs.START + left * look_up.cost, look_up))
+    if in_order:
+        ways.append(Way(Method.MERGE, batches * costs.START + all_of_right))
+    return sorted(ways, key=lambda way: way.cost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo, TableInfo
@@ -14,6 +15,7 @@ from photondb.datum.types import truthy
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.index_values import IndexValues
 from photondb.reql.join_feeds import JoinedSource
+from photondb.reql.join_partners import Partners
 from photondb.reql.parameters import (
     ConstantOrFunction,
     FieldOrFunction,
@@ -23,11 +25,10 @@ from photondb.reql.parameters import (
     Table,
     reql_error,
 )
-from photondb.reql.planner.joins import HashTable, equality_of, hash_table
 from photondb.reql.registry import term
 from photondb.reql.sources import ScanSource
 from photondb.reql.steps import LocalStep
-from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, computed, elements, is_infinite, lists
+from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, computed, is_infinite, lists
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.wire import Term
 
@@ -47,77 +48,27 @@ def outer_join(runtime: Runtime, left: Sequence, right: Sequence, predicate: Con
 
 
 def _joined(runtime: Runtime, left: Any, right: Any, predicate: Func, alone: Callable[[Any], list[Row]]) -> Any:
-    partners = _Partners(runtime, right, predicate)
+    partners = Partners(runtime, left, right, predicate)
 
-    def join(row: Any) -> list[Row]:
-        others = partners.of(row)
-        pairs = [{"left": row, "right": other} for other in others if truthy(predicate.call(row, other))]
-        return pairs or alone(row)
+    def join(rows: Iterable[Any]) -> Iterator[list[Row]]:
+        rows = list(rows)
+        for row, others in zip(rows, partners.of(rows), strict=True):
+            pairs = [{"left": row, "right": other} for other in others if truthy(predicate.call(row, other))]
+            yield pairs or alone(row)
 
     def make(runtime: Runtime) -> Iterator[list[Row]]:
         joined: list[Row] = []
-        for rows in lists(runtime, left):
-            for row in rows:
-                joined += join(row)
+        for rows in partners.batches(lists(runtime, left)):
+            for pairs in join(rows):
+                joined += pairs
                 if len(joined) >= LOCAL_CHUNK_ROWS:
                     yield joined
                     joined = []
         yield joined
 
     if type(left) is not list and left.grouping is not None:
-        return left.with_step(LocalStep(lambda rows: [pair for row in rows for pair in join(row)]))
+        return left.with_step(LocalStep(lambda rows: list(chain.from_iterable(join(rows)))))
     return computed(runtime, [left], make, infinite=is_infinite(left))
-
-
-class _Partners:
-    """The right side of a join. Once it has been gone through, and where the predicate begins with an equality, only
-    the rows that fulfil that are partners of a row."""
-
-    def __init__(self, runtime: Runtime, right: Any, predicate: Func) -> None:
-        self.rows = _Rereadable(runtime, right)
-        self.equality = equality_of(predicate) if runtime.context.optimizations else None
-        self.table: HashTable | None = None
-
-    def of(self, row: Any) -> Iterable[Any]:
-        """The rows that may be partners of a left row, in order."""
-        if self.equality is None:
-            return self.rows
-        if self.table is None:
-            if self.rows.kept is None:
-                return self.rows
-            self.table = hash_table(self.rows, self.equality)
-            if self.table is None:
-                self.equality = None
-                return self.rows
-        try:
-            return self.table.matching(self.equality.left(row))
-        except (ReqlError, DatumError):
-            return self.rows  # for each of which the predicate fails
-
-
-class _Rereadable:
-    """A sequence that is gone through again and again: kept when it is no longer than an array may be, otherwise read
-    anew each time."""
-
-    def __init__(self, runtime: Runtime, sequence: Any) -> None:
-        self.runtime = runtime
-        self.sequence = sequence
-        self.kept: list[Any] | None = sequence if type(sequence) is list else None
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.kept is not None:
-            return elements(self.runtime, self.kept)
-        return self._read()
-
-    def _read(self) -> Iterator[Any]:
-        rows: list[Any] | None = []
-        for row in elements(self.runtime, self.sequence):
-            if rows is not None:
-                rows.append(row)
-                if len(rows) > self.runtime.array_limit:
-                    rows = None
-            yield row
-        self.kept = rows
 
 
 @term(Term.EQ_JOIN, grouped="stream")

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from rethinkdb import r
 
 from photondb.reql.compiler import compile_function
+from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
-from photondb.reql.planner.joins import HashTable, equality_of, hash_table
+from photondb.reql.planner.expressions import ROW
+from photondb.reql.planner.joins import HashTable, LookUp, Method, equality_of, look_up_of, ways_of_join
 from tests.reql.evaluate import evaluate, wire_term
+from tests.reql.planner.test_access import STATISTICS, TABLE
+
+ALL_LISTED = msgspec.structs.replace(
+    TABLE, indexes=tuple(msgspec.structs.replace(index, lists_lacking=not index.multi) for index in TABLE.indexes)
+)
 
 Rows = list[dict[str, Any]]
 
@@ -35,6 +43,7 @@ def test_predicates_that_begin_with_an_equality(function: Callable[[Any, Any], A
     assert equality is not None
     assert equality.left({"a": 5}) == 5
     assert equality.right({"b": 6}) == 6
+    assert ("field", ROW, "b") in (equality.right_expression, *(equality.right_expression or ()))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +72,8 @@ def test_the_table_tells_values_apart_as_the_language_does() -> None:
     assert table.matching(True) == [{"b": True}]
     assert table.matching(None) == [{"b": None}]
     assert table.matching("1") == []
-    assert hash_table([*rows, {}], equality) is None
+    with pytest.raises(ReqlError, match="No attribute"):
+        HashTable([*rows, {}], equality.right)
 
 
 def test_joins() -> None:
@@ -79,3 +89,28 @@ def test_joins() -> None:
         (3, 2),
         (4, None),
     ]
+
+
+def methods(*how: Any) -> list[Method]:
+    return [way.method for way in ways_of_join(*how)]
+
+
+def test_the_cheapest_method_comes_first() -> None:
+    key, index = LookUp(None, 1.0), LookUp(ALL_LISTED.indexes[0], 10.0)
+    assert methods(10, 10_000, index, False, 100_000) == [Method.LOOK_UP, Method.HASH]
+    assert methods(10_000, 10_000, index, False, 100_000) == [Method.HASH, Method.LOOK_UP]
+    assert methods(10_000, 10_000, None, False, 100_000) == [Method.HASH]
+    assert methods(10, 10**6, None, False, 100_000) == [Method.PASSES]  # they are too many to be kept
+    assert methods(500, 10**6, key, True, 100_000)[0] == Method.LOOK_UP
+    assert methods(10**6, 10**6, key, True, 100_000) == [Method.MERGE, Method.LOOK_UP, Method.PASSES]
+    assert methods(10_000, 10_000, key, True, 100_000)[0] == Method.MERGE
+
+
+def test_how_rows_are_looked_up() -> None:
+    assert look_up_of(ALL_LISTED, ("field", ROW, "id"), STATISTICS) == LookUp(None, 1.0)
+    found = look_up_of(ALL_LISTED, ("field", ROW, "a"), STATISTICS)
+    assert found is not None
+    assert (found.by, found.matching) == ("index a", 10)
+    assert look_up_of(ALL_LISTED, ("field", ROW, "c"), STATISTICS) is None
+    assert look_up_of(ALL_LISTED, None, STATISTICS) is None
+    assert look_up_of(TABLE, ("field", ROW, "a"), STATISTICS) is None  # documents without the field are unknown
