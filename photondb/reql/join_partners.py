@@ -27,13 +27,14 @@ from photondb.reql.planner.joins import (
     Method,
     Way,
     equality_of,
+    hash_pays,
     look_up_of,
     ways_of_join,
 )
 from photondb.reql.planner.key_sets import NotComparable, one_of
 from photondb.reql.sources import ScanSource
 from photondb.reql.steps import FilterStep
-from photondb.reql.stream import Stream, elements, is_infinite
+from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, elements, is_infinite
 from photondb.reql.system_tables import is_system
 
 if TYPE_CHECKING:
@@ -135,6 +136,23 @@ def chosen_way(runtime: Runtime, left: Any, right: Any, equality: Equality) -> W
         look_up = look_up_of(info, equality.right_expression, runtime.statistics(info))
     in_order = look_up is not None and look_up.named is None and _in_order(left, equality)
     return ways_of_join(expected_rows(runtime, left), rows, look_up, in_order, runtime.array_limit)[0]
+
+
+def eq_join_look_up(runtime: Runtime, info: TableInfo, index: IndexInfo | None) -> LookUp:
+    """How an `eq_join` with a table looks up rows."""
+    if index is None:
+        return LookUp(None, 1.0)
+    known = runtime.statistics(info).indexes.get(index.id)
+    return LookUp(index, 1.0 if known is None else max(known.entries / max(known.distinct, 1), 1.0))
+
+
+def eq_join_by_hash(runtime: Runtime, left: float, info: TableInfo, index: IndexInfo | None) -> bool:
+    """Whether an `eq_join` of so many rows with a table had better read all of it. In a transaction it would then
+    conflict with whatever others write to it."""
+    if not runtime.context.optimizations or runtime.context.transaction or is_system(info):
+        return False
+    right = float(runtime.statistics(info).rows)
+    return hash_pays(left, right, eq_join_look_up(runtime, info, index), runtime.array_limit, LOCAL_CHUNK_ROWS)
 
 
 def expected_rows(runtime: Runtime, sequence: Any) -> float:

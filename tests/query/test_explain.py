@@ -27,8 +27,13 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDataba
             T.insert([{"id": n, "a": n % 500, "g": n % 5, "n": n % 300, "tags": [n % 90, "x"]} for n in range(ROWS)])
         )
         database.run(T.index_wait())
+        database.run(r.table_create("few"))
+        database.run(r.table("few").insert([{"id": n} for n in (1, 2, 4)]))
         database.collect_statistics()
         yield database
+
+
+LOOK_UP = "look up the partners, many at a time"
 
 
 def scan_of(plan: dict[str, Any]) -> dict[str, Any]:
@@ -215,13 +220,47 @@ def test_the_first_rows_of_an_order(database: RunningDatabase) -> None:
 
 
 def test_joins(database: RunningDatabase) -> None:
-    plan = explain(database, T.eq_join("g", T, index="a").zip())
+    plan = explain(database, T.limit(100).eq_join("g", T, index="a").zip())
     assert (plan["step"], plan["input"]["step"]) == ("zip", "eq_join")
     assert (plan["input"]["table"], plan["input"]["by"]) == ("test.t", "index a")
-    assert plan["input"]["input"]["rows"] == ROWS
+    assert plan["input"]["method"] == "look up the rows of the left side, many at a time"
+    assert plan["input"]["input"]["rows"] == 100
+    assert explain(database, T.eq_join("n", T))["method"] == "look up the rows of the left side, many at a time"
+    few = r.table("few")
+    assert explain(database, T.eq_join("g", few))["method"] == "hash table of the right side"
+    assert database.run(T.eq_join("g", few).count()) == ROWS * 3 // 5
+    assert explain(database, T.limit(9).eq_join("g", T))["by"] == "primary key"
     same = explain(database, T.inner_join(T.limit(3), lambda left, right: left["a"] == right["g"]))
     assert same["method"] == "hash table of the right side"
     assert [step["step"] for step in same["input"]] == ["scan", "limit"]
     less = explain(database, T.outer_join(T.limit(3), lambda left, right: left["a"] < right["g"]))
     assert less["method"] == "call the predicate for every pair"
     assert less["cost"] > same["cost"]
+
+
+@pytest.mark.parametrize(
+    ("left", "function", "method"),
+    [
+        (
+            T.limit(3),
+            lambda left, right: left["g"] == right["id"],
+            "look up the partners, many at a time: by primary key",
+        ),
+        ([{"g": 1}], lambda left, right: right["a"] == left["g"], f"{LOOK_UP}: by index a"),
+        (T, lambda left, right: left["g"] == right["a"], "hash table of the right side"),
+        (
+            T,
+            lambda left, right: (left["id"] == right["id"]) & (left["g"] > 1),
+            "merge both sides, which are in the order of what must be equal",
+        ),
+    ],
+)
+def test_methods_of_joins(database: RunningDatabase, left: Any, function: Any, method: str) -> None:
+    query = r.expr(left).inner_join(T, function)
+    assert explain(database, query)["method"] == method
+    expected = database.run(query.count(), optimizations=False) if left is not T else ROWS * 3 // 5
+    if method.startswith("hash"):
+        expected = ROWS * 4
+    assert database.run(query.count()) == expected
+    plan = explain(database, query, optimizations=False)
+    assert plan["method"] == "call the predicate for every pair"

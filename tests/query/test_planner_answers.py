@@ -403,12 +403,39 @@ def test_joins_by_primary_keys(
     """Merged where the left side comes in that order, looked up where it does not."""
     fill(target, rows, TABLE)
     fill(target, others, OTHER)
-    first, second = left(rows), OTHER
+
+    def one_of_both(left: float, right: float, look_up: LookUp | None, in_order: bool, most_kept: int) -> list[Way]:
+        return [Way(Method.MERGE, 0.0) if in_order else Way(Method.LOOK_UP, 0.0, look_up)]
+
+    join = left(rows).outer_join if outer else left(rows).inner_join
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(costs, "KEEP", 10**9)
-        alike(
-            target, (first.outer_join if outer else first.inner_join)(second, lambda one, two: one["id"] == two["id"])
-        )
+        patch.setattr(join_partners, "ways_of_join", one_of_both)
+        alike(target, join(OTHER, lambda one, other: one["id"] == other["id"]))
+
+
+matching_tables = st.lists(
+    st.dictionaries(st.sampled_from("ab"), st.sampled_from([0, 1, 1, 2, 2, None, [1, 1], [1, 2]])), max_size=12
+).map(lambda rows: [{**row, "id": 7 * n % 13} for n, row in enumerate(rows)])
+keys_of_rows = st.sampled_from(["a", "b", "b", "id", lambda row: row["a"].default(1), lambda row: [row["a"], row["b"]]])
+places = st.sampled_from([{}, {"index": "a"}, {"index": "a"}, {"index": "both"}, {"index": "tags"}, {"index": "id"}])
+
+
+@settings(SETTINGS, max_examples=150)
+@given(tables | matching_tables | matching_tables, matching_tables, lefts, keys_of_rows, places, st.booleans())
+def test_equality_joins_by_a_hash_table(
+    target: Target,
+    rows: list[Any],
+    others: list[Any],
+    left: Callable[[list[Any]], Any],
+    key: Any,
+    place: dict[str, str],
+    ordered: bool,
+) -> None:
+    fill(target, rows, TABLE)
+    fill(target, others, OTHER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(join_partners, "hash_pays", lambda *_: True)
+        alike(target, left(rows).eq_join(key, OTHER, ordered=ordered, **place))
 
 
 def alike(target: Target, query: Any) -> None:

@@ -17,7 +17,7 @@ from photondb.reql.ordering import Top
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import Decision
 from photondb.reql.planner.extremes import extreme_of
-from photondb.reql.planner.joins import equality_of
+from photondb.reql.planner.joins import Method, equality_of
 from photondb.reql.planner.trace import ScanTrace, Signature, Trace, signature
 from photondb.reql.shape import Shape
 from photondb.reql.sources import ComputedSource, ScanSource, SlicedSource, SortedSource, UnionSource
@@ -51,6 +51,8 @@ SEQUENCES = frozenset(
 AGGREGATES = frozenset(
     {Term.COUNT, Term.SUM, Term.AVG, Term.MIN, Term.MAX, Term.REDUCE, Term.DISTINCT, Term.IS_EMPTY, Term.CONTAINS}
 )
+
+EQ_JOIN_LOOKS_UP = "look up the rows of the left side, many at a time"
 
 _JOINS = frozenset({Term.EQ_JOIN, Term.INNER_JOIN, Term.OUTER_JOIN})
 
@@ -132,25 +134,51 @@ class Explainer:
 
     def _eq_join(self, shape: Shape) -> Explanation:
         """A join of a sequence with a table, in which its rows are looked up."""
+        from photondb.reql.join_partners import eq_join_by_hash, eq_join_look_up
+
         left = self.explain(shape[1][0])
         step = _step("eq_join", "query", left["rows"], left["cost"] + left["rows"] * costs.LOOK_UP)
+        step["method"] = EQ_JOIN_LOOKS_UP
         right = self.evaluate(shape[1][2])
         if isinstance(right, TableSlice):
             named = dict(shape[2]).get("index")
+            name = None if named is None or named[1] == right.info.primary_key else named[1]
+            index = None if name is None else right.info.index(name)
             step["table"] = self._table(right.info)
-            step["by"] = "primary key" if named is None else f"index {named[1]}"
-        step["method"] = "look up the rows of the left side, many at a time"
+            step["by"] = "primary key" if name is None else f"index {name}"
+            if eq_join_by_hash(self.runtime, left["rows"], right.info, index):
+                step["method"] = Method.HASH.value
+                rows = self.runtime.statistics(right.info).rows
+                step["cost"] = round(left["cost"] + rows * (costs.READ_IN_ORDER + costs.TAKE + costs.KEEP), 1)
+            else:
+                look_up = eq_join_look_up(self.runtime, right.info, index)
+                step["cost"] = round(left["cost"] + left["rows"] * look_up.cost, 1)
         return {**step, "input": left}
 
     def _join(self, shape: Shape) -> Explanation:
         """A join by a predicate."""
+        from photondb.reql.join_partners import chosen_way
+
         left, right = self.explain(shape[1][0]), self.explain(shape[1][1])
         predicate = self.evaluate(shape[1][2])
-        hashed = isinstance(predicate, Func) and equality_of(predicate) is not None
-        pairs = left["rows"] + right["rows"] if hashed else left["rows"] * right["rows"]
+        equality = equality_of(predicate) if isinstance(predicate, Func) else None
         rows = max(left["rows"], right["rows"])
-        step = _step(_name(shape), "query", rows, left["cost"] + right["cost"] + pairs * SMALL_COST)
-        step["method"] = "hash table of the right side" if hashed else "call the predicate for every pair"
+        if equality is None or not self.runtime.context.optimizations:
+            cost = left["cost"] + right["cost"] + left["rows"] * right["rows"] * SMALL_COST
+            step = _step(_name(shape), "query", rows, cost)
+            step["method"] = Method.PAIRS.value
+            return {**step, "input": [left, right]}
+        sides = [
+            _sequence(self.evaluate(side)) if side[0] == shapes.CONSTANT or _is_sequence(side) else None
+            for side in shape[1][:2]
+        ]
+        if None in sides:  # it is not known before it is computed
+            step = _step(_name(shape), "query", rows, left["cost"] + right["cost"] + rows * SMALL_COST)
+            step["method"] = Method.HASH.value
+            return {**step, "input": [left, right]}
+        way = chosen_way(self.runtime, sides[0], sides[1], equality)
+        step = _step(_name(shape), "query", rows, left["cost"] + way.cost)
+        step["method"] = way.by
         return {**step, "input": [left, right]}
 
     # --- documents and streams
@@ -272,6 +300,10 @@ class Explainer:
     @staticmethod
     def _table(info: TableInfo) -> str:
         return f"{info.database}.{info.name}"
+
+
+def _sequence(value: Any) -> Any:
+    return table_stream(value) if isinstance(value, TableSlice) else value
 
 
 def _step(name: str, runs_in: str, rows: float, cost: float) -> Explanation:

@@ -176,3 +176,12 @@ def ways_of_join(left: float, right: float, look_up: LookUp | None, in_order: bo
     if in_order:
         ways.append(Way(Method.MERGE, batches * costs.START + all_of_right))
     return sorted(ways, key=lambda way: way.cost)
+
+
+def hash_pays(left: float, right: float, look_up: LookUp, most_kept: int, chunk_rows: int) -> bool:
+    """Whether to read a table of so many rows once takes clearly less than to look up the rows that so many left ones
+    want, of which those of a chunk are looked up together, each of them once."""
+    if right > most_kept:
+        return False
+    looked_up = min(left, math.ceil(left / chunk_rows) * right / look_up.matching)
+    return 2 * right * (costs.READ_IN_ORDER + costs.TAKE + costs.KEEP) < looked_up * look_up.cost

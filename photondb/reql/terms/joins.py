@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 from photondb.api.catalogue import IndexInfo, TableInfo
@@ -15,7 +15,7 @@ from photondb.datum.types import truthy
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.index_values import IndexValues
 from photondb.reql.join_feeds import JoinedSource
-from photondb.reql.join_partners import Partners
+from photondb.reql.join_partners import Partners, eq_join_by_hash, expected_rows
 from photondb.reql.parameters import (
     ConstantOrFunction,
     FieldOrFunction,
@@ -28,7 +28,7 @@ from photondb.reql.parameters import (
 from photondb.reql.registry import term
 from photondb.reql.sources import ScanSource
 from photondb.reql.steps import LocalStep
-from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, computed, is_infinite, lists
+from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, computed, elements, is_infinite, lists
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.wire import Term
 
@@ -90,9 +90,13 @@ def eq_join(
     join = _EqualityJoin(func, info, chosen, ordered)
 
     def make(runtime: Runtime) -> Iterator[list[Row]]:
+        pairs = None
         for rows in lists(runtime, left):
             wanted = [(key, row) for key, row in zip(map(join.key, rows), rows, strict=True) if key is not None]
-            yield from join.pairs(runtime, wanted)
+            if pairs is None and wanted:
+                pairs = _pairs(runtime, left, join)
+            if pairs is not None:
+                yield from pairs(runtime, wanted)
 
     joined = computed(runtime, [left], make, infinite=is_infinite(left))
     if type(joined) is not list:
@@ -100,11 +104,27 @@ def eq_join(
     return joined
 
 
+def _pairs(runtime: Runtime, left: Any, join: _EqualityJoin) -> Callable[..., Iterator[list[Row]]]:
+    """How the pairs of an `eq_join` are found: rows are looked up, unless it is cheaper to read the table."""
+    if is_infinite(left) or not eq_join_by_hash(runtime, expected_rows(runtime, left), join.right, join.index):
+        return join.pairs
+    kept: dict[bytes, list[Row]] = {}
+    documents = elements(runtime, Stream(ScanSource(join.right, None, (KeyRange(),))))
+    for count, document in enumerate(documents, 1):
+        if count > runtime.array_limit:
+            return join.pairs
+        for place in join.places(document):
+            kept.setdefault(place, []).append(document)
+    return lambda _, wanted: join.pairs_of_kept(kept, wanted)
+
+
 class _EqualityJoin:
     """How rows find their partners in a table, by its primary key or by an index."""
 
     def __init__(self, func: Func, right: TableInfo, index: IndexInfo | None, ordered: bool) -> None:
         self.right = right
+        self.index = index
+        self._ordered = ordered or index is None
         self._func = func
         self._index = None if index is None else IndexValues.of_index(index)
         self._look_up = _by_primary_key if index is None else _by_index(index, ordered)
@@ -137,6 +157,17 @@ class _EqualityJoin:
             yield from self._look_up(runtime, self.right, wanted)
         except DatumError as error:
             raise reql_error(error) from None
+
+    def pairs_of_kept(self, kept: dict[bytes, list[Row]], wanted: list[tuple[Any, Any]]) -> Iterator[list[Row]]:
+        """The same, with the documents of the table by where they are found, in their order."""
+        sought = [(self.place(key), row) for key, row in wanted]
+        if self._ordered:
+            yield [{"left": row, "right": found} for place, row in sought for found in kept.get(place, ())]
+            return
+        sought.sort(key=lambda pair: pair[0])  # in the order of the index, as they are looked up
+        for place, rows in groupby(sought, key=lambda pair: pair[0]):
+            alike = [row for _, row in rows]
+            yield [{"left": row, "right": found} for found in kept.get(place, ()) for row in alike]
 
 
 def _index_range(key: Any) -> KeyRange:
