@@ -214,7 +214,9 @@ class ScanSource:
             index, bound = short_cut
             quick = msgspec.structs.replace(scan, index=index.id, ranges=bound.ranges, primary_order=True)
             reply = runtime.scan(self.info, quick)
-            if not reaches(bound, extreme, reply.partial):
+            if reply.cursor is not None:  # they are too large to come at once
+                runtime.release(reply.cursor)
+            if reply.chunk is not None or not reaches(bound, extreme, reply.partial):
                 reply = runtime.scan(self.info, scan)
         else:
             reply = runtime.scan(self.info, scan)
