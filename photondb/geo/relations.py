@@ -11,7 +11,7 @@ import math
 import s2geometry as s2
 
 from photondb.datum.errors import DatumError
-from photondb.geo.shapes import Line, Point, Polygon, Shape
+from photondb.geo.shapes import MAX_NEAR_EDGES, Line, Point, Polygon, Shape
 from photondb.geo.sphere import TOLERANCE
 
 PIECE_CROSSINGS = 100_000
@@ -34,6 +34,7 @@ def intersects(a: Shape, b: Shape) -> bool:
         return _lines_meet(a, b) if isinstance(b, Line) else _goes_through(a, b)
     if isinstance(b, Line):
         return _goes_through(b, a)
+    _check_crowds(a, b)
     return not a.empty and not b.empty and bool(a.s2.Intersects(b.s2))
 
 
@@ -43,6 +44,7 @@ def includes(polygon: Polygon, shape: Shape) -> bool:
         return _is_at(shape, polygon)
     if polygon.empty:
         return False
+    _check_crowds(polygon, shape)
     if isinstance(shape, Polygon):
         return not shape.empty and bool(polygon.s2.Contains(shape.s2))
     return all(polygon.s2.Contains(piece.s2) for piece in _manageable(shape, polygon))
@@ -60,7 +62,14 @@ def _is_at(point: Point, shape: Shape) -> bool:
     return math.dist(point.vector, s2.S2Point_ToRaw(found)) <= TOLERANCE
 
 
+def _check_crowds(a: Line | Polygon, b: Line | Polygon) -> None:
+    """Raise where so many edges of two shapes are near each other that S2 would take seconds to compare them."""
+    if a.crowd is not None and b.crowd is not None and a.crowd.pairs_with(b.crowd) > MAX_NEAR_EDGES:
+        raise DatumError("The shapes have too many long edges near each other to be compared.", "resource")
+
+
 def _goes_through(line: Line, polygon: Polygon) -> bool:
+    _check_crowds(line, polygon)
     if polygon.empty or not polygon.s2.Intersects(line.s2):
         return False
     return any(polygon.s2.IntersectWithPolyline(piece.s2) for piece in _manageable(line, polygon))

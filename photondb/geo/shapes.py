@@ -11,7 +11,9 @@ from typing import Any
 
 import s2geometry as s2
 
+from photondb.datum.errors import DatumError
 from photondb.geo import geojson
+from photondb.geo.crowding import FEW_EDGES, Crowd
 from photondb.geo.errors import GeoError
 from photondb.geo.geojson import LINE, POINT
 from photondb.geo.sphere import Vector, vector
@@ -19,6 +21,12 @@ from photondb.geo.sphere import Vector, vector
 CACHED_SHAPES = 64
 CACHED_VERTICES = 100_000
 """How many shapes are kept, and how many vertices they have together, at most; but the last one is always kept."""
+
+MAX_VERTICES = 100_000
+MAX_RINGS = 1_000
+MAX_NEAR_EDGES = 5_000_000
+"""What a shape may have: so much that S2 takes a fraction of a second for it, in which the process does nothing else.
+`MAX_NEAR_EDGES` is how many pairs of edges may be near each other, also when two shapes are compared."""
 
 
 class Point:
@@ -32,13 +40,14 @@ class Point:
 
 
 class Line:
-    """A line through two or more points."""
+    """A line through two or more points. `crowd` is where its edges are, if there are many."""
 
-    __slots__ = ("s2", "size", "vertices")
+    __slots__ = ("crowd", "s2", "size", "vertices")
 
-    def __init__(self, vertices: list[Vector]) -> None:
+    def __init__(self, vertices: list[Vector], crowd: Crowd | None = None) -> None:
         self.vertices = vertices
         self.size = len(vertices)
+        self.crowd = crowd
         self.s2 = s2.S2Polyline()
         self.s2.InitFromS2Points(_s2_points(vertices))
 
@@ -50,12 +59,14 @@ class Line:
 
 
 class Polygon:
-    """What is inside a ring and outside of the rings that are its holes. It may be empty: all of it may be cut out."""
+    """What is inside a ring and outside of the rings that are its holes. It may be empty: all of it may be cut out.
+    `crowd` is where its edges are, if there are many."""
 
-    __slots__ = ("_outline", "s2", "size")
+    __slots__ = ("_outline", "crowd", "s2", "size")
 
-    def __init__(self, polygon: Any) -> None:
+    def __init__(self, polygon: Any, crowd: Crowd | None = None) -> None:
         self.s2 = polygon
+        self.crowd = crowd
         self.size: int = polygon.num_vertices()
         self._outline: list[Line] | None = None
 
@@ -139,7 +150,7 @@ def _make(geometry: dict[str, Any]) -> Shape:
         return Point(vector(geojson.position_of(coordinates)))
     if kind == LINE:
         return _line(coordinates)
-    return Polygon(_polygon(coordinates))
+    return _polygon(coordinates)
 
 
 def _s2_points(vertices: list[Vector]) -> list[Any]:
@@ -149,30 +160,60 @@ def _s2_points(vertices: list[Vector]) -> list[Any]:
 def _line(coordinates: Any) -> Line:
     if len(geojson.array(coordinates)) < 2:
         raise GeoError("GeoJSON LineString must have at least two positions.")
-    line = Line([vector(position) for position in geojson.positions_of(coordinates)])
+    _check_size(len(coordinates))
+    vertices = [vector(position) for position in geojson.positions_of(coordinates)]
+    line = Line(vertices, Crowd([vertices]) if len(vertices) > FEW_EDGES else None)
     if not line.s2.IsValid():
         raise GeoError("Invalid LineString.  Are there antipodal or duplicate vertices?")
     return line
 
 
-def _polygon(coordinates: Any) -> Any:
+def _polygon(coordinates: Any) -> Polygon:
     """The first ring without the others. Rings may touch, and share edges, but not cross."""
-    loops = [_loop(ring) for ring in geojson.array(coordinates)]
+    if len(geojson.array(coordinates)) > MAX_RINGS:
+        raise _too_much(f"{len(coordinates):,} rings", f"{MAX_RINGS:,}")
+    _check_size(sum(len(geojson.array(ring)) for ring in coordinates))
+    rings = [_ring(ring) for ring in coordinates]
+    crowd = None
+    if sum(map(len, rings)) > FEW_EDGES:
+        crowd = Crowd(rings)
+        if crowd.pairs() > MAX_NEAR_EDGES:
+            raise DatumError(
+                "The geometry has too many long edges near each other. Simplify it, or divide it into several.",
+                "resource",
+            )
+    loops = [_loop(ring) for ring in rings]
     if len(loops) == 1:
-        return s2.S2Polygon(loops[0])
+        return Polygon(s2.S2Polygon(loops[0]), crowd)
     polygon = s2.S2Polygon()
     polygon.InitNested(loops)
     if not polygon.IsValid():
         polygon = _cut_out(loops)
-    return polygon
+    return Polygon(polygon, crowd)
 
 
-def _loop(coordinates: Any) -> Any:
-    if len(geojson.array(coordinates)) < 4:
+def _check_size(vertices: int) -> None:
+    if vertices > MAX_VERTICES:
+        raise _too_much(f"{vertices:,} vertices", f"{MAX_VERTICES:,}")
+
+
+def _too_much(what: str, limit: str) -> DatumError:
+    return DatumError(
+        f"The geometry has {what}, more than the limit of {limit}. Simplify it, or divide it into several.", "resource"
+    )
+
+
+def _ring(coordinates: Any) -> list[Vector]:
+    """The vertices of a ring, of which the last is the first."""
+    if len(coordinates) < 4:
         raise GeoError("GeoJSON LinearRing must have at least four positions.")
     vertices = [vector(position) for position in geojson.positions_of(coordinates)]
     if vertices[0] != vertices[-1]:
         raise GeoError("First and last vertex of GeoJSON LinearRing must be identical.")
+    return vertices
+
+
+def _loop(vertices: list[Vector]) -> Any:
     loop = s2.S2Loop(_s2_points(vertices[:-1]))
     if not loop.IsValid():
         raise GeoError("Invalid LinearRing.  Are there antipodal or duplicate vertices? Is it self-intersecting?")
@@ -182,23 +223,25 @@ def _loop(coordinates: Any) -> Any:
 
 def _cut_out(loops: list[Any]) -> Any:
     """The polygon of a shell and holes that share edges with it or with each other."""
-    rest, *holes = [s2.S2Polygon(loop) for loop in loops]
+    shell, *holes = [s2.S2Polygon(loop) for loop in loops]
+    bounds = [hole.GetRectBound() for hole in holes]
     for number, hole in enumerate(holes):
-        if not rest.Contains(hole) or any(hole.Intersects(other) for other in holes[:number]):
+        if not shell.Contains(hole) or any(
+            bounds[number].Intersects(bounds[other]) and hole.Intersects(holes[other]) for other in range(number)
+        ):
             raise GeoError("Some edges in GeoJSON polygon could not be used.  Are they intersecting?")
-    for hole in holes:
-        rest = _difference(rest, hole)
-    return rest
+    return _difference(shell, holes)
 
 
-def _difference(a: Any, b: Any) -> Any:
+def _difference(shell: Any, holes: list[Any]) -> Any:
     result = s2.S2Polygon()
     operation = s2.S2BooleanOperation(s2.S2BooleanOperation.OpType_DIFFERENCE, s2.S2PolygonLayer(result))
-    operation.Build(_index(a), _index(b))
+    operation.Build(_index([shell]), _index(holes))
     return result
 
 
-def _index(polygon: Any) -> Any:
+def _index(polygons: list[Any]) -> Any:
     index = s2.MutableS2ShapeIndex()
-    index.Add(polygon.Clone())  # which belongs to the index from then on
+    for polygon in polygons:
+        index.Add(polygon.Clone())  # which belongs to the index from then on
     return index

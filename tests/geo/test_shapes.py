@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from photondb.datum.errors import DatumError
 from photondb.geo import shapes
 from photondb.geo.geojson import make_point, make_polygon
-from photondb.geo.relations import intersects
+from photondb.geo.relations import includes, intersects
 from photondb.geo.shapes import CACHED_SHAPES, Line, Polygon, shape_of, validate
 from tests.geo.strategies import geometries, positions
 
@@ -52,6 +53,65 @@ def test_polygon_that_is_cut_out_of_itself_is_empty() -> None:
     assert nothing.empty
     assert not has(nothing, 1, 1)
     assert polygon().empty
+
+
+def squares(count: int, *, apart: bool) -> list[Any]:
+    """A ring and that many square holes in rows, which share edges unless they are apart."""
+    side = math.ceil(math.sqrt(count))
+    width = 80 / side
+    shown = width * 0.9 if apart else width
+    corners = [(-40 + place % side * width, -40 + place // side * width) for place in range(count)]
+    holes = [[[x, y], [x + shown, y], [x + shown, y + shown], [x, y + shown], [x, y]] for x, y in corners]
+    return [[[-45, -45], [45, -45], [45, 45], [-45, 45], [-45, -45]], *holes]
+
+
+def test_many_holes_that_share_edges_are_cut_out_together() -> None:
+    assert polygon(*squares(16, apart=True)).s2.num_loops() == 17
+    joined = polygon(*squares(16, apart=False))
+    assert joined.s2.num_loops() == 2
+    assert not has(joined, 0.1, 0.1)
+    assert has(joined, 42, 42)
+
+
+def comb(teeth: int, start: float = 0, end: float = 4) -> list[Any]:
+    """A ring with that many long narrow teeth from a latitude to another."""
+    width = 5 / teeth
+    points = [[start / 100, start - 1]]
+    for number in range(teeth):
+        x = number * width + start / 100
+        points += [[x, start], [x + width * 0.2, end], [x + width * 0.4, start]]
+    return [*points, [5 + start / 100, start - 1], points[0]]
+
+
+@pytest.mark.parametrize(
+    ("geometry", "message"),
+    [
+        ({"type": "Polygon", "coordinates": [SQUARE] * 1001}, "1,001 rings, more than the limit of 1,000"),
+        ({"type": "Polygon", "coordinates": [[[0, 0]] * 100_001]}, "100,001 vertices, more than the limit of 100,000"),
+        ({"type": "LineString", "coordinates": [[0, 0]] * 100_001}, "100,001 vertices, more than the limit of 100,000"),
+        ({"type": "Polygon", "coordinates": [comb(2000)]}, "too many long edges near each other"),
+    ],
+)
+def test_what_would_take_seconds_is_refused(geometry: dict[str, Any], message: str) -> None:
+    with pytest.raises(DatumError, match=message) as caught:
+        validate(geometry)
+    assert caught.value.kind == "resource"
+
+
+def test_a_detailed_outline_is_not_refused() -> None:
+    steps = [step * math.tau / 90_000 for step in range(90_000)]
+    ring = [[math.cos(angle) * (5 + math.sin(angle * 900)), 5 * math.sin(angle)] for angle in steps]
+    assert polygon([*ring, ring[0]]).size == 90_000
+
+
+def test_shapes_that_would_take_seconds_to_compare_are_refused() -> None:
+    one, other = polygon(comb(700, 0, 4)), polygon(comb(700, 0.1, 3.9))
+    assert intersects(one, other)
+    line = shape_of({"type": "LineString", "coordinates": comb(5000, 0.1, 3.9)[1:-2]})
+    with pytest.raises(DatumError, match="too many long edges near each other to be compared"):
+        intersects(one, line)
+    with pytest.raises(DatumError, match="too many long edges near each other to be compared"):
+        includes(one, line)
 
 
 def test_a_hole_outside_is_one_more_shell() -> None:
