@@ -44,8 +44,8 @@ bench: $(VENV)/.installed-dev ## Measure, and write the tables and plots of docs
 crash: $(VENV)/.installed-dev ## Kill storage 240 times under load, at random moments and at every point of its commits
 	PHOTONDB_CRASH_ROUNDS=240 $(BIN)/pytest tests/chaos/test_crash.py
 
-polyglot: $(VENV)/.installed-dev ## Run RethinkDB's language tests against a fresh server; PROCESSES=1 for --processes
-	$(BIN)/python -m tests.compat.polyglot $(if $(PROCESSES),--processes)
+polyglot: $(VENV)/.installed-dev ## Run RethinkDB's language tests against a fresh server; PROCESSES=1 for --processes, STORAGE_NODES=3 for spread tables
+	$(BIN)/python -m tests.compat.polyglot $(if $(PROCESSES),--processes) $(if $(STORAGE_NODES),--storage-nodes $(STORAGE_NODES))
 
 feeds-model: $(VENV)/.installed-dev ## Compare a thousand random runs of changefeeds with their model; RUNS=5000 for more
 	PHOTONDB_FEEDS_MODEL_RUNS=$(or $(RUNS),1000) $(BIN)/pytest -n auto --maxprocesses 4 tests/changefeed/test_feeds_model.py

@@ -1,4 +1,4 @@
-"""Feeds as the official driver sees them, from one process and from five."""
+"""Feeds as the official driver sees them, from one process, from five, and of tables spread over storage nodes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ from tests.running_suite import RunningSuite
 WAIT_S = 20  # for what must come; that it does not is the failure
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["one process", "processes"])
+SPREAD = ("--storage-nodes", "3", "--default-shards", "3")
+"""Every table has a part on each of three storage nodes."""
+
+
+@pytest.fixture(
+    scope="module", params=[(False, ()), (True, ()), (True, SPREAD)], ids=["one process", "processes", "spread tables"]
+)
 def suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
-    with RunningSuite(tmp_path_factory.mktemp("data"), processes=request.param) as running:
+    processes, arguments = request.param
+    with RunningSuite(tmp_path_factory.mktemp("data"), processes=processes, arguments=arguments) as running:
         yield running
 
 

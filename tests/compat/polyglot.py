@@ -26,11 +26,13 @@ def floor() -> int:
     return int(FLOOR.read_text())
 
 
-def run(directory: Path, *, processes: bool, options: Sequence[str] = ()) -> int:
-    """Run the tests, `directory` being for data and the report. Returns how many passed; raises RuntimeError when they
-    did not run to the end."""
+def run(directory: Path, *, processes: bool, storage_nodes: int = 1, options: Sequence[str] = ()) -> int:
+    """Run the tests, `directory` being for data and the report. With several storage nodes each table is spread over
+    all of them. Returns how many passed; raises RuntimeError when they did not run to the end."""
     report = directory / "report.json"
-    with RunningSuite(directory / "data", processes=processes) as suite:
+    spread = ("--storage-nodes", str(storage_nodes), "--default-shards", str(storage_nodes))
+    arguments = spread if storage_nodes > 1 else ()
+    with RunningSuite(directory / "data", processes=processes or storage_nodes > 1, arguments=arguments) as suite:
         command = [sys.executable, POLYGLOT / "polyglot.py", "--port", str(suite.driver_port)]
         status = subprocess.run(
             [*command, "--json", report, "--fail-under", "0", *options, POLYGLOT / "tests"]
@@ -45,6 +47,9 @@ def main() -> int:
     """Exit status: 0 enough passed or there are no tests here, 1 too few passed, 2 they could not run to the end."""
     parser = argparse.ArgumentParser(prog="make polyglot", description="Run RethinkDB's language tests.")
     parser.add_argument("--processes", action="store_true", help="against a suite with a process for each service")
+    parser.add_argument(
+        "--storage-nodes", type=int, default=1, metavar="COUNT", help="the same, with tables spread over so many nodes"
+    )
     parser.add_argument("options", nargs="*", metavar="OPTION", help="options of polyglot.py, after --")
     arguments = parser.parse_args()
     if not POLYGLOT.exists():
@@ -52,7 +57,12 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="photondb-polyglot-") as directory:
         try:
-            passed = run(Path(directory), processes=arguments.processes, options=arguments.options)
+            passed = run(
+                Path(directory),
+                processes=arguments.processes,
+                storage_nodes=arguments.storage_nodes,
+                options=arguments.options,
+            )
         except RuntimeError as error:
             print(error)
             return 2
