@@ -13,8 +13,9 @@ import msgspec
 
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import IndexStatistics, KeyRange, Scan, ScanReply
-from photondb.reql.aggregates import Accumulator, Aggregate
+from photondb.reql.aggregates import Accumulator, Aggregate, Avg, Count, Distinct, Sum
 from photondb.reql.chunk import Chunk
+from photondb.reql.grouping import Group
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.planner.access import Decision
 from photondb.reql.planner.estimates import documents
@@ -203,7 +204,8 @@ class ScanSource:
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
         scan, rest, _ = self.planned(runtime, steps)
-        if rest or not aggregate.pushable or not runtime.context.optimizations:
+        in_order = self.ordered and self.info.is_spread and depends_on_order(aggregate)
+        if rest or in_order or not aggregate.pushable or not runtime.context.optimizations:
             return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
         runtime.require_index(self.info, self.index)
         scan.aggregate = aggregate
@@ -348,6 +350,13 @@ class UnionSource:
             for partial in partials(part):
                 accumulator.merge(partial)
         return accumulator
+
+
+def depends_on_order(aggregate: Aggregate) -> bool:
+    """Whether the order of the rows shows in what they are folded into."""
+    if type(aggregate) is Group:
+        return depends_on_order(aggregate.aggregate)
+    return type(aggregate) not in (Count, Sum, Avg, Distinct)
 
 
 def through(chunks: Iterator[Chunk], steps: Sequence[Step], limit: int | None) -> Iterator[Chunk]:

@@ -327,11 +327,14 @@ def _positions(context: CallContext, tables: Sequence[int]) -> Callable[[Storage
 
 def _traced_alone(context: CallContext, writes: Sequence[Write]) -> tuple[CallContext, Sequence[Write]]:
     """The context and the statements of a call for those of its traces only that these statements belong to."""
+    spans = context.spans
+    if len(spans) <= 1:
+        return context, writes
     traces = sorted({write.trace for write in writes if write.trace is not None})
-    if len(context.spans) <= 1 or len(traces) == len(context.spans):
+    if len(traces) == len(spans):
         return context, writes
     numbers = {trace: number for number, trace in enumerate(traces)}
     renumbered = [
         write if write.trace is None else msgspec.structs.replace(write, trace=numbers[write.trace]) for write in writes
     ]
-    return context.traced(tuple([context.spans[trace] for trace in traces])), renumbered
+    return context.traced(tuple([spans[trace] for trace in traces])), renumbered

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,9 @@ from photondb.reql.measures import ScanMeasures
 from photondb.sharding.merging import RowMerger
 from photondb.sharding.nodes import Node, gathered
 from photondb.sharding.placement import in_order, ranges_of_parts
+
+Begun: TypeAlias = tuple[Chunk, ScanCursor | None]
+"""A part's first chunk, and the cursor for the rest of it."""
 
 MIN_CHUNK_ROWS = 16
 """How few rows a node is asked for at a time, at least."""
@@ -56,15 +59,25 @@ async def scan_parts(
         if isinstance(reply, BaseException):
             await _close([reply.cursor for reply in replies])
             raise reply
-    measures = None if not scan.measured else sum_of_measures([reply.measures for reply in replies])
     if scan.aggregate is not None and all(reply.chunk is None for reply in replies):
-        return ScanReply(partial=merged_partial(scan.aggregate, [r.partial for r in replies]), measures=measures)
-    if scan.aggregate is not None:  # some are too large for one piece
-        replies = [reply if reply.chunk is not None else _in_parts(reply) for reply in replies]
+        measures = sum_of_measures([reply.measures for reply in replies]) if scan.measured else None
+        return ScanReply(
+            partial=merged_partial(scan.aggregate, [reply.partial for reply in replies]), measures=measures
+        )
     cursor_type = MergedCursor if wanted[0].keyed else ChainedCursor
-    cursor = cursor_type([node for node, _ in asked], replies, scan)
+    cursor = cursor_type([node for node, _ in asked], list(map(_first_chunk, replies)), scan)
     chunk, last = await cursor.next()
     return ScanReply(chunk, cursor=None if last else cursor)
+
+
+def _first_chunk(reply: ScanReply) -> Begun:
+    """The first chunk of a reply, and the cursor for the rest. Of a part that has but one partial aggregate, where
+    others have several, it is the only row."""
+    if reply.chunk is not None:
+        return reply.chunk, reply.cursor
+    chunk = Chunk.of_values([reply.partial])
+    chunk.measures = reply.measures
+    return chunk, None
 
 
 def _scan_of_part(scan: Scan, info: TableInfo, ranges: Sequence[KeyRange], parts: int) -> Scan:
@@ -129,11 +142,11 @@ def sum_of_measures(parts: Sequence[ScanMeasures | None]) -> ScanMeasures | None
 class _PartsCursor:
     """The rest of a scan of several parts; implements ScanCursor."""
 
-    def __init__(self, nodes: Sequence[Node], replies: Sequence[ScanReply], scan: Scan) -> None:
+    def __init__(self, nodes: Sequence[Node], begun: Sequence[Begun], scan: Scan) -> None:
         self._nodes = nodes
-        self._cursors = [reply.cursor for reply in replies]
+        self._cursors = [cursor for _, cursor in begun]
         self._remaining = scan.limit
-        self._measures: list[ScanMeasures | None] = [None] * len(replies)
+        self._measures: list[ScanMeasures | None] = [None] * len(begun)
         self._measured = scan.measured
         self._closed = False
 
@@ -183,13 +196,12 @@ class _PartsCursor:
 class MergedCursor(_PartsCursor):
     """The rest of a scan whose parts come in the order of their keys."""
 
-    def __init__(self, nodes: Sequence[Node], replies: Sequence[ScanReply], scan: Scan) -> None:
-        super().__init__(nodes, replies, scan)
+    def __init__(self, nodes: Sequence[Node], begun: Sequence[Begun], scan: Scan) -> None:
+        super().__init__(nodes, begun, scan)
         self._merger = RowMerger(len(nodes), scan.descending)
-        for part, reply in enumerate(replies):
-            assert reply.chunk is not None
-            self._note(part, reply.chunk)
-            self._merger.add(part, reply.chunk.keys or (), reply.chunk.rows(), reply.cursor is None)
+        for part, (chunk, cursor) in enumerate(begun):
+            self._note(part, chunk)
+            self._merger.add(part, chunk.keys or (), chunk.rows(), cursor is None)
 
     async def _next(self) -> tuple[Chunk, bool]:
         merger = self._merger
@@ -208,9 +220,9 @@ class MergedCursor(_PartsCursor):
 class ChainedCursor(_PartsCursor):
     """The rest of a scan whose parts have no order: one comes after the other."""
 
-    def __init__(self, nodes: Sequence[Node], replies: Sequence[ScanReply], scan: Scan) -> None:
-        super().__init__(nodes, replies, scan)
-        self._first = [reply.chunk for reply in replies]
+    def __init__(self, nodes: Sequence[Node], begun: Sequence[Begun], scan: Scan) -> None:
+        super().__init__(nodes, begun, scan)
+        self._first: list[Chunk | None] = [chunk for chunk, _ in begun]
         self._part = 0
 
     async def _next(self) -> tuple[Chunk, bool]:

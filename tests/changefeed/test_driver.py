@@ -383,7 +383,10 @@ def test_feeds_on_the_catalogue_and_on_accounts(suite: RunningSuite, conn: Any) 
         r.table_drop("watched").run(other)
 
 
-def test_feeds_tell_of_shards(conn: Any, table: Any) -> None:
+def test_feeds_tell_of_shards(conn: Any) -> None:
+    name = next(names)
+    r.table_create(name, shards=1).run(conn)
+    table = r.table(name)
     uuid = table.info()["id"].run(conn)
     status, config = (SYSTEM.table(name).get(uuid).changes().run(conn) for name in ("table_status", "table_config"))
     table.reconfigure(shards=3, replicas=1).run(conn)

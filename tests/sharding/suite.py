@@ -17,6 +17,7 @@ from photondb.bus import Bus, LocalBus
 from photondb.datum.keys import key_range
 from photondb.rpc.storage import StorageStub, storage_servant
 from photondb.sharding.router import Router
+from services.storage.options import DEFAULT_OPTIONS, StorageOptions
 from services.storage.role import NodeRole
 from services.storage.service import Storage
 from tests.rpc.probe import served
@@ -27,7 +28,9 @@ from tests.storage.language import term
 class Nodes:
     """`count` storage nodes with data below `path`. With `remote` the first and the last one are behind RPC."""
 
-    def __init__(self, path: Path, count: int, bus: Bus, remote: bool) -> None:
+    def __init__(
+        self, path: Path, count: int, bus: Bus, remote: bool, options: StorageOptions = DEFAULT_OPTIONS
+    ) -> None:
         self.path = path
         self.count = count
         self.bus = bus
@@ -35,13 +38,14 @@ class Nodes:
         self.apis: list[StorageApi] = []
         self.router: Router
         self._remote = remote
+        self._options = options
 
     async def start(self, stack: contextlib.AsyncExitStack) -> Router:
         """Start all nodes, until the stack is left."""
         for number in range(self.count):
             home = self.apis[0] if number else None
             role = NodeRole(number, self.count, home)
-            storage = Storage(self.path / f"storage-{number}", self.bus, role=role)
+            storage = Storage(self.path / f"storage-{number}", self.bus, options=self._options, role=role)
             await storage.start()
             stack.push_async_callback(storage.stop)
             api: StorageApi = storage
@@ -79,14 +83,15 @@ class SpreadTable(Table):
 
 
 @contextlib.asynccontextmanager
-async def running_nodes(path: Path, count: int, remote: bool = False, bus: Bus | None = None) -> AsyncIterator[Nodes]:
+async def running_nodes(
+    path: Path, count: int, remote: bool = False, options: StorageOptions = DEFAULT_OPTIONS
+) -> AsyncIterator[Nodes]:
     """Nodes that run within the block."""
     async with contextlib.AsyncExitStack() as stack:
-        if bus is None:
-            bus = LocalBus()
-            stack.push_async_callback(bus.close)
+        bus = LocalBus()
+        stack.push_async_callback(bus.close)
         await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
-        nodes = Nodes(path, count, bus, remote)
+        nodes = Nodes(path, count, bus, remote, options)
         await nodes.start(stack)
         yield nodes
 

@@ -16,8 +16,9 @@ from photondb.reql.errors import ReqlError
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, Step
+from services.storage.options import StorageOptions
 from tests.rpc.probe import rpc_test
-from tests.sharding.suite import ROWS, SpreadTable, compare, layouts, pair, ranges_of
+from tests.sharding.suite import ROWS, SpreadTable, compare, layouts, pair, ranges_of, running_nodes
 from tests.storage.language import func
 
 
@@ -179,6 +180,32 @@ async def test_aggregates(tmp_path: Path, count: int, remote: bool) -> None:
                 await folded(table, Group(by_n, Collect(), ROWS * 3 // 4))
             with pytest.raises(ReqlError, match="over size limit"):
                 await folded(table, Distinct(ROWS * 3 // 4), steps=[MapStep(func(lambda row: row["id"]))])
+
+
+@layouts
+@rpc_test
+async def test_groups_that_come_in_several_parts(tmp_path: Path, count: int, remote: bool) -> None:
+    """Where a node has more groups than it keeps in memory it hands them on in parts: so does the router."""
+    options = StorageOptions(aggregate_bytes=40_000)
+    async with running_nodes(tmp_path, count, remote, options) as nodes:
+        table = await nodes.table("t", count)
+        await table.insert(*({"id": key, "text": f"{key % 3000:01000}"} for key in range(6000)), durability="soft")
+        by_text = Group(Grouping([func(lambda row: row["text"])]), Collect(), 100_000)
+        reply = await nodes.router.scan(INTERNAL, Scan(table.info.id, aggregate=by_text))
+        assert reply.chunk is not None
+        accumulator = by_text.start()
+        parts = 0
+        chunk, cursor = reply.chunk, reply.cursor
+        while True:
+            for partial in chunk.values():
+                accumulator.merge(partial)
+                parts += 1
+            if cursor is None:
+                break
+            chunk, last = await cursor.next()
+            cursor = None if last else cursor
+        assert parts > count
+        assert [len(rows) for _, rows in accumulator.result().pairs] == [2] * 3000
 
 
 @layouts
