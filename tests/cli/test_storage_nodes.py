@@ -21,6 +21,7 @@ from photondb.datum.keys import primary_key
 from photondb.sharding.placement import part_of
 from tests.cli.test_command import photondb
 from tests.running_suite import RunningSuite
+from tests.storage_nodes import storage_processes
 
 TWO = ("--storage-nodes", "2")
 ROWS = 200
@@ -32,21 +33,6 @@ def suite_of(path: Path, *arguments: str) -> RunningSuite:
 
 def connect(suite: RunningSuite) -> Connection:
     return r.connect("127.0.0.1", suite.driver_port)
-
-
-def storage_processes(suite: RunningSuite) -> dict[int, int]:
-    """The process ids of the storage nodes, by their numbers."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            is_ours = f"\nPPid:\t{suite.pid}\n" in (process / "status").read_text()
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            environ = dict(entry.split(b"=", 1) for entry in (process / "environ").read_bytes().split(b"\0") if entry)
-        except OSError:
-            continue  # it ended meanwhile, or is somebody else's
-        if is_ours and b"services.storage" in command:
-            found[int(environ[b"PHOTONDB_STORAGE_NODE"])] = int(process.name)
-    return found
 
 
 def rows_of(suite: RunningSuite) -> Any:
