@@ -21,8 +21,8 @@ Documents whose value has no place in an index stand behind all values, under th
 All other index keys are stored whole, unlike RethinkDB's, which are cut to fit a page: so an entry's place is exact and
 what is read from an index needs no second look. A document with one that is too long is refused (`indexes`).
 
-All that a node has of a table is in shard 0, of a table that is spread over several nodes too: a node has one part of it
-at most, and the part's number is said where others can see it (`services.storage.tables`). What users know as shards of a
+All that a node has of a table is in shard 0, of a table that is spread over several nodes too: a node has one part of
+it at most, and the part's number is told to others only (`services.storage.tables`). What users know as shards of a
 table on one node are ranges of primary keys within it (`services.storage.shards`).
 """
 
