@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from photondb.reql.errors import ErrorKind
 
 _WITHOUT_KIND = {b'{"t":16': "CLIENT_ERROR", b'{"t":17': "COMPILE_ERROR"}
+_COMPLETE = (b'{"t":1,', b'{"t":2,')  # an atom, the rest of a sequence
 _RUNTIME_ERROR = b'{"t":18'
 _KIND = re.compile(rb'"e":(\d+)')  # within a message it would be \"e\"
 _NAMES = {int(kind): kind.name for kind in ErrorKind}
+
+
+def are_complete(payloads: Iterable[bytes]) -> bool:
+    """Whether all of these responses are whole answers to queries, as they mostly are: no errors, no first batches."""
+    return all(payload.startswith(_COMPLETE) for payload in payloads)
 
 
 def error_of(payload: bytes) -> str:

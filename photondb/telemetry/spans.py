@@ -16,7 +16,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Protocol
 
-from photondb.api.context import CallContext, SpanNames
+from photondb.api.context import CallContext, SpanName, SpanNames
 from photondb.reql.errors import ClientError, CompileError, ReqlError
 from photondb.telemetry.span_encoding import (
     Attribute,
@@ -96,8 +96,12 @@ class Span:
         self._operation = operation
         self._parents = parents
         self._start_ns = time_ns() if start_ns is None else start_ns
-        self.names = new_names(parents)
+        self._ids = new_ids(len(parents))
+
+    @property
+    def names(self) -> SpanNames:
         """What others call it, in each of its traces."""
+        return names_of(self._parents, self._ids)
 
     def note(self, key: str, value: Attribute) -> None:
         """Give it an attribute."""
@@ -128,13 +132,13 @@ class Span:
             rest += encode_trace_state(self.trace_state)
         if self.error:
             rest += encode_failure(self.error)
-        ids = [span_id for _, span_id in self.names]
+        ids = self._ids
         if len(parents) == 1:
             self._sink.put(operation.scope, encode_spans(parents, ids, rest), 1)
             return
         rest += encode_attributes({"photondb.batch.traces": len(parents)})
         first = encode_spans(parents[:1], ids[:1], rest + encode_links(parents[1:]))
-        others = encode_spans(parents[1:], ids[1:], rest + encode_links(self.names[:1]))
+        others = encode_spans(parents[1:], ids[1:], rest + encode_links(names_of(parents[:1], ids[:1])))
         self._sink.put(operation.scope, first + others, len(parents))
 
     def __enter__(self) -> Span:
@@ -155,36 +159,41 @@ class QuerySpans:
     the beginning of a trace.
     """
 
-    __slots__ = ("_operation", "_parents", "_sink", "_start_ns", "names")
+    __slots__ = ("_ids", "_operation", "_parents", "_sink", "_start_ns", "names")
 
     def __init__(self, sink: SpanSink, operation: Operation, parents: SpanNames, start_ns: int | None = None) -> None:
         self._sink = sink
         self._operation = operation
         self._parents = parents
         self._start_ns = time_ns() if start_ns is None else start_ns
-        self.names = new_names(parents)
+        self._ids = new_ids(len(parents))
+        self.names = names_of(parents, self._ids)
         """What others call them, in the order of the queries."""
 
     def end(self, positions: Sequence[int], descriptions: Sequence[bytes]) -> None:
         """Those of the queries at these positions end now. They are described by `Operation.described`, and
         `encode_failure` where they failed."""
         times = encode_times(self._start_ns, time_ns())
+        first = descriptions[0]
+        if len(positions) == len(self._ids) and descriptions.count(first) == len(descriptions):  # nearly always
+            self._put(self._parents, self._ids, times + first)
+            return
         alike: defaultdict[bytes, list[int]] = defaultdict(list)
         for position, description in zip(positions, descriptions, strict=True):
             alike[description].append(position)
-        parents, names = self._parents, self.names
+        parents, ids = self._parents, self._ids
         for description, found in alike.items():
-            spans = encode_spans(
-                [parents[position] for position in found],
-                [names[position][1] for position in found],
-                times + description,
+            self._put(
+                [parents[position] for position in found], [ids[position] for position in found], times + description
             )
-            self._sink.put(self._operation.scope, spans, len(found))
+
+    def _put(self, parents: Sequence[SpanName], ids: Sequence[bytes], rest: bytes) -> None:
+        self._sink.put(self._operation.scope, encode_spans(parents, ids, rest), len(ids))
 
     def span(self, position: int) -> Span:
         """That of one query by itself, where it has to end by itself."""
         span = Span(self._sink, self._operation, (self._parents[position],), self._start_ns)
-        span.names = (self.names[position],)
+        span._ids = (self._ids[position],)
         return span
 
 
@@ -211,10 +220,13 @@ class NoSpan:
 NO_SPAN = NoSpan()
 
 
-def new_names(parents: SpanNames) -> SpanNames:
-    """Names for new spans in the traces of these."""
-    count = len(parents)
-    ids = struct.unpack("8s" * count, randbytes(8 * count))
+def new_ids(count: int) -> tuple[bytes, ...]:
+    """Ids for so many new spans."""
+    return struct.unpack("8s" * count, randbytes(8 * count))
+
+
+def names_of(parents: Sequence[SpanName], ids: Sequence[bytes]) -> SpanNames:
+    """What spans with these ids are called, in the traces of their parents."""
     return tuple([(parent[0], span_id) for parent, span_id in zip(parents, ids, strict=True)])
 
 

@@ -30,7 +30,6 @@ from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.eager import start_eagerly
 from photondb.rpc.errors import ServiceUnavailable
-from photondb.telemetry.tracing import Tracer
 from services.gateway.limits import Limits
 from services.gateway.metrics import QUERY, GatewayMetrics
 from services.gateway.protocol import HEADER, error_response, is_noreply
@@ -62,7 +61,8 @@ class Dispatcher:
     def __init__(self, query: QueryApi, limits: Limits, metrics: GatewayMetrics) -> None:
         self.metrics = metrics
         self.recorded: bool | None = None
-        """Whether the queries of the batch that gathers are traced, once that is decided."""
+        """Whether the queries of the batch that gathers are traced, those of all clients: None until the first one of
+        them has the sampler decide."""
         self._query = query
         self._limits = limits
         self._sessions: dict[int, Session] = {}
@@ -158,10 +158,6 @@ class Dispatcher:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._turn)
-
-    def decide(self, tracer: Tracer) -> None:
-        """Decide whether the queries that are submitted together next are traced: those of all clients, or none."""
-        self.recorded = tracer.sampler.records_next()
 
     def deliver_later(self, answers: Sequence[Answer]) -> None:
         """Send answers that were not ready at once."""

@@ -17,7 +17,7 @@ from services.gateway.farewell import Farewell
 from services.gateway.limits import Limits
 from services.gateway.login import ConnectionLog
 from services.gateway.protocol import FrameReader, frame, too_long_response
-from services.gateway.traces import ClientTraces, is_marked
+from services.gateway.traces import DASH, ClientTraces, are_marked
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +94,15 @@ class Session(asyncio.Protocol):
             if tracer is not None:
                 dispatcher = self._dispatcher
                 if dispatcher.recorded is None:
-                    dispatcher.decide(tracer)
-                marked = is_marked(data, requests)
-                if dispatcher.recorded or marked or self._traces is not None:
-                    self._begin_traces(tracer, requests, marked)
+                    dispatcher.recorded = tracer.sampler.records_next()
+                if (
+                    dispatcher.recorded
+                    or data.find(DASH) >= 0
+                    or frames[0][1].find(DASH) >= 0  # of which there may have been some in what was read before
+                    or not data
+                    or self._traces is not None
+                ):
+                    self._begin_traces(tracer, data, requests)
             if len(frames[0][1]) > LARGE_BYTES:  # no other can be: it would not fit into one read
                 self._has_large = True
             self._dispatcher.enqueue(requests)
@@ -113,12 +118,15 @@ class Session(asyncio.Protocol):
             )
             Farewell.say(self._transport, data, self._log.closed, self._limits.linger_timeout_ms)
 
-    def _begin_traces(self, tracer: Tracer, requests: Sequence[Request], marked: bool) -> None:
-        """Begin the traces of those of the queries that are to have one."""
+    def _begin_traces(self, tracer: Tracer, data: bytes, requests: Sequence[Request]) -> None:
+        """Begin the traces of those of the queries that are to have one. `data` is what was read last."""
+        recorded, marked = bool(self._dispatcher.recorded), are_marked(data, requests)
         if self._traces is None:
+            if not recorded and not marked:
+                return
             host, port = self._transport.get_extra_info("peername")[:2]
             self._traces = ClientTraces(f"{host}:{port}")
-        self._traces.begin(tracer, requests, bool(self._dispatcher.recorded), marked)
+        self._traces.begin(tracer, requests, recorded, marked)
 
     def _room(self) -> int:
         """How many more queries may be outstanding."""

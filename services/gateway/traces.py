@@ -13,24 +13,27 @@ from collections.abc import Mapping, Sequence
 from photondb.api.context import SpanName
 from photondb.api.query import Request
 from photondb.telemetry.operations import QUERY
-from photondb.telemetry.responses import error_of
+from photondb.telemetry.responses import are_complete, error_of
 from photondb.telemetry.span_encoding import encode_attributes, encode_failure
 from photondb.telemetry.spans import QuerySpans
 from photondb.telemetry.trace_context import RemoteParent, read_traceparent
 from photondb.telemetry.tracing import Tracer
 
 _MARK = b"traceparent"
+DASH = b"-"
+"""What every `traceparent` has. A byte is found ten times as fast as a word."""
+
 _GIVEN = re.compile(rb'"traceparent"\s*:\s*"([0-9a-f-]{55,256})"')
 
 _NAMES = {b"[2": "continue", b"[3": "stop", b"[4": "noreply wait", b"[5": "server info"}
 
-_OF_CURSORS = (b"[2", b"[3")
+_OF_CURSORS = frozenset({b"[2", b"[3"})
 """Continue and stop: these are traced when the query is that they are about."""
 
 _PARTIAL = b'{"t":3'
 
 
-def is_marked(data: bytes, requests: Sequence[Request]) -> bool:
+def are_marked(data: bytes, requests: Sequence[Request]) -> bool:
     """Whether any of the queries may say of which trace it is. `data` is what was read last, which has all of them but
     the beginning of the first one; without any it must be looked at each."""
     if data:
@@ -61,7 +64,8 @@ class ClientTraces:
         if marked or self._cursors:
             first = self._begin_later(tracer, requests)
         if recorded:
-            first = [request for request in first if request.payload[:2] not in _OF_CURSORS]
+            if not _OF_CURSORS.isdisjoint([request.payload[:2] for request in first]):
+                first = [request for request in first if request.payload[:2] not in _OF_CURSORS]
             if first:
                 self._begin(tracer.query_spans(QUERY, tracer.sampler.new_traces(len(first))), first)
 
@@ -97,24 +101,31 @@ class ClientTraces:
         be sent: headers and payloads in turn."""
         if not self._waiting:
             return
+        plain = not self._cursors and are_complete(out[1::2])
         payloads: dict[bytes, bytes] = {}
         for spans, waiting in self._waiting:
-            answered = [
-                position
+            answered = {
+                position: request
                 for position, request in waiting.items()
                 if outstanding.get(request.token) is not request
                 and not (repeated and any(one is request for one in repeated))
-            ]
+            }
             if not answered:
                 continue
-            payloads = payloads or {header[:8]: payload for header, payload in zip(out[::2], out[1::2], strict=True)}
-            # That of a noreply query is empty, and so is its header.
-            descriptions = [
-                self._answered(request, payloads.get(request.token.to_bytes(8, "little"), b""))
-                for position in answered
-                if (request := waiting.pop(position))
-            ]
-            spans.end(answered, descriptions)
+            if plain:
+                descriptions = [self._described(request) for request in answered.values()]
+            else:
+                payloads = payloads or {
+                    header[:8]: payload for header, payload in zip(out[::2], out[1::2], strict=True)
+                }
+                descriptions = [
+                    # That of a noreply query is empty, and so is its header.
+                    self._answered(request, payloads.get(request.token.to_bytes(8, "little"), b""))
+                    for request in answered.values()
+                ]
+            spans.end(list(answered), descriptions)
+            for position in answered:
+                del waiting[position]
         self._waiting = [entry for entry in self._waiting if entry[1]]
 
     def _answered(self, request: Request, payload: bytes) -> bytes:
@@ -126,17 +137,18 @@ class ClientTraces:
                 self._cursors[token] = request.span
         elif self._cursors:
             self._cursors.pop(token, None)
-        return self._described(request, error_of(payload))
+        error = error_of(payload)
+        return self._described(request) + encode_failure(error) if error else self._described(request)
 
-    def _described(self, request: Request, error: str) -> bytes:
-        name = _NAMES.get(request.payload[:2], "")
-        description = QUERY.described(name, self._attributes) if name else self._description
-        return description + encode_failure(error) if error else description
+    def _described(self, request: Request) -> bytes:
+        name = _NAMES.get(request.payload[:2])
+        return self._description if name is None else QUERY.described(name, self._attributes)
 
     def abandon(self) -> None:
         """The client has gone; nobody hears the answers."""
         for spans, waiting in self._waiting:
-            spans.end(list(waiting), [self._described(request, "CLIENT_GONE") for request in waiting.values()])
+            gone = encode_failure("CLIENT_GONE")
+            spans.end(list(waiting), [self._described(request) + gone for request in waiting.values()])
         self._waiting.clear()
         self._cursors.clear()
 

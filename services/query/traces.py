@@ -9,7 +9,7 @@ from photondb.api.context import SpanNames
 from photondb.api.query import Answer, Request
 from photondb.reql.runtime import DEFAULT_DATABASE, Runtime
 from photondb.telemetry.operations import RUN
-from photondb.telemetry.responses import error_of
+from photondb.telemetry.responses import are_complete, error_of
 from photondb.telemetry.span_encoding import encode_failure
 from photondb.telemetry.spans import Span
 from photondb.telemetry.tracing import Tracer
@@ -73,10 +73,13 @@ class PointTraces:
     ) -> None:
         parents = tuple([request.span for request, *_ in queries if request.span is not None])
         self._spans = tracer.query_spans(RUN, parents, start_ns)
-        self._descriptions = [
-            plan.summary.description(options.language.get("db", DEFAULT_DATABASE))
-            for _, plan, _, options, *_ in queries
-        ]
+        self._descriptions: list[bytes] = []
+        described: tuple[Plan, RunOptions] | None = None
+        for _, plan, _, options, *_ in queries:
+            if described is None or described[0] is not plan or described[1] is not options:
+                described = plan, options
+                description = plan.summary.description(options.language.get("db", DEFAULT_DATABASE))
+            self._descriptions.append(description)
 
     @property
     def names(self) -> SpanNames:
@@ -89,9 +92,9 @@ class PointTraces:
 
     def end(self, payloads: Sequence[bytes]) -> None:
         """They have these answers."""
-        errors = list(map(error_of, payloads))
         descriptions = self._descriptions
-        if any(errors):
+        if not are_complete(payloads):
+            errors = map(error_of, payloads)
             descriptions = [
                 description + encode_failure(error) if error else description
                 for description, error in zip(descriptions, errors, strict=True)
