@@ -29,13 +29,13 @@ def protocol_factory(connected: Callable[[Any], Any]) -> Callable[[], Any]:
 
     A connection is closed when its coroutine ends.
     """
-    return lambda: _Bridge(capnp.AsyncIoStream._connect(connected))
+    return lambda: Bridge(capnp.AsyncIoStream._connect(connected))
 
 
 class ClientStream:
     """A stream to a server."""
 
-    def __init__(self, stream: Any, bridge: _Bridge) -> None:
+    def __init__(self, stream: Any, bridge: Bridge) -> None:
         self.stream = stream
         self._bridge = bridge
 
@@ -57,7 +57,7 @@ async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: st
     """Connect. `tls` is for TCP only. Raises OSError, ssl.SSLError included."""
     loop = asyncio.get_running_loop()
     streams: list[Any] = []
-    bridge = _Bridge(capnp.AsyncIoStream._connect(streams.append))
+    bridge = Bridge(capnp.AsyncIoStream._connect(streams.append))
     if address.path is not None:
         await loop.create_unix_connection(lambda: bridge, address.path)
     elif tls is None:
@@ -70,7 +70,7 @@ async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: st
     return ClientStream(streams[0], bridge)
 
 
-class _Bridge(asyncio.Protocol):
+class Bridge(asyncio.Protocol):
     """A protocol to the transport, and a transport to pycapnp's protocol."""
 
     def __init__(self, protocol: Any) -> None:

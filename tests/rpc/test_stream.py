@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import struct
+import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from photondb.rpc import stream
-from photondb.rpc.connect import ConnectOptions
 from photondb.rpc.servant import servant
+from photondb.rpc.stream import Bridge
 from tests.rpc.probe import PROBE, Probe, ProbeStub, rpc_test, served
 
 
@@ -21,36 +23,121 @@ def address(tmp_path: Path) -> str:
     return f"unix:{tmp_path}/probe"
 
 
-def size_of_message(data: bytes) -> int:
-    """How long the message is that begins so: a table of the lengths of its segments, in words, stands before it."""
-    (segments,) = struct.unpack_from("<I", data)
-    lengths = struct.unpack_from(f"<{segments + 1}I", data, 4)
-    return 8 * ((segments + 1) // 2 + 1) + 8 * sum(lengths)
+class Taker:
+    """A protocol that asks for data when it is told to, and takes so many bytes at a time, as pycapnp's does."""
 
+    def __init__(self, room: int) -> None:
+        self.transport: Any = None
+        self.taken = b""
+        self.ended = False
+        self._buffer = bytearray(room)
 
-@rpc_test
-async def test_a_message_leaves_in_one_piece(address: str) -> None:
-    pieces: list[bytes] = []
-    arrived = asyncio.Event()
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        pieces.append(await reader.read(65_536))
-        arrived.set()
-        writer.close()
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
 
-    async with await asyncio.start_unix_server(accept, address.removeprefix("unix:")):
-        stub = ProbeStub(address, ConnectOptions(reconnect_wait_ms=100))
-        call = asyncio.create_task(stub.echo())
-        await asyncio.wait_for(arrived.wait(), 10)
-        call.cancel()
-        await stub.close()
-    assert size_of_message(pieces[0]) <= len(pieces[0])
+    def get_buffer(self, size_hint: int) -> memoryview:
+        return memoryview(self._buffer)
+
+    def buffer_updated(self, size: int) -> None:
+        self.taken += self._buffer[:size]
+        self.transport.pause_reading()
+
+    def eof_received(self) -> None:
+        self.ended = True
 
 
 @asynccontextmanager
-async def relay(address: str, target: str, piece_bytes: int, last_at: int) -> AsyncIterator[None]:
-    """Passes on what comes to `address`, and what `target` answers in pieces of so many bytes. With the `last_at`-th
-    byte of the answers, which is in the same piece, the connection ends."""
+async def bridged(room: int = 4) -> AsyncIterator[tuple[Taker, socket.socket]]:
+    """A bridge between a taker and a socket, and the other end of that."""
+    here, there = socket.socketpair()
+    there.setblocking(False)
+    taker = Taker(room)
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: Bridge(taker), sock=here)
+    yield taker, there
+    transport.close()
+    there.close()
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0.001)
+
+
+@rpc_test
+async def test_what_is_written_in_a_turn_leaves_in_one_piece() -> None:
+    async with bridged() as (taker, there):
+        taker.transport.write(b"head")
+        taker.transport.write(b"body")
+        with pytest.raises(BlockingIOError):
+            there.recv(100)
+        await turns()
+        assert there.recv(100) == b"headbody"
+        taker.transport.write(b"a" * 40_000)
+        taker.transport.write(b"b" * 40_000)
+        taker.transport.close()
+        await turns()
+        received = b""
+        while data := there.recv(100_000):
+            received += data
+            await turns(1)
+        assert received == b"a" * 40_000 + b"b" * 40_000
+
+
+@rpc_test
+async def test_what_is_not_asked_for_is_kept_and_the_end_is_told_behind_it() -> None:
+    async with bridged() as (taker, there):
+        there.send(b"0123456789")
+        there.shutdown(socket.SHUT_WR)
+        await turns()
+        taken = []
+        for _ in range(3):
+            assert not taker.ended
+            taker.transport.resume_reading()
+            taken.append(taker.taken)
+        assert taken == [b"0123", b"01234567", b"0123456789"]
+        assert not taker.ended
+        taker.transport.resume_reading()
+        assert taker.ended
+        await turns()
+        assert taker.transport is None
+
+
+@rpc_test
+async def test_who_asks_gets_at_once_what_comes() -> None:
+    async with bridged() as (taker, there):
+        taker.transport.resume_reading()
+        there.send(b"ab")
+        await turns()
+        assert taker.taken == b"ab"
+        there.send(b"cd")
+        await turns()
+        assert taker.taken == b"ab"
+        taker.transport.resume_reading()
+        assert taker.taken == b"abcd"
+
+
+@rpc_test
+async def test_a_peer_has_to_wait_for_who_does_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "MAX_RECEIVED_BYTES", 1_000)
+    async with bridged(room=100_000) as (taker, there):
+        sent = 0
+        for _ in range(50):
+            with contextlib.suppress(BlockingIOError):
+                sent += there.send(b"x" * 100_000)
+            await turns(1)
+        assert 100_000 < sent < 50 * 100_000
+        while len(taker.taken) < sent:
+            taker.transport.resume_reading()
+            await asyncio.sleep(0)
+        assert taker.taken == b"x" * sent
+
+
+@asynccontextmanager
+async def relay(address: str, target: str, piece_bytes: int) -> AsyncIterator[None]:
+    """Passes on what comes to `address`, and what `target` answers in pieces of so many bytes."""
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target_reader, target_writer = await asyncio.open_unix_connection(target.removeprefix("unix:"))
@@ -60,9 +147,7 @@ async def relay(address: str, target: str, piece_bytes: int, last_at: int) -> As
                 target_writer.write(data)
 
         asking = asyncio.create_task(ask())
-        passed = 0
-        while passed < last_at and (data := await target_reader.read(min(piece_bytes, last_at - passed))):
-            passed += len(data)
+        while data := await target_reader.read(piece_bytes):
             writer.write(data)
             await asyncio.sleep(0)
         writer.close()
@@ -76,37 +161,8 @@ async def relay(address: str, target: str, piece_bytes: int, last_at: int) -> As
 @pytest.mark.parametrize("piece_bytes", [1, 7, 8, 9, 64, 65_536])
 @rpc_test
 async def test_answers_arrive_in_any_pieces(address: str, piece_bytes: int) -> None:
-    async with served(servant(PROBE.Probe, Probe()), address), relay(f"{address}-cut", address, piece_bytes, 1 << 30):
+    async with served(servant(PROBE.Probe, Probe()), address), relay(f"{address}-cut", address, piece_bytes):
         stub = ProbeStub(f"{address}-cut")
         for size in (0, 1, 700, 70_000 if piece_bytes >= 64 else 3_000):
             assert await stub.echo(b"x" * size) == [b"x" * size]
-        await stub.close()
-
-
-@rpc_test
-async def test_an_answer_after_which_the_connection_ends_has_arrived(address: str) -> None:
-    async with served(servant(PROBE.Probe, Probe()), address):
-        # How many bytes the server says until it has answered the first call, found out by letting it say them.
-        said = 0
-        for last_at in range(8, 4_096, 8):
-            async with relay(f"{address}-{last_at}", address, 65_536, last_at):
-                stub = ProbeStub(f"{address}-{last_at}", ConnectOptions(reconnect_wait_ms=50, connect_timeout_ms=2_000))
-                try:
-                    assert await stub.echo(b"x" * 100) == [b"x" * 100]
-                    said = last_at
-                except Exception:  # it ended before: whatever says so
-                    said = 0
-                await stub.close()
-            if said:
-                break
-        assert said
-
-
-@rpc_test
-async def test_who_sends_faster_than_it_is_read_has_to_wait(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "MAX_RECEIVED_BYTES", 1_000)
-    async with served(servant(PROBE.Probe, Probe()), address):
-        stub = ProbeStub(address)
-        batches = [bytes([number]) * 100_000 for number in range(40)]
-        assert await asyncio.gather(*map(stub.echo, batches)) == [[batch] for batch in batches]
         await stub.close()
