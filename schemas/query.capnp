@@ -5,8 +5,8 @@
 using Common = import "common.capnp";
 
 interface Query extends(Common.Service) {
-  open @0 (context :Common.Context, sink :AnswerSink) -> OpenResult;
-  # Open a channel. The answers that take time go to `sink`.
+  open @0 (context :Common.Context, sink :AnswerSink, packed :Bool) -> OpenResult;
+  # Open a channel. The answers that take time go to `sink`. `packed` says that the gateway reads packed answers.
 }
 
 struct OpenResult {
@@ -14,6 +14,7 @@ struct OpenResult {
     ok @0 :QueryChannel;
     error @1 :Common.Error;
   }
+  packed @2 :Bool;               # whether the channel reads packed requests
 }
 
 interface QueryChannel {
@@ -46,6 +47,10 @@ struct Requests {
 
   traced @9 :List(UInt32);
   # The queries that are traced, by their position. The k-th of them goes on with the k-th trace of the call's context.
+
+  packed @10 :Data;
+  # All of the above as a MessagePack map from the names of columns to arrays, which are then not set themselves: it
+  # takes a fifth of the time to read and write. For who has said that it reads this.
 }
 
 struct SubmitResult {
@@ -65,6 +70,9 @@ struct Answers {
   unfinished @3 :Bool;
   # The last payload goes on in the first payload of the next delivery that has the same session and token: an answer
   # that is too long for a message comes in pieces, with other deliveries between them.
+
+  packed @4 :Data;
+  # All of the above as a MessagePack map, as in Requests.
 }
 
 interface AnswerSink {

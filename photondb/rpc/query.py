@@ -18,6 +18,7 @@ from photondb.rpc.query_messages import (
     AnswerAssembly,
     AnswerPacket,
     batches,
+    message,
     packets,
     read_requests,
     spans_at,
@@ -58,8 +59,9 @@ class QueryStub(QueryApi):
 
     async def open(self, context: CallContext, sink: AnswerSink) -> QueryChannelStub:
         handlers = _SinkHandlers(sink)
-        response = await self._client.call(_OPEN, context, sink=servant(schema.QUERY.AnswerSink, handlers))
-        return QueryChannelStub(Remote(response.ok, SERVICE), handlers)
+        sink_servant = servant(schema.QUERY.AnswerSink, handlers)
+        response = await self._client.call(_OPEN, context, sink=sink_servant, packed=True)
+        return QueryChannelStub(Remote(response.ok, SERVICE), handlers, response.packed)
 
 
 class RemoteQueries:
@@ -81,9 +83,10 @@ class RemoteQueries:
 class QueryChannelStub(RemoteObject, QueryChannel):
     """A channel to the query service. It ends with ServiceUnavailable when the service is lost: open another then."""
 
-    def __init__(self, remote: Remote, sink: _SinkHandlers) -> None:
+    def __init__(self, remote: Remote, sink: _SinkHandlers, packed: bool) -> None:
         super().__init__(remote)
         self._sink = sink
+        self._packed = packed
 
     async def submit(self, requests: Sequence[Request]) -> list[Answer]:
         answers: list[Answer] = []
@@ -92,7 +95,8 @@ class QueryChannelStub(RemoteObject, QueryChannel):
                 raise ServiceUnavailable(_LOST, indeterminate=number > 0)
             traced = [] if tracing.TRACER is None else traced_positions(batch)
             context = INTERNAL.traced(spans_at(batch, traced)) if traced else INTERNAL
-            response = await self.remote.call(_SUBMIT, context, requests=write_requests(batch, traced))
+            columns = message(write_requests(batch, traced), self._packed)
+            response = await self.remote.call(_SUBMIT, context, requests=columns)
             answers += self._sink.assembly.add(response.ok)
         return answers
 
@@ -136,9 +140,12 @@ class _QueryHandlers(Handlers):
         self._query = query
 
     async def open(self, call: Call) -> None:
-        sink = AnswerSinkStub(Remote(call.params.sink, "gateway"))
+        params = call.params
+        sink = AnswerSinkStub(Remote(params.sink, "gateway"), params.packed)
         channel = await self._query.open(call.context, sink)
-        call.results.ok = servant(schema.QUERY.QueryChannel, _ChannelHandlers(self, channel, sink))
+        results = call.results
+        results.ok = servant(schema.QUERY.QueryChannel, _ChannelHandlers(self, channel, sink))
+        results.packed = True
 
 
 class _ChannelHandlers(ClosableHandlers):
@@ -152,18 +159,20 @@ class _ChannelHandlers(ClosableHandlers):
         waiting = packets(answers)
         # The result may be overtaken by deliveries, so an answer in pieces must not begin in it.
         ready = AnswerPacket() if not waiting or waiting[0].unfinished else waiting.pop(0)
-        call.results.ok = write_answers(ready)
+        call.results.ok = message(write_answers(ready), self._sink.packed)
         for packet in waiting:
             await self._sink.send(packet)
 
 
 class AnswerSinkStub(AnswerSink):
-    """A gateway's sink. `deliver` returns when the answers are under way, and only _SINK_WINDOW packets are at a time.
+    """A gateway's sink, which reads packed answers or does not. `deliver` returns when the answers are under way, and
+    only _SINK_WINDOW packets are at a time.
 
     It raises what an earlier delivery failed with: the sink is lost then.
     """
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: Remote, packed: bool) -> None:
+        self.packed = packed
         self._remote = remote
         self._window = asyncio.Semaphore(_SINK_WINDOW)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -185,7 +194,7 @@ class AnswerSinkStub(AnswerSink):
 
     async def _send(self, packet: AnswerPacket) -> None:
         try:
-            await self._remote.call(_DELIVER, INTERNAL, answers=write_answers(packet))
+            await self._remote.call(_DELIVER, INTERNAL, answers=message(write_answers(packet), self.packed))
         except Exception as error:
             self._failure = error
         finally:

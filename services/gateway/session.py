@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import select
 from collections.abc import Sequence
@@ -30,6 +31,12 @@ PEER_CHECK_MS = 5_000
 _HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the latter, outside of Linux, is the best there is
 
 
+@functools.lru_cache(maxsize=1024)
+def _context_of(user: str) -> CallContext:
+    """The context of a user's queries: one object for all sessions, so that those of a batch are quickly compared."""
+    return CallContext(user=user)
+
+
 class Session(asyncio.Protocol):
     """One logged-in client.
 
@@ -46,7 +53,7 @@ class Session(asyncio.Protocol):
         self.outstanding: dict[int, Request] = {}
         self.repeated: list[Request] = []
         self.out: list[bytes] = []
-        self._context = CallContext(user=user)
+        self._context = _context_of(user)
         self._new_client = ""
         """The client's address, until it has been told to the query service."""
         self._max_outstanding = max_outstanding

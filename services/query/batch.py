@@ -82,7 +82,7 @@ class Batch:
         self.writes: list[PointWrite] = []
         self.write_statements: list[Write] = []
         self.now = channel.service.now()
-        self.plain = channel.service.runtime(INTERNAL)
+        self._plain: Runtime | None = None
         """The runtime of the queries that read or write one document without any option: it has no state of theirs."""
         self.traced_reads: list[int] = []
         self.traced_writes: list[int] = []
@@ -202,7 +202,9 @@ class Batch:
                 return
             # What users without every right ask for is run by itself: to check their rights may mean to wait.
             if (plan.read or plan.write) and request.context.user == ADMIN:
-                frame = plan.frame(self.plain, shaper.constants)
+                if self._plain is None:
+                    self._plain = service.runtime(INTERNAL)
+                frame = plan.frame(self._plain, shaper.constants)
                 if self._take_point(request, plan, frame, options):
                     return
             elif (

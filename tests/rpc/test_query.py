@@ -17,10 +17,15 @@ import pytest
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.query import Answer, AnswerSink, Request
 from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.rpc import query as rpc_query
+from photondb.rpc import schema
+from photondb.rpc.admission import Admission
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.loop import run
-from photondb.rpc.query import QueryStub, query_servant
+from photondb.rpc.query import QueryChannelStub, QueryStub, query_servant
 from photondb.rpc.query_messages import packets
+from photondb.rpc.remote import Method, Remote
+from photondb.rpc.servant import Call, servant
 from photondb.rpc.serve import RpcServer
 from tests.rpc.probe import rpc_test, served
 
@@ -114,10 +119,33 @@ def process(role: str, address: str) -> Iterator[subprocess.Popen[bytes]]:
         child.wait()
 
 
+class OlderStub(QueryStub):
+    """A gateway's that has not heard of packed columns."""
+
+    async def open(self, context: CallContext, sink: AnswerSink) -> QueryChannelStub:
+        handlers = rpc_query._SinkHandlers(sink)
+        asked = self._client.call(Method("open"), context, sink=servant(schema.QUERY.AnswerSink, handlers))
+        return QueryChannelStub(Remote((await asked).ok, "query"), handlers, packed=False)
+
+
+class OlderHandlers(rpc_query._QueryHandlers):
+    """A query service's that has not."""
+
+    async def open(self, call: Call) -> None:
+        await super().open(call)
+        call.results.packed = False
+
+
+PEERS = pytest.mark.parametrize("older", ["", "gateway", "query"])
+
+
 @asynccontextmanager
-async def stub_of(query: Query, address: str) -> AsyncIterator[QueryStub]:
-    async with served(query_servant(query), address):
-        stub = QueryStub(address)
+async def stub_of(query: Query, address: str, older: str = "") -> AsyncIterator[QueryStub]:
+    served_query = query_servant(query)
+    if older == "query":
+        served_query = servant(schema.QUERY.Query, OlderHandlers("query", Admission(100), query))
+    async with served(served_query, address):
+        stub = (OlderStub if older == "gateway" else QueryStub)(address)
         yield stub
         await stub.close()
 
@@ -126,10 +154,11 @@ def request(number: int, payload: bytes, context: CallContext = INTERNAL) -> Req
     return Request(number % 8, number, payload, context)
 
 
+@PEERS
 @rpc_test
-async def test_answers_now_and_later(address: str) -> None:
+async def test_answers_now_and_later(address: str, older: str) -> None:
     query, sink = Query(), Sink()
-    async with stub_of(query, address) as stub:
+    async with stub_of(query, address, older) as stub:
         channel = await stub.open(CallContext(user="gateway"), sink)
         assert query.contexts == [CallContext(user="gateway")]
         requests = [request(n, b"%s %d" % (b"now" if n % 2 else b"later", n)) for n in range(64)]
@@ -139,8 +168,9 @@ async def test_answers_now_and_later(address: str) -> None:
         assert await channel.submit([]) == []
 
 
+@PEERS
 @rpc_test
-async def test_requests_arrive_as_they_are(address: str) -> None:
+async def test_requests_arrive_as_they_are(address: str, older: str) -> None:
     query = Query()
     soon = time.monotonic() + 60
     batches = [
@@ -152,7 +182,7 @@ async def test_requests_arrive_as_they_are(address: str) -> None:
         [request(n, b"due together", CallContext(deadline=soon)) for n in range(3)],
         [request(1, b"too late", CallContext(deadline=soon - 120))],
     ]
-    async with stub_of(query, address) as stub:
+    async with stub_of(query, address, older) as stub:
         channel = await stub.open(INTERNAL, Sink())
         for batch in batches:
             await channel.submit(batch)
@@ -176,11 +206,12 @@ async def test_an_error_of_a_batch(address: str) -> None:
             await channel.submit([request(1, b"now")])
 
 
+@PEERS
 @pytest.mark.parametrize("when", [b"now", b"later"])
 @rpc_test
-async def test_long_answers_come_in_pieces_and_let_short_ones_pass(address: str, when: bytes) -> None:
+async def test_long_answers_come_in_pieces_and_let_short_ones_pass(address: str, when: bytes, older: str) -> None:
     query, sink = Query(), Sink()
-    async with stub_of(query, address) as stub:
+    async with stub_of(query, address, older) as stub:
         channel = await stub.open(INTERNAL, sink)
         query.repeat = dict.fromkeys(range(5), 5_000_000)
         requests = [request(n, when + b"%d" % n) for n in range(100)]
