@@ -118,7 +118,7 @@ def test_groups_and_different_values(suite: RunningSuite) -> None:
             counted.run(connection, array_limit=1000)
         largest = TABLE.group(lambda row: (row["a"] / 2).floor()).max("a")["a"].run(connection)
         assert largest == {n: 2 * n + 1 for n in range(ROWS // 2)}
-        different = TABLE.map(lambda row: -row["a"]).distinct()
+        different = TABLE.map(lambda row: r.expr(0) - row["a"]).distinct()
         assert different.run(connection) == list(range(1 - ROWS, 1))
         assert list(different.run(connection, stream=True, array_limit=10)) == list(range(1 - ROWS, 1))
         assert different.count().run(connection, stream=True, array_limit=10) == ROWS
