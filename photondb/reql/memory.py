@@ -187,6 +187,9 @@ class MemoryUse:
 def weight(value: Any) -> int:
     """About how many bytes of memory a value takes; names of fields, which are mostly shared, not counted. Of what is
     large only some parts are looked at."""
+    kind = type(value)
+    if kind is not dict and kind is not list:
+        return getsizeof(value)
     total = 0.0
     looked_at = 0
     level = [(value, 1.0)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -227,3 +228,16 @@ def test_queries_that_take_too_much_together(tmp_path: Path, monkeypatch: pytest
         assert all("take as much memory as they may together (limit 64 MB)" in message for message in refused)
         assert metric(suite, "photondb_query_memory_refused_total") == len(refused)
         until(suite, "photondb_query_memory_bytes", 0)
+
+
+def test_the_example_of_the_page(suite: RunningSuite, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    section = page.partition("## Large sorts and groups")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    with connected(suite) as connection:
+        r.table_create("events").run(connection)
+        events = [{"user": f"user {n % 3}", "time": n} for n in range(9)]
+        r.table("events").insert(events).run(connection)
+        exec(example, {"r": r, "connection": connection})
+    in_order = [f"user {user} {time}" for user in range(3) for time in range(user + 6, -1, -3)]
+    assert capsys.readouterr().out.splitlines() == [*in_order, *[f"user {user} 3" for user in range(3)]]

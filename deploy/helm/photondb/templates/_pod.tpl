@@ -90,6 +90,10 @@ spec:
         # Not the volume's root, where file systems may have a folder of their own.
         - {name: PHOTONDB_DATA_DIR, value: /var/lib/photondb/data}
         {{- end }}
+        {{- if eq .name "query" }}
+        - {name: PHOTONDB_SPILL_DIR, value: /var/lib/photondb/spill}
+        - {name: PHOTONDB_SPILL_BYTES, value: {{ $values.spillBytes | int64 | quote }}}
+        {{- end }}
         {{- if and (eq .name "storage") $values.cacheBytes }}
         - {name: PHOTONDB_CACHE_BYTES, value: {{ $values.cacheBytes | int64 | quote }}}
         {{- end }}
@@ -140,6 +144,9 @@ spec:
         {{- if eq .name "storage" }}
         - {name: data, mountPath: /var/lib/photondb}
         {{- end }}
+        {{- if eq .name "query" }}
+        - {name: spill, mountPath: /var/lib/photondb}
+        {{- end }}
         {{- if eq .name "auth" }}
         - {name: admin, mountPath: /run/secrets/admin, readOnly: true}
         {{- end }}
@@ -151,6 +158,9 @@ spec:
         {{- end }}
   volumes:
     - {name: tmp, emptyDir: {sizeLimit: 64Mi}}
+    {{- if eq .name "query" }}
+    - {name: spill, emptyDir: {}}
+    {{- end }}
     {{- if eq .name "auth" }}
     - name: admin
       secret:
