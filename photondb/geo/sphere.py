@@ -38,6 +38,11 @@ def position(point: Vector) -> Position:
     return math.atan2(y, x) * _DEGREES, math.atan2(z, math.sqrt(x * x + y * y)) * _DEGREES
 
 
+LEAST_FOOT = 1e-10
+"""A point that is nearer than this (radians) to a pole of a great circle is equally far from all of it, as far as its
+coordinates can tell: where its foot on the circle is would be a matter of rounding."""
+
+
 def nearest_on_edge(point: Vector, start: Vector, end: Vector) -> Vector:
     """The point of an edge, the shorter way between two points along a great circle, that is nearest to a point."""
     normal = _cross(_sum(end, start), _difference(end, start))  # more exact than start x end where they are near
@@ -45,7 +50,8 @@ def nearest_on_edge(point: Vector, start: Vector, end: Vector) -> Vector:
     if square > 0:  # else the edge is so short that its ends are one
         share = _dot(point, normal) / square
         foot = _difference(point, (share * normal[0], share * normal[1], share * normal[2]))
-        if _dot(_cross(foot, normal), start) > 0 and _dot(_cross(normal, foot), end) > 0:
+        known = _dot(foot, foot) > LEAST_FOOT * LEAST_FOOT
+        if known and _dot(_cross(foot, normal), start) > 0 and _dot(_cross(normal, foot), end) > 0:
             scale = 1 / math.sqrt(_dot(foot, foot))
             return foot[0] * scale, foot[1] * scale, foot[2] * scale
     return start if math.dist(point, start) <= math.dist(point, end) else end
