@@ -28,6 +28,10 @@ LARGE_BYTES = 256 * 1024
 PEER_CHECK_MS = 5_000
 """How often a client that is not read from is looked at, in case it has gone."""
 
+STALL_LOOKS = 4
+"""How often a client that takes nothing is looked at before it is dropped. Once would not do: it may be this process
+that did not get round to writing."""
+
 _HANG_UP = getattr(select, "POLLRDHUP", select.POLLHUP)  # the latter, outside of Linux, is the best there is
 
 
@@ -206,14 +210,17 @@ class Session(asyncio.Protocol):
         """How much the client has taken of what was written for it."""
         return self._written_bytes - self._transport.get_write_buffer_size()
 
-    def _watch_for_stall(self) -> None:
+    def _watch_for_stall(self, looks: int = STALL_LOOKS) -> None:
+        """Drop the client when so many looks in a row find that it has taken nothing."""
         loop = asyncio.get_running_loop()
-        delay = self._limits.stalled_client_timeout_ms / 1000
-        self._stall_timer = loop.call_later(delay, self._check_for_stall, self._taken_bytes())
+        delay = self._limits.stalled_client_timeout_ms / 1000 / STALL_LOOKS
+        self._stall_timer = loop.call_later(delay, self._check_for_stall, self._taken_bytes(), looks - 1)
 
-    def _check_for_stall(self, taken_bytes: int) -> None:
+    def _check_for_stall(self, taken_bytes: int, looks: int) -> None:
         if self._taken_bytes() > taken_bytes:
             self._watch_for_stall()
+        elif looks:
+            self._watch_for_stall(looks)
         else:
             self._drop("a client that does not take its answers is dropped: it took nothing for too long")
 

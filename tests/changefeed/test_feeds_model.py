@@ -14,7 +14,7 @@ from tests.changefeed.feeds_model import World
 RUNS = int(os.environ.get("PHOTONDB_FEEDS_MODEL_RUNS", "60"))
 FIRST_SEED = int(os.environ.get("PHOTONDB_FEEDS_MODEL_SEED", "0"))
 BATCH = 10  # runs in one test, so that the workers of the test run can share them
-RUN_TIMEOUT_S = 60  # what a client has to have did not come in this time
+RUN_TIMEOUT_S = 120  # what a client has to have did not come in this time
 
 
 @pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + RUNS, BATCH))

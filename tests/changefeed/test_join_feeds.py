@@ -14,7 +14,7 @@ from rethinkdb import errors, r
 
 from tests.running_suite import RunningSuite
 
-WAIT_S = 20  # for what must come; that it does not is the failure
+WAIT_S = 120  # for what must come; that it does not is the failure
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one process", "processes"])

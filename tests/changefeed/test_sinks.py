@@ -22,10 +22,11 @@ from rethinkdb import r
 from rethinkdb.ast import Func, ReQLEncoder
 
 from photondb.bus.server import find_nats_server
+from photondb.ports import reserve_port
 from services.changefeed.sink_targets import TIMEOUT_S
 from tests.running_suite import RunningSuite
 
-WAIT_S = 40  # for what must come; that it does not is the failure
+WAIT_S = 120  # for what must come; that it does not is the failure
 SINKS = r.db("rethinkdb").table("sinks")
 EVEN = ReQLEncoder().encode(Func(lambda row: row["n"] % 2 == 0))
 
@@ -245,9 +246,8 @@ class JetStreamServer:
     """A nats-server that keeps streams, and keeps them when it is started again."""
 
     def __init__(self, directory: Path) -> None:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        self._reserved = reserve_port("127.0.0.1")  # also while it is started again
+        self.port = self._reserved.getsockname()[1]
         self._command = [find_nats_server(), "-js", "-sd", directory, "-a", "127.0.0.1", "-p", str(self.port)]
         self.start()
 
@@ -264,6 +264,9 @@ class JetStreamServer:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def release(self) -> None:
+        self._reserved.close()
 
     async def create_stream(self) -> None:
         client = await nats.connect(self.url, max_reconnect_attempts=-1)
@@ -290,6 +293,7 @@ def jetstream(tmp_path: Path) -> Iterator[JetStreamServer]:
     asyncio.run(server.create_stream())
     yield server
     server.stop()
+    server.release()
 
 
 def _answers(port: int) -> bool:

@@ -81,7 +81,7 @@ def documents(store: Store, table: str) -> dict[object, dict[str, object]]:
     return found
 
 
-@pytest.mark.timeout(60 + 10 * ROUNDS)
+@pytest.mark.timeout(300 + 20 * ROUNDS)
 def test_no_acknowledged_write_is_lost_and_no_commit_is_torn(tmp_path: Path) -> None:
     chance = random.Random(7)
     last: dict[int, int] = dict.fromkeys(range(WRITERS), 0)

@@ -34,7 +34,7 @@ def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "node_modules"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_session_of_the_javascript_driver(suite: RunningSuite, node_modules: Path) -> None:
     done = subprocess.run(
         ["node", SESSION, str(suite.driver_port)],

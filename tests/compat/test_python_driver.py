@@ -222,7 +222,7 @@ async def test_the_asyncio_driver_runs_many_queries_at_once(suite: RunningSuite,
         assert answers == list(range(1, 201))
         feed = await TABLE.changes().run(connection)
         await TABLE.get(1).update({"seen": True}).run(connection)
-        change = await asyncio.wait_for(feed.next(), 10)
+        change = await asyncio.wait_for(feed.next(), 120)
         assert change["new_val"]["seen"] is True
         await feed.close()
     finally:

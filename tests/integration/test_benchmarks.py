@@ -32,7 +32,7 @@ def tables(page: str, name: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_the_benchmarks_writes_its_tables_and_plots(part: str, tmp_path: Path) -> None:
     emptied = re.sub(r"(<!-- begin [\w-]+ -->\n).*?(?=<!-- end)", r"\1", (DOCS / PAGE).read_text(), flags=re.DOTALL)

@@ -53,7 +53,7 @@ def fill(connection: Any, chance: random.Random) -> tuple[int, ReqlError]:
         number += 1
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("processes", [False, True])
 def test_writes_fail_reads_go_on_and_writes_resume(disk: Path, processes: bool) -> None:
     chance = random.Random(1)

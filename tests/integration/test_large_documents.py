@@ -12,7 +12,7 @@ from tests.running_suite import RunningSuite
 MEGABYTE = 1 << 20
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("processes", [False, True], ids=["one process", "processes"])
 def test_documents_up_to_the_limit_that_is_set(
     tmp_path: Path, processes: bool, monkeypatch: pytest.MonkeyPatch

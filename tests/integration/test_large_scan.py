@@ -13,7 +13,7 @@ ROWS = 1_000_000
 MAX_GROWTH_BYTES = 100_000_000
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("processes", [False, True], ids=["one process", "processes"])
 def test_a_scan_of_a_million_documents_needs_little_memory(tmp_path: Path, processes: bool) -> None:
     rows = ROWS if not processes else ROWS // 5

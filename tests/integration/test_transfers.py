@@ -37,7 +37,7 @@ def test_money_is_conserved(tmp_path: Path, isolation: str) -> None:
         assert total(suite.driver_port) == ACCOUNTS * START_CENTS
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("processes", [False, True], ids=["one process", "processes"])
 def test_money_is_conserved_when_the_server_is_killed(tmp_path: Path, processes: bool) -> None:
     paid: list[int] = []

@@ -22,7 +22,7 @@ from tests.running_suite import RunningSuite
 
 ROOT = Path(__file__).parents[2]
 RATE_INTERVAL = "20s"
-GIVE_UP_S = 60
+GIVE_UP_S = 200
 TARGET_LABELS = {"job", "instance", "process"}
 """What Prometheus adds itself."""
 

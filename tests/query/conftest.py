@@ -47,7 +47,7 @@ class Client:
             self._arrived.clear()
             answers = [answer for answer in self.answers if answer.token == token]
             if not answers:
-                await asyncio.wait_for(self._arrived.wait(), 10)
+                await asyncio.wait_for(self._arrived.wait(), 120)
         self.answers = [answer for answer in self.answers if answer.token != token]
         (answer,) = answers
         return json.loads(answer.payload) if answer.payload else {}

@@ -30,7 +30,7 @@ class Disk:
 
     def sync(self) -> None:
         self.begun += 1
-        assert self.release.acquire(timeout=10)
+        assert self.release.acquire(timeout=120)
         if self.error is not None:
             raise self.error
 

@@ -129,7 +129,7 @@ def load(suite: RunningSuite) -> Iterator[None]:
 def _aggregates(suite: RunningSuite) -> None:
     """Over columns, and by scan workers: ask until there are both."""
     waited = ("photondb_column_cache_hits_total", "photondb_scan_worker_rows_total")
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 120
     with r.connect("127.0.0.1", suite.driver_port) as connection:
         r.table_create("large").run(connection)
         large = [{"n": number, "text": "x" * 100_000} for number in range(200)]

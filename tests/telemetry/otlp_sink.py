@@ -114,7 +114,7 @@ class OtlpSink:
         assert {span.trace_id for span in spans} == set(roots)
         return roots
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 120) -> None:
         """Return when the condition holds."""
         end = time.monotonic() + timeout_s
         while not condition():
@@ -123,7 +123,7 @@ class OtlpSink:
             )
             time.sleep(0.02)
 
-    def wait_until_quiet(self, timeout_s: float = 20) -> None:
+    def wait_until_quiet(self, timeout_s: float = 120) -> None:
         """Return when nothing has arrived for a second."""
         end = time.monotonic() + timeout_s
         count, since = -1, time.monotonic()

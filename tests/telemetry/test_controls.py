@@ -49,7 +49,7 @@ def lines(suite: RunningSuite, message: str) -> list[dict[str, Any]]:
 
 def slow_query(suite: RunningSuite, count: int) -> dict[str, Any]:
     """The newest of so many slow queries in the log, as soon as it is there."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while len(lines(suite, "slow query")) < count:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -171,7 +171,7 @@ def test_a_collector_that_is_down_hurts_nobody(tmp_path: Path, monkeypatch: pyte
         connection = r.connect(port=suite.driver_port)
         for number in range(100):
             assert r.expr(number).run(connection) == number
-        end = time.monotonic() + 15
+        end = time.monotonic() + 120
         while lost_spans(suite, "collector") < 100:
             assert time.monotonic() < end
             time.sleep(0.1)

@@ -44,7 +44,7 @@ def run_until_killed(path: Path, number: int, level: str, after_s: float) -> lis
     return list(transactions.values())
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("level", ["serializable", "snapshot"])
 async def test_transactions_that_are_cut_off(tmp_path: Path, level: Isolation) -> None:
     chance = random.Random(level)
