@@ -46,9 +46,10 @@ def judge(process: str, samples: Samples) -> Iterator[Finding]:
     if catalogue.BUS_CONNECTED.name in samples:
         yield _bus(process, samples)
     if catalogue.ROCKSDB_WRITES_STOPPED.name in samples:
-        yield _disk(samples)
-        yield _rocksdb(samples)
-        yield _syncs(samples)
+        node = process if process.startswith("storage") else "storage"
+        yield _disk(node, samples)
+        yield _rocksdb(node, samples)
+        yield _syncs(node, samples)
     if catalogue.AUTH_LOGINS.name in samples:
         yield _logins(samples)
     errors = _sum(samples, catalogue.LOG_RECORDS, level="error")
@@ -108,18 +109,19 @@ def _bus(process: str, samples: Samples) -> Finding:
     return ok(about, message)
 
 
-def _disk(samples: Samples) -> Finding:
+def _disk(node: str, samples: Samples) -> Finding:
+    about = f"{node}: disk"
     free, size = _sum(samples, catalogue.DISK_FREE), _sum(samples, catalogue.DISK_SIZE)
     message = f"{free / 1e9:,.1f} of {size / 1e9:,.1f} GB are free"
     if free < size * (1 - FULL_SHARE):
-        return failure("storage: disk", message, "make room or grow the file system now: writes are about to fail")
+        return failure(about, message, "make room or grow the file system now: writes are about to fail")
     if free < size * (1 - NEARLY_FULL_SHARE):
-        return warning("storage: disk", message, "make room or grow the file system: compactions need some, too")
-    return ok("storage: disk", message)
+        return warning(about, message, "make room or grow the file system: compactions need some, too")
+    return ok(about, message)
 
 
-def _rocksdb(samples: Samples) -> Finding:
-    about = "storage: RocksDB"
+def _rocksdb(node: str, samples: Samples) -> Finding:
+    about = f"{node}: RocksDB"
     pending = _sum(samples, catalogue.ROCKSDB_COMPACTION_PENDING)
     if _sum(samples, catalogue.ROCKSDB_ERRORS):
         return failure(
@@ -135,8 +137,8 @@ def _rocksdb(samples: Samples) -> Finding:
     return ok(about, f"{pending / 1e6:,.0f} MB are to be compacted, writes were stalled for {stalls:,.1f} s in all")
 
 
-def _syncs(samples: Samples) -> Finding:
-    about = "storage: write-ahead log"
+def _syncs(node: str, samples: Samples) -> Finding:
+    about = f"{node}: write-ahead log"
     name = catalogue.SYNC_DURATION.name
     count, total = (sum(samples.get(f"{name}_{part}", {}).values()) for part in ("count", "sum"))
     if _sum(samples, catalogue.SYNC_FAILURES):

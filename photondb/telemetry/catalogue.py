@@ -185,6 +185,9 @@ TABLE_DOCUMENTS = area.gauge("photondb_table_documents", "Documents of a table."
 TABLE_BYTES = area.gauge("photondb_table_bytes", "Size of a table's documents as JSON.", "database", "table", unit="By")
 
 area = Area("Storage")
+STORAGE_CATALOGUE = area.gauge(
+    "photondb_storage_catalogue_version", "Version of the catalogue that a storage node has, the same on all nodes."
+)
 STORAGE_TABLES = area.gauge("photondb_storage_tables", "Tables.")
 STORAGE_INDEXES = area.gauge("photondb_storage_indexes", "Secondary indexes.")
 STORAGE_INDEX_BUILDS = area.gauge("photondb_storage_index_builds", "Secondary indexes that are being built.")

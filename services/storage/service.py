@@ -180,6 +180,7 @@ class Storage(StorageApi):
         self.requests.collect(scrape)
         self._path.collect(scrape)
         self._table_metrics.collect(self._tables.values(), scrape)
+        scrape.add(catalogue.STORAGE_CATALOGUE, self._catalogue.state.counters.version)
         scrape.add(catalogue.STORAGE_TABLES, len(self._tables))
         scrape.add(catalogue.STORAGE_INDEXES, sum(len(table.indexes) for table in self._tables.values()))
         scrape.add(catalogue.STORAGE_INDEX_BUILDS, len(self._catalogue.builder))

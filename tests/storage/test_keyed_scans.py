@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from photondb.api.catalogue import CreateIndex
-from photondb.api.context import INTERNAL
-from photondb.api.storage import KeyRange, Scan, StorageApi
+from photondb.api.catalogue import AlterTable, CreateIndex, TableSettings
+from photondb.api.context import INTERNAL, CallContext
+from photondb.api.storage import KeyRange, Scan, StorageApi, Write
 from photondb.datum.keys import after_prefix, encode_key, primary_key
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep
 from photondb.rpc.storage import StorageStub, storage_servant
@@ -41,9 +42,9 @@ async def filled(table: Table) -> Table:
     return table
 
 
-async def keyed(storage: StorageApi, table: int, **fields: Any) -> list[Row]:
+async def keyed(storage: StorageApi, table: int, context: CallContext = INTERNAL, **fields: Any) -> list[Row]:
     """All rows of a keyed scan with their places, which are in the scan's order."""
-    reply = await storage.scan(INTERNAL, Scan(table, keyed=True, **fields))
+    reply = await storage.scan(context, Scan(table, keyed=True, **fields))
     chunk, cursor = reply.chunk, reply.cursor
     rows: list[Row] = []
     while chunk is not None:
@@ -122,6 +123,28 @@ async def test_places_in_primary_order_are_primary_keys_by_whatever_way(full: Ta
     one = KeyRange(encode_key(2), after_prefix(encode_key(2)))
     of_one = await keyed(full.storage, full.info.id, index=full.index("a"), ranges=(one,), primary_order=True, limit=9)
     assert [(place, row["id"]) for place, row in of_one] == [(primary_key(n), n) for n in (ROWS - 5, ROWS - 4)]
+
+
+@pytest.mark.parametrize("limit", [None, 20])
+async def test_transactions_and_the_past_have_places_too(full: Table, limit: int | None) -> None:
+    storage, table = full.storage, full.info.id
+    await full.change(AlterTable("test", "documents", settings=TableSettings(history_s=3600)))
+    then = CallContext(as_of_us=time.time_ns() // 1000)
+    before = await keyed(storage, table, limit=limit)
+    by_index = await keyed(storage, table, index=full.index("a"), limit=limit)
+    assert await keyed(storage, table, limit=limit, context=then) == before
+    context = CallContext(transaction="t")
+    await storage.begin_transaction(context, "t", "serializable", False, 0)
+    await storage.write(context, [Write(table, "insert", documents=[{"id": 0.5, "a": -1}])])
+    found = await keyed(storage, table, limit=limit, context=context)
+    assert [row["id"] for _, row in found][:3] == [0, 0.5, 1]
+    assert all(place == place_of(row) for place, row in found)
+    found = await keyed(storage, table, index=full.index("a"), limit=limit, context=context)
+    assert found[0] == (encode_key(-1) + primary_key(0.5), {"id": 0.5, "a": -1})
+    await storage.abort_transaction(context, "t")
+    await full.write("delete", keys=[0, ROWS - 1])
+    assert await keyed(storage, table, limit=limit, context=then) == before
+    assert await keyed(storage, table, index=full.index("a"), limit=limit, context=then) == by_index
 
 
 async def test_chunks_keep_the_places_of_their_parts(full: Table) -> None:
