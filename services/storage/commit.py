@@ -20,7 +20,7 @@ from photondb.telemetry import catalogue
 from photondb.telemetry.scrape import Scrape
 from services.storage import layout
 from services.storage.indexes import EntryChanges
-from services.storage.log import HEADER, read
+from services.storage.log import HEADER, LENGTHS, TOTALS, read
 from services.storage.metrics import CommitMetrics
 from services.storage.rocks import Batch, Store
 from services.storage.tables import Table
@@ -54,6 +54,34 @@ class ShardChanges:
     def first_sequence(self) -> int:
         """The sequence number of the first change."""
         return self.start + 1
+
+
+class PreparedRecords:
+    """Records of changes of one table, made but for what depends on where the table stands when they are committed."""
+
+    __slots__ = ("_document_bytes", "_rows", "bodies", "changes", "size", "table", "totals")
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.changes: list[tuple[bytes, bytes | None, bytes | None]] = []
+        """The (key, old, new) of each change."""
+        self.bodies: list[bytes] = []
+        """Of each record what comes behind the totals."""
+        self.totals: list[tuple[int, int, int]] = []
+        """What each of them, with those before, adds to the number of documents, to their bytes and to the log's."""
+        self.size = 0
+        self._rows = 0
+        self._document_bytes = 0
+
+    def add(self, key: bytes, old: bytes | None, new: bytes | None) -> None:
+        """Prepare the record of another change."""
+        before, after = old or b"", new or b""
+        self._rows += (new is not None) - (old is not None)
+        self._document_bytes += len(after) - len(before)
+        self.size += HEADER.size + len(key) + len(before) + len(after)
+        self.changes.append((key, old, new))
+        self.bodies.append(b"".join((LENGTHS.pack(len(key), len(before), len(after)), key, before, after)))
+        self.totals.append((self._rows, self._document_bytes, self.size))
 
 
 class Commit:
@@ -132,6 +160,25 @@ class Commit:
         record = b"".join((header, key, *documents))
         self.batch.put(table.log_prefix + position.sequence.to_bytes(8, "big"), record)
         changes.records.append((key, old, new))
+
+    def record_all(self, prepared: PreparedRecords) -> None:
+        """Put prepared records of a table, of which there are none in the commit yet, into the change log. Nothing is
+        done here that could have been done before."""
+        changes = self.changes[prepared.table.id] = ShardChanges(prepared.table)
+        position, time_us = changes.position, self.time_us
+        first_rows, first_bytes, first_log_bytes = position.rows, position.document_bytes, position.log_bytes
+        put, prefix, pack = self.batch.put, prepared.table.log_prefix, TOTALS.pack
+        sequence = position.sequence
+        for body, (rows, document_bytes, log_bytes) in zip(prepared.bodies, prepared.totals, strict=True):
+            sequence += 1
+            totals = pack(time_us, first_rows + rows, first_bytes + document_bytes, first_log_bytes + log_bytes)
+            put(prefix + sequence.to_bytes(8, "big"), totals + body)
+        rows, document_bytes, log_bytes = prepared.totals[-1]
+        position.sequence, position.time_us = sequence, time_us
+        position.rows, position.document_bytes = first_rows + rows, first_bytes + document_bytes
+        position.log_bytes = first_log_bytes + log_bytes
+        changes.records = prepared.changes
+        self.size += prepared.size
 
     def change_entries(self, changes: EntryChanges) -> None:
         """Make the changes of index entries that go with a change of a document."""

@@ -19,7 +19,7 @@ from photondb.datum.errors import DatumError
 from photondb.datum.json import loads_stored
 from photondb.reql.errors import op_failed
 from services.storage import layout
-from services.storage.commit import Commit, CommitPath
+from services.storage.commit import Commit, CommitPath, PreparedRecords
 from services.storage.indexes import Index, entry_changes
 from services.storage.rocks import Batch, Store
 from services.storage.tables import Table
@@ -30,6 +30,9 @@ SLICE_S = 0.002
 
 BLOCK_RECORDS = 200
 """How many records are dealt with between two looks at the clock; with no more left to check, the commit is next."""
+
+SORTED_AT_A_TIME = 2000
+"""How many keys are put in order between two looks at the clock, at first."""
 
 TRY_AGAIN = "Nothing of the transaction was saved. Begin again: it may well succeed then."
 
@@ -77,14 +80,14 @@ class Validation:
 
 
 class PreparedChanges:
-    """What a transaction comes to: a batch with its documents and index entries, and the changes that are still to be
-    put into the change log, (table, key, old, new) each."""
+    """What a transaction comes to: a batch with its documents and index entries, and the records that are still to be
+    put into the change log."""
 
     def __init__(self) -> None:
         self.batch = Batch()
         self.documents: dict[bytes, bytes | None] = {}
         """The documents by store key, as they will be."""
-        self.records: list[tuple[Table, bytes, bytes | None, bytes | None]] = []
+        self.records: dict[Table, PreparedRecords] = {}
         self._values: list[tuple[bytes, bytes | None]] = []
         self._indexes: dict[Table, tuple[Index, ...]] = {}
 
@@ -95,7 +98,10 @@ class PreparedChanges:
 
     def add(self, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
         """Add the change of a document. Raises ReqlError for an index key that is too long."""
-        self.records.append((table, key, old, new))
+        records = self.records.get(table)
+        if records is None:
+            records = self.records[table] = PreparedRecords(table)
+        records.add(key, old, new)
         store_key = table.document_prefix + key
         self.documents[store_key] = new
         self._values.append((store_key, new))
@@ -114,7 +120,7 @@ class PreparedChanges:
     def fill_batch(self) -> Iterator[None]:
         """Put the documents and entries into the batch, some with each step: in the order of their keys, which takes
         RocksDB half as long to write."""
-        self._values.sort(key=itemgetter(0))
+        yield from _sorting(self._values)
         for start in range(0, len(self._values), BLOCK_RECORDS):
             for key, value in self._values[start : start + BLOCK_RECORDS]:
                 if value is None:
@@ -123,6 +129,18 @@ class PreparedChanges:
                     self.batch.put(key, value)
             yield
         self._values.clear()
+
+
+def _sorting(values: list[tuple[bytes, bytes | None]]) -> Iterator[None]:
+    """Put values in the order of their keys, with a step for each part: longer and longer ones, of sorted halves."""
+    length = SORTED_AT_A_TIME
+    while True:
+        for start in range(0, len(values), length):
+            values[start : start + length] = sorted(values[start : start + length], key=itemgetter(0))
+            yield
+        if length >= len(values):
+            return
+        length *= 2
 
 
 async def prepare(transaction: Transaction) -> PreparedChanges:
@@ -183,6 +201,6 @@ def commit_now(
         validation.check_block()
     commit = Commit(store, time_us, spans, changes.batch)
     commit.documents = changes.documents
-    for change in changes.records:
-        commit.record(*change)
+    for records in changes.records.values():
+        commit.record_all(records)
     return path.append(commit, transaction.hard) if commit.changes else None

@@ -34,6 +34,9 @@ HEADER = Struct(">QQQQHII")
 
 The totals are those after the change. A length of 0 means that there is no document. Key and documents follow."""
 
+TOTALS, LENGTHS = Struct(">QQQQ"), Struct(">HII")
+"""The two parts of a header: what depends on when the change is committed, and what does not."""
+
 
 class Position(msgspec.Struct, gc=False):
     """Where a shard stands: its last record's sequence and time, and the totals."""
