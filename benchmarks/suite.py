@@ -78,8 +78,8 @@ def measure_scaling(page: Page, extent: Extent) -> None:
     with _suite(processes=False) as suite:
         sizes = scaling.by_size(suite, extent.sizes, extent.size_rows, extent.seconds / 2)
         connections = scaling.by_connections(suite, extent.connections, extent.size_rows, extent.seconds / 2)
-        rows = scaling.by_rows(suite, extent.table_rows, extent.seconds / 2)
     with tempfile.TemporaryDirectory() as directory:
+        rows = scaling.by_rows(Path(directory), extent.table_rows, extent.seconds / 2)
         fronts = scaling.by_fronts(Path(directory), extent.fronts, extent.size_rows, extent.seconds / 2)
     page.write("fronts", fronts.table())
     page.write("sizes", sizes.table())

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -21,12 +22,19 @@ class RunningSuite:
     the environment variable PHOTONDB_PROCESSES says.
     """
 
-    def __init__(self, data_dir: Path, *, processes: bool | None = None, arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        processes: bool | None = None,
+        arguments: tuple[str, ...] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.driver_port = 0
         self.http_port = 0
         self._arguments = ["--data-dir", str(data_dir), "--driver-port", "0", "--http-port", "0", *arguments]
-        self._environ = dict(os.environ)
+        self._environ = {**os.environ, **(environ or {})}
         if processes is not None:
             self._environ["PHOTONDB_PROCESSES"] = str(int(processes))
         self._process: subprocess.Popen[str] | None = None

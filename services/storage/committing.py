@@ -21,6 +21,7 @@ from photondb.reql.errors import op_failed
 from services.storage import layout
 from services.storage.commit import Commit, CommitPath, PreparedRecords
 from services.storage.indexes import Index, entry_changes
+from services.storage.overlay import sorting
 from services.storage.rocks import Batch, Store
 from services.storage.tables import Table
 from services.storage.transaction import Transaction
@@ -30,9 +31,6 @@ SLICE_S = 0.002
 
 BLOCK_RECORDS = 200
 """How many records are dealt with between two looks at the clock; with no more left to check, the commit is next."""
-
-SORTED_AT_A_TIME = 2000
-"""How many keys are put in order between two looks at the clock, at first."""
 
 TRY_AGAIN = "Nothing of the transaction was saved. Begin again: it may well succeed then."
 
@@ -120,7 +118,7 @@ class PreparedChanges:
     def fill_batch(self) -> Iterator[None]:
         """Put the documents and entries into the batch, some with each step: in the order of their keys, which takes
         RocksDB half as long to write."""
-        yield from _sorting(self._values)
+        yield from sorting(self._values, itemgetter(0))
         for start in range(0, len(self._values), BLOCK_RECORDS):
             for key, value in self._values[start : start + BLOCK_RECORDS]:
                 if value is None:
@@ -129,18 +127,6 @@ class PreparedChanges:
                     self.batch.put(key, value)
             yield
         self._values.clear()
-
-
-def _sorting(values: list[tuple[bytes, bytes | None]]) -> Iterator[None]:
-    """Put values in the order of their keys, with a step for each part: longer and longer ones, of sorted halves."""
-    length = SORTED_AT_A_TIME
-    while True:
-        for start in range(0, len(values), length):
-            values[start : start + length] = sorted(values[start : start + length], key=itemgetter(0))
-            yield
-        if length >= len(values):
-            return
-        length *= 2
 
 
 async def prepare(transaction: Transaction) -> PreparedChanges:

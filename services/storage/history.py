@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -17,16 +18,66 @@ from photondb.reql.errors import ReqlError, op_failed, resource_limit
 from services.storage import layout
 from services.storage.indexes import Index
 from services.storage.log import decode_position, decode_record, first_after
-from services.storage.overlay import FrozenOverlay, MergedReader, Overlay
+from services.storage.overlay import FrozenOverlay, MergedReader, sorting
 from services.storage.rocks import Store
 from services.storage.tables import Table
 from services.storage.views import Reader, View
 
 MAX_CHANGED_BYTES = 256 << 20
-"""How much may have changed since the time that a query reads as of."""
+"""How much memory may be taken by what has changed since the time that a query reads as of ..."""
+
+MAX_KEPT_BYTES = 32 << 20
+"""... of which so much is for documents as they were. Of all further ones only the place in the log is remembered."""
+
+READ_BYTES = 1 << 20
+"""How much of the log is read at a time."""
+
+BYTES_PER_CHANGE = 180
+"""What a changed document takes besides its key, and besides itself where it is kept."""
 
 SLICE_S = 0.002
 """How long the log is read before others get their turn."""
+
+
+class PastValues(Mapping[bytes, bytes | None]):
+    """What store keys had as values, None for those that were not there. Where a number stands instead of a document it
+    is that of its record in the change log, from which it is read when it is asked for."""
+
+    __slots__ = ("_table", "_view", "found")
+
+    def __init__(self, view: View, table: Table) -> None:
+        self._view = view
+        self._table = table
+        self.found: dict[bytes, bytes | int | None] = {}
+
+    def __getitem__(self, key: bytes) -> bytes | None:
+        value = self.found[key]
+        if type(value) is not int:
+            return value  # type: ignore[return-value]
+        place = layout.record_key(self._table.id, layout.SHARD, value)
+        (record,) = self._view.get_many([place])
+        assert record is not None, "the log has a hole"
+        return decode_record(place, record).old
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.found
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+async def _frozen(values: PastValues) -> FrozenOverlay:
+    """The overlay of some values."""
+    keys = list(values)
+    slice_end = perf_counter() + SLICE_S
+    for _ in sorting(keys):
+        if perf_counter() > slice_end:
+            await asyncio.sleep(0)
+            slice_end = perf_counter() + SLICE_S
+    return FrozenOverlay(keys, values)
 
 
 class PastView:
@@ -45,21 +96,21 @@ class PastView:
         try:
             first = _first_change(store, table, as_of_us)
             rows = _rows_then(store, table, first)
-            overlay = await _changed_since(view, table, first)
-            documents = list(overlay.values.items())
+            values = await _changed_since(view, table, first)
             if index is not None:
-                await _change_entries(view, overlay, documents, table, index)
+                await _change_entries(view, values, list(values), table, index)
+            overlay = await _frozen(values)
         except BaseException:
             view.close()
             raise
-        return cls(view, overlay.frozen(), rows)
+        return cls(view, overlay, rows)
 
     @classmethod
     async def after(cls, store: Store, table: Table, sequence: int) -> PastView:
         """The documents of a table after one of its changes. Only good as long as nothing is written. Raises ReqlError
         when too much has changed since."""
         view = View(store)
-        return cls(view, (await _changed_since(view, table, sequence + 1)).frozen(), 0)
+        return cls(view, await _frozen(await _changed_since(view, table, sequence + 1)), 0)
 
     def pin(self) -> None:
         """It lasts as long as it has to from the beginning."""
@@ -89,7 +140,7 @@ async def documents_then(store: Store, table: Table, keys: list[bytes], as_of_us
     view.pin()
     try:
         first = _first_change(store, table, as_of_us)
-        changed = (await _changed_since(view, table, first, frozenset(keys))).values
+        changed = await _changed_since(view, table, first, frozenset(keys))
         present = dict(zip(keys, view.documents(keys), strict=True))
         return [changed[key] if key in changed else present[key] for key in keys]
     finally:
@@ -132,48 +183,53 @@ def _rows_then(store: Store, table: Table, first: int) -> int:
     return decode_position(first - 1, record).rows
 
 
-async def _changed_since(view: View, table: Table, first: int, only: frozenset[bytes] | None = None) -> Overlay:
+async def _changed_since(view: View, table: Table, first: int, only: frozenset[bytes] | None = None) -> PastValues:
     """The documents of the changes from `first` on (of those under the store keys `only`), as they were before."""
-    overlay = Overlay()
+    values = PastValues(view, table)
+    found = values.found
     low, high = layout.record_key(table.id, layout.SHARD, first), layout.end_of(table.log_prefix)
-    size = 0
+    size = kept = 0
     slice_end = perf_counter() + SLICE_S
     reader = view.read(low, high)
     while not reader.done:
-        for key, value in reader.take(100):
+        for key, value in reader.take(100, READ_BYTES):
             record = decode_record(key, value)
             store_key = table.document_prefix + record.key
-            if store_key in overlay.values or (only is not None and store_key not in only):
+            if store_key in found or (only is not None and store_key not in only):
                 continue
-            overlay.put(store_key, record.old)
-            size += len(store_key) + len(record.old or b"")
-        if size > MAX_CHANGED_BYTES:
+            size += len(store_key) + BYTES_PER_CHANGE
+            if record.old is None or kept + len(record.old) <= MAX_KEPT_BYTES:
+                found[store_key] = record.old
+                kept += len(record.old or b"")
+            else:
+                found[store_key] = record.sequence
+        if size + kept > MAX_CHANGED_BYTES:
             raise resource_limit(
-                f"More than {MAX_CHANGED_BYTES >> 20} MB of documents have changed since the time of `as_of`: choose a "
-                "later one."
+                f"Too many documents have changed since the time of `as_of` to remember which they are (more than "
+                f"{len(found) - 1:,}, in {MAX_CHANGED_BYTES >> 20} MB): choose a later one."
             )
         if perf_counter() > slice_end:
             await asyncio.sleep(0)
             slice_end = perf_counter() + SLICE_S
-    return overlay
+    return values
 
 
-async def _change_entries(
-    view: View, overlay: Overlay, documents: list[tuple[bytes, bytes | None]], table: Table, index: Index
-) -> None:
+async def _change_entries(view: View, values: PastValues, changed: list[bytes], table: Table, index: Index) -> None:
     """Lay the index's entries of the changed documents over those of the present."""
     start = len(table.document_prefix)
     slice_end = perf_counter() + SLICE_S
-    for store_key, old in documents:
+    found = values.found
+    for store_key in changed:
+        old = values[store_key]
         primary = store_key[start:]
         (present,) = view.documents([store_key])
         now = {} if present is None else index.entries(primary, loads_stored(present), present)
         then = {} if old is None else index.entries(primary, loads_stored(old), old)
         for entry in now.keys() - then.keys():
-            overlay.put(entry, None)
+            found[entry] = None
         for entry, value in then.items():
             if now.get(entry) != value:
-                overlay.put(entry, value)
+                found[entry] = value
         if perf_counter() > slice_end:
             await asyncio.sleep(0)
             slice_end = perf_counter() + SLICE_S

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from services.storage.views import UNBOUNDED, Reader
+
+SORTED_AT_A_TIME = 2000
+"""How many values are put in order between two looks at the clock, at first."""
 
 
 class Overlay:
@@ -40,14 +45,26 @@ class Overlay:
 
 
 class FrozenOverlay:
-    """An overlay at one moment, and how many still read it."""
+    """An overlay at one moment, and how many still read it. `keys` are those of `values`, in order."""
 
     __slots__ = ("keys", "readers", "values")
 
-    def __init__(self, keys: list[bytes], values: dict[bytes, bytes | None]) -> None:
+    def __init__(self, keys: list[bytes], values: Mapping[bytes, bytes | None]) -> None:
         self.keys = keys
         self.values = values
         self.readers = 0
+
+
+def sorting(values: list[Any], key: Callable[[Any], bytes] | None = None) -> Iterator[None]:
+    """Put values in order, with a step for each part: longer and longer ones, of sorted halves."""
+    length = SORTED_AT_A_TIME
+    while True:
+        for start in range(0, len(values), length):
+            values[start : start + length] = sorted(values[start : start + length], key=key)
+            yield
+        if length >= len(values):
+            return
+        length *= 2
 
 
 class MergedReader(Reader):

@@ -60,6 +60,13 @@ def test_a_table_without_a_place_is_an_error(tmp_path: Path) -> None:
         Page(tmp_path).write("weather", "sunny")
 
 
+async def test_scans_are_measured_beside_point_reads(tmp_path: Path) -> None:
+    await scans.fill_anew(tmp_path / "data", 1200)
+    lines = await scans.beside_point_reads(tmp_path / "data", 1200, rounds=1)
+    assert len(lines) == 5
+    assert all(len(re.findall(r"\d+\.\d\d \|", line)) == 2 for line in lines[2:]), lines
+
+
 async def test_scans_are_measured_in_every_way(tmp_path: Path) -> None:
     lines = await scans.measure(tmp_path / "data", rows=1200, rounds=1, updates=100)
     rows = [line for line in lines if line.startswith("|")]

@@ -108,7 +108,11 @@ async def model(table: Table) -> Model:
     return Model(table, 5)
 
 
-async def test_every_moment_is_as_it_was(model: Model, node: Node) -> None:
+@pytest.mark.parametrize("kept_bytes", [0, 500, 1 << 20])
+async def test_every_moment_is_as_it_was(
+    model: Model, node: Node, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_KEPT_BYTES", kept_bytes)
     before = time.time_ns() // 1000
     await model.write(150)
     moments = [moment for moment, _ in model.states]
@@ -121,7 +125,11 @@ async def test_every_moment_is_as_it_was(model: Model, node: Node) -> None:
         await model.check(moment)
 
 
-async def test_scan_of_the_past_goes_on_while_the_present_changes(model: Model) -> None:
+@pytest.mark.parametrize("kept_bytes", [0, 500, 1 << 20])
+async def test_scan_of_the_past_goes_on_while_the_present_changes(
+    model: Model, kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_KEPT_BYTES", kept_bytes)
     await model.write(100)
     moment = model.states[50][0]
     expected = model.at(moment)
