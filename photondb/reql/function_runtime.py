@@ -23,6 +23,7 @@ class FunctionRuntime:
 
     profile = None
     shared = None
+    streams = False
     options: dict[str, Any] = {}  # noqa: RUF012  # never changed
 
     def __init__(self, array_limit: int = DEFAULT_ARRAY_LIMIT) -> None:

@@ -74,7 +74,7 @@ def pure_response(plan: Plan, constants: list[Any]) -> bytes | None:
     except (ReqlError, DatumError) as error:
         if isinstance(error, DatumError) or error.kind is not ErrorKind.RESOURCE_LIMIT:
             return None
-    except TakesLong:
+    except Exception:  # TakesLong, or what the evaluator will meet, too, and report
         pass
     plan.pure = False
     return None
