@@ -37,6 +37,9 @@ SIZES = (100, 1_000, 10_000)
 SIZE_ROWS = 20_000
 CONNECTIONS = (1, 8, 64, 512)
 FRONTS = (1, 2, 4)
+STORAGE_NODES = (1, 2, 4)
+OUTSTANDING = ((1, 1), (8, 2), (8, 16), (32, 32))
+"""So many connections with so many queries outstanding on each."""
 QUERIES_OUTSTANDING = 1
 
 
@@ -130,6 +133,36 @@ def by_fronts(directory: Path, counts: Sequence[int], rows: int, seconds: float)
     return Series("fronts", found)
 
 
+def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds: float) -> tuple[Series, Series]:
+    """Queries about a table that is spread over more and more storage nodes, each time with a suite of its own in
+    `directory`. First of several kinds, with as many fronts, and so many connections that the calls of each front to
+    each node stay as large; then reads by key with one front and more and more queries outstanding."""
+    names = ("get by primary key", "update one field, hard", "insert, hard", "get_all by index, 50 rows")
+    workloads = [BY_NAME[name] for name in names]
+    found: dict[int, dict[str, Figures]] = {}
+    batches: dict[int, dict[str, Figures]] = {}
+
+    def one(suite: RunningSuite, workload: Workload, connections: int, window: int) -> Figures:
+        make = workload.maker(rows)
+        return uvloop.run(measure(suite.driver_port, suite.pid, make, seconds, connections, window))
+
+    for count in counts:
+        nodes = ("--storage-nodes", str(count), "--default-shards", str(count))
+        path = directory / f"nodes-{count}"
+        with RunningSuite(path, processes=True, arguments=(*nodes, "--fronts", str(count))) as suite:
+            fill(suite.driver_port, rows)
+            found[count] = {
+                workload.name: one(suite, workload, workload.connections * count**2, workload.window)
+                for workload in workloads
+            }
+        with RunningSuite(path, processes=True, arguments=nodes) as suite:
+            batches[count] = {
+                f"{connections * window} outstanding": one(suite, workloads[0], connections, window)
+                for connections, window in OUTSTANDING
+            }
+    return Series("storage nodes (and fronts)", found), Series("storage nodes", batches)
+
+
 def main() -> None:
     """Measure what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -154,7 +187,10 @@ def main() -> None:
         print(by_size(suite, SIZES, SIZE_ROWS, options.seconds).table(), "\n")
         print(by_connections(suite, CONNECTIONS, SIZE_ROWS, options.seconds).throughput_table(), "\n")
     with tempfile.TemporaryDirectory() as directory:
-        print(by_fronts(Path(directory), FRONTS, SIZE_ROWS, options.seconds).table())
+        print(by_fronts(Path(directory), FRONTS, SIZE_ROWS, options.seconds).table(), "\n")
+    with tempfile.TemporaryDirectory() as directory:
+        for series in by_storage_nodes(Path(directory), STORAGE_NODES, SIZE_ROWS, options.seconds):
+            print(series.table(), "\n")
 
 
 if __name__ == "__main__":

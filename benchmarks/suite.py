@@ -37,10 +37,20 @@ class Extent(NamedTuple):
     size_rows: int
     connections: tuple[int, ...]
     fronts: tuple[int, ...]
+    storage_nodes: tuple[int, ...]
 
 
-WHOLE = Extent(2.0, queries.ROWS, scaling.ROWS, scaling.SIZES, scaling.SIZE_ROWS, scaling.CONNECTIONS, scaling.FRONTS)
-QUICK = Extent(0.15, 500, (300, 600), (100, 1_000), 300, (1, 4), (1, 2))
+WHOLE = Extent(
+    2.0,
+    queries.ROWS,
+    scaling.ROWS,
+    scaling.SIZES,
+    scaling.SIZE_ROWS,
+    scaling.CONNECTIONS,
+    scaling.FRONTS,
+    scaling.STORAGE_NODES,
+)
+QUICK = Extent(0.15, 500, (300, 600), (100, 1_000), 300, (1, 4), (1, 2), (1, 2))
 
 
 class Page:
@@ -81,6 +91,11 @@ def measure_scaling(page: Page, extent: Extent) -> None:
     with tempfile.TemporaryDirectory() as directory:
         rows = scaling.by_rows(Path(directory), extent.table_rows, extent.seconds / 2)
         fronts = scaling.by_fronts(Path(directory), extent.fronts, extent.size_rows, extent.seconds / 2)
+    with tempfile.TemporaryDirectory() as directory:
+        counts, seconds = extent.storage_nodes, extent.seconds / 2
+        nodes, batches = scaling.by_storage_nodes(Path(directory), counts, extent.size_rows, seconds)
+    page.write("storage-nodes", nodes.table())
+    page.write("storage-node-batches", batches.table())
     page.write("fronts", fronts.table())
     page.write("sizes", sizes.table())
     page.write("connections", connections.throughput_table())

@@ -31,14 +31,6 @@ ONE_NODE = (
 """Why a transaction is aborted; part of a sentence, as everywhere where reasons are told."""
 
 
-class _Atomic(msgspec.Struct):
-    """What the transaction of an atomic query is to be begun with."""
-
-    isolation: Isolation
-    read_only: bool
-    timeout_ms: int
-
-
 class NodeTransactions:
     """The transactions of a suite's nodes, as those of one storage."""
 
@@ -46,7 +38,7 @@ class NodeTransactions:
         self._nodes = nodes
         self._used: OrderedDict[str, int] = OrderedDict()
         """The node that a transaction uses, if that is known here."""
-        self._atomic: dict[str, _Atomic] = {}
+        self._atomic: dict[str, TransactionInfo] = {}
         """The transactions of atomic queries that have not needed any node."""
 
     async def begin(
@@ -54,8 +46,10 @@ class NodeTransactions:
     ) -> TransactionInfo:
         """Begin a transaction. Raises ReqlError; then it is begun nowhere."""
         if context.atomic:
-            self._atomic[id] = _Atomic(isolation, read_only, timeout_ms)
-            return TransactionInfo(id, context.user, isolation, read_only, timeout_ms, time.time_ns() // 1000)
+            started_us = time.time_ns() // 1000
+            info = TransactionInfo(id, context.user, isolation, read_only, timeout_ms, started_us)
+            self._atomic[id] = info
+            return info
         begun = await asyncio.gather(
             *(
                 node.ask(lambda api: api.begin_transaction(context, id, isolation, read_only, timeout_ms))
@@ -124,18 +118,16 @@ class NodeTransactions:
     async def _commit_atomic(self, context: CallContext, id: str) -> TransactionInfo:
         unused = self._atomic.pop(id, None)
         if unused is not None:
-            now_us = time.time_ns() // 1000
-            return TransactionInfo(
-                id, context.user, unused.isolation, unused.read_only, unused.timeout_ms, now_us, "committed"
-            )
+            return msgspec.structs.replace(unused, state="committed")
         node = self._node(self._used.pop(id, 0))
         return await node.ask(lambda api: api.commit_transaction(context, id))
 
     async def abort(self, context: CallContext, id: str, reason: str = "") -> TransactionInfo:
         """End a transaction wherever there is one of this id. Raises ReqlError where there is none."""
         used = self._used.pop(id, None)
-        if self._atomic.pop(id, None) is not None:
-            raise op_failed(f"There is no transaction `{id}`: no query has used it.")
+        unused = self._atomic.pop(id, None)
+        if unused is not None:
+            return msgspec.structs.replace(unused, state="aborted", reason=reason)
         nodes = [self._node(used)] if context.atomic and used is not None else self._nodes
         return await self._abort(context, id, reason, nodes)
 

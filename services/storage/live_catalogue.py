@@ -8,6 +8,7 @@ from photondb.api.catalogue import Catalogue, CatalogueChange, JoinNode, SplitTa
 from photondb.api.storage import IndexStatus
 from photondb.config import StartupError
 from photondb.reql.errors import op_failed
+from photondb.reql.placement import stays_spread
 from services.storage import adoption, catalog
 from services.storage.builder import IndexBuilder
 from services.storage.commit import CommitPath
@@ -179,10 +180,7 @@ class LiveCatalogue:
         info = self.state.find(change.database, change.name).info
         shards = change.shards or info.shards
         if info.is_spread and shards != info.shards:
-            raise op_failed(
-                f"Table `{name}` is spread over {info.shards} storage nodes, with a shard on each, and stays so: make "
-                "a new table with another number of shards, copy the documents into it with `insert`, and rename it."
-            )
+            raise stays_spread(info)
         if info.is_spread or shards == change.shards == info.shards:
             return
         points = change.points

@@ -17,7 +17,7 @@ from benchmarks.workloads import WORKLOADS
 
 PLACES = {
     "queries": ("queries", "one-by-one"),
-    "scaling": ("rows", "sizes", "connections", "fronts"),
+    "scaling": ("rows", "sizes", "connections", "fronts", "storage-nodes", "storage-node-batches"),
     "storage": ("storage",),
     "feeds": ("feeds",),
 }

@@ -133,6 +133,18 @@ async def test_transactions_across_nodes_are_aborted(tmp_path: Path, count: int,
             assert "more than one storage node" in reason
 
 
+@layouts
+@rpc_test
+async def test_an_atomic_query_that_needs_all_nodes_at_once(tmp_path: Path, count: int, remote: bool) -> None:
+    async with databases(tmp_path, count, remote) as (nodes, _, spread):
+        using = Using(nodes, "t", atomic=True)
+        await using.begin()
+        with pytest.raises(ReqlError, match="more than one storage node"):
+            await using.set(spread, *range(50))
+        assert await spread.rows() == []
+        assert await open_transactions(nodes) == 0
+
+
 @rpc_test
 async def test_use_through_several_query_services_is_found_at_the_end(tmp_path: Path) -> None:
     """Neither of two routers knows which node the other has used."""

@@ -21,7 +21,7 @@ from photondb.datum.text import print_datum
 from photondb.reql.configuration import IdentifierFormat, database_config, servers, servers_of_shards, table_config
 from photondb.reql.errors import op_failed
 from photondb.reql.names import SYSTEM_DATABASE
-from photondb.reql.placement import MAX_SHARDS
+from photondb.reql.placement import MAX_SHARDS, stays_spread
 from photondb.reql.retention import take_settings
 from photondb.reql.runtime import Runtime
 from photondb.reql.system.objects import Fields, is_uuid
@@ -149,6 +149,8 @@ def _alter_table(runtime: Runtime, info: TableInfo, old: Row, new: Row, change: 
     fields.finish()
     if database != info.database:
         raise op_failed("A table can't be moved to another database.")
+    if info.is_spread and shards != info.shards:
+        raise stays_spread(info)
     runtime.change_catalogue(
         AlterTable(info.database, info.name, name, "soft" if durability == "soft" else "hard", settings=settings)
     )

@@ -13,7 +13,7 @@ from photondb.reql.effects import Effects
 from photondb.reql.errors import logic_error, op_failed
 from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.parameters import Datum, Runtime, Table, Value, as_string
-from photondb.reql.placement import read_placement
+from photondb.reql.placement import read_placement, stays_spread
 from photondb.reql.registry import term
 from photondb.reql.system.accounts import grant as change_permissions
 from photondb.reql.values import Database, SingleSelection, as_datum, expect_table
@@ -87,6 +87,9 @@ def reconfigure(
     for info in tables:
         runtime.require("config", info.database, info)
     placement.check()
+    for info in tables:
+        if info.is_spread and shards != info.shards:
+            raise stays_spread(info)
     if not tables:
         return {}
     if dry_run:

@@ -1,0 +1,227 @@
+"""Tables spread over storage nodes as the official driver sees them."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rethinkdb import errors, r
+
+from tests.running_suite import RunningSuite
+
+WAIT_S = 20
+"""For what must come; that it does not is the failure."""
+
+SYSTEM = r.db("rethinkdb")
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
+    arguments = ("--storage-nodes", "3")
+    with RunningSuite(tmp_path_factory.mktemp("nodes"), processes=True, arguments=arguments) as running:
+        yield running
+
+
+@pytest.fixture
+def conn(suite: RunningSuite) -> Iterator[Any]:
+    connection = r.connect(port=suite.driver_port)
+    yield connection
+    connection.close()
+
+
+names = (f"t{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def table(conn: Any) -> Iterator[Any]:
+    """A table of three parts with documents and an index."""
+    name = next(names)
+    r.table_create(name, shards=3).run(conn)
+    table = r.table(name)
+    table.insert([{"id": key, "n": key % 7, "tags": [key % 3, key % 5]} for key in range(ROWS)]).run(conn)
+    table.index_create("n").run(conn)
+    table.index_create("tags", multi=True).run(conn)
+    table.index_wait().run(conn)
+    yield table
+    r.table_drop(name).run(conn)
+
+
+def test_the_servers_of_a_table(conn: Any, table: Any) -> None:
+    servers = {row["id"]: row["name"] for row in SYSTEM.table("server_config").run(conn)}
+    assert len(servers) == len(set(servers.values())) == 3
+    config = table.config().run(conn)
+    assert {shard["primary_replica"] for shard in config["shards"]} == set(servers.values())
+    assert all(shard["replicas"] == [shard["primary_replica"]] for shard in config["shards"])
+    status = table.status().run(conn)
+    assert [shard["primary_replicas"] for shard in status["shards"]] == [
+        [shard["primary_replica"]] for shard in config["shards"]
+    ]
+    by_uuid = SYSTEM.table("table_config", identifier_format="uuid").get(config["id"]).run(conn)
+    assert {shard["primary_replica"] for shard in by_uuid["shards"]} == set(servers)
+    estimates = table.info()["doc_count_estimates"].run(conn)
+    assert len(estimates) == 3
+    assert sum(estimates) == ROWS
+    assert {row["id"] for row in SYSTEM.table("server_status").run(conn)} == set(servers)
+    assert conn.server()["id"] in servers
+
+
+def test_statistics_tell_of_each_server(conn: Any, table: Any) -> None:
+    uuid = table.info()["id"].run(conn)
+    servers = {row["id"] for row in SYSTEM.table("server_config").run(conn)}
+    rows = {tuple(row["id"]): row for row in SYSTEM.table("stats").run(conn)}
+    assert {key[1] for key in rows if key[0] == "server"} == servers
+    assert {key[2] for key in rows if key[:2] == ("table_server", uuid)} == servers
+    written = [rows["table_server", uuid, server]["query_engine"]["written_docs_total"] for server in servers]
+    assert sum(written) == ROWS
+    assert all(written)
+
+
+def test_how_a_table_is_spread_stays(conn: Any, table: Any) -> None:
+    uuid = table.info()["id"].run(conn)
+    assert table.reconfigure(shards=3, replicas=1).run(conn)["reconfigured"] == 1
+    assert table.rebalance().run(conn)["rebalanced"] == 1
+    for options in ({}, {"dry_run": True}):
+        with pytest.raises(errors.ReqlOpFailedError, match="spread over 3 storage nodes"):
+            table.reconfigure(shards=2, replicas=1, **options).run(conn)
+    shards = SYSTEM.table("table_config").get(uuid)["shards"].run(conn)
+    row = SYSTEM.table("table_config").get(uuid)
+    assert row.update({"durability": "soft"}).run(conn)["replaced"] == 1
+    for other, message in (
+        (shards[::-1], "stays on the server that it is on"),
+        ([{"primary_replica": "nobody", "replicas": ["nobody"]}], "does not exist or is not connected"),
+        (shards[:2], "spread over 3 storage nodes"),
+    ):
+        assert message in row.update({"shards": other, "name": "renamed"}).run(conn)["first_error"]
+    assert table.count().run(conn) == ROWS
+
+
+def test_reads(conn: Any, table: Any) -> None:
+    assert table.get(5).run(conn) == {"id": 5, "n": 5, "tags": [2, 0]}
+    assert table.get(ROWS).run(conn) is None
+    assert sorted(row["id"] for row in table.get_all(1, 2, 2, 999).run(conn)) == [1, 2, 2]
+    assert [row["id"] for row in table.order_by(index="id").run(conn)] == list(range(ROWS))
+    assert [row["id"] for row in table.order_by(index=r.desc("id")).limit(3).run(conn)] == [299, 298, 297]
+    by_n = [(row["n"], row["id"]) for row in table.order_by(index="n").run(conn)]
+    assert by_n == sorted((key % 7, key) for key in range(ROWS))
+    assert [row["id"] for row in table.between(10, 13).run(conn)] == [10, 11, 12]
+    assert table.get_all(2, index="tags").count().run(conn) == sum([key % 3, key % 5].count(2) for key in range(ROWS))
+    assert table.group("n").count().run(conn) == {n: len(range(n, ROWS, 7)) for n in range(7)}
+    assert table.sum("n").run(conn) == sum(key % 7 for key in range(ROWS))
+    assert table.max("id").run(conn)["id"] == ROWS - 1
+    assert list(table.order_by("n", r.desc("id")).limit(2)["id"].run(conn)) == [294, 287]
+    assert list(table.distinct(index="n").run(conn)) == list(range(7))
+    assert table.filter(r.row["n"] == 3).count().run(conn) == len(range(3, ROWS, 7))
+    assert table.nth(4)["id"].run(conn) == 4
+    assert list(table.skip(297)["id"].run(conn)) == [297, 298, 299]
+    assert len(list(table.sample(5).run(conn))) == 5
+
+
+def test_joins(conn: Any, table: Any) -> None:
+    name = next(names)
+    r.table_create(name).run(conn)
+    other = r.table(name)
+    other.insert([{"id": n, "word": "x" * n} for n in range(7)]).run(conn)
+    joined = table.eq_join("n", other).zip().order_by("id").run(conn)
+    assert len(joined) == ROWS
+    backwards = other.eq_join("id", table, index="n").count().run(conn)
+    assert backwards == ROWS
+    assert other.inner_join(table, lambda left, right: left["id"] == right["id"]).count().run(conn) == 7
+    r.table_drop(name).run(conn)
+
+
+def test_writes(conn: Any, table: Any) -> None:
+    changed = table.filter(r.row["n"] < 2).update({"m": r.row["n"] + 1}, return_changes=True).run(conn)
+    assert changed["replaced"] == len(changed["changes"]) == len([key for key in range(ROWS) if key % 7 < 2])
+    inserted = table.insert([{"id": key} for key in (0, ROWS, ROWS + 1)], return_changes="always").run(conn)
+    assert (inserted["inserted"], inserted["errors"]) == (2, 1)
+    assert ["error" in change for change in inserted["changes"]] == [True, False, False]
+    upserted = table.insert([{"id": key, "n": 1} for key in range(5)], conflict="replace").run(conn)
+    assert upserted["replaced"] == 5
+    generated = table.insert([{} for _ in range(20)]).run(conn)
+    assert len(set(generated["generated_keys"])) == 20
+    assert table.get_all(*generated["generated_keys"]).delete().run(conn)["deleted"] == 20
+    assert table.get(3).replace(lambda row: row.merge({"z": 1})).run(conn)["replaced"] == 1
+    assert table.get(ROWS).delete().run(conn)["deleted"] == 1
+    assert table.delete().run(conn)["deleted"] == ROWS + 1
+    assert table.count().run(conn) == 0
+    assert table.sync().run(conn) == {"synced": 1}
+
+
+def test_transactions(conn: Any, table: Any) -> None:
+    moved = table.get_all(1, 2, 3, 4, 5, 6, 7, 8).update({"a": 1})
+    with pytest.raises(errors.ReqlOpFailedError, match="Tables of one database live together"):
+        moved.run(conn, atomic=True)
+    assert table.filter({"a": 1}).count().run(conn) == 0
+    r.db_create("together").run(conn)
+    one, two = (r.db("together").table(name) for name in ("one", "two"))
+    for name in ("one", "two"):
+        r.db("together").table_create(name).run(conn)
+    both = r.expr([one.insert({"id": 1}), two.insert({"id": 2})])
+    both.run(conn, atomic=True)
+    assert one.count().add(two.count()).run(conn) == 2
+    transaction = SYSTEM.table("transactions").insert({}).run(conn)["generated_keys"][0]
+    one.insert({"id": 5}).run(conn, transaction=transaction)
+    assert one.count().run(conn, transaction=transaction) == 2
+    assert one.count().run(conn) == 1
+    SYSTEM.table("transactions").get(transaction).update({"state": "commit"}).run(conn)
+    assert one.count().run(conn) == 2
+    r.db_drop("together").run(conn)
+
+
+def test_a_query_is_cached_until_any_part_changes(conn: Any, table: Any) -> None:
+    for key in range(6):
+        before = table.count().run(conn, cache=True)
+        assert table.count().run(conn, cache=True) == before
+        table.get(key).delete().run(conn)
+        assert table.count().run(conn, cache=True) == before - 1
+
+
+# --- a node that dies
+
+
+def storage_pid(suite: RunningSuite, node: int) -> int:
+    """The process of a storage node, by its own variables."""
+    wanted = f"PHOTONDB_STORAGE_NODE={node}".encode()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                environ = (process / "environ").read_bytes().split(b"\0")
+                command = (process / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if (
+                b"services.storage" in command
+                and wanted in environ
+                and str(suite.data_dir).encode() in b" ".join(environ)
+            ):
+                return int(process.name)
+    raise AssertionError(f"storage node {node} does not run")
+
+
+def test_feeds_go_on_when_a_node_is_back(suite: RunningSuite, conn: Any, table: Any) -> None:
+    feed = table.changes(include_offsets=False).run(conn)
+    pid = storage_pid(suite, 2)
+    os.kill(pid, signal.SIGKILL)
+    written: set[int] = set()
+    end = time.monotonic() + WAIT_S
+    key = 1000
+    while len(written) < 60:
+        assert time.monotonic() < end + WAIT_S
+        try:
+            if table.insert({"id": key}).run(conn).get("inserted") == 1:
+                written.add(key)
+        except errors.ReqlRuntimeError:
+            pass  # the node is not back yet: it may have been written, or not
+        key += 1
+    seen: set[int] = set()
+    while not written <= seen:
+        seen.add(feed.next(wait=WAIT_S)["new_val"]["id"])
+    assert storage_pid(suite, 2) != pid
+    assert table.get_all(*written).count().run(conn) == 60
