@@ -15,10 +15,18 @@ from rethinkdb import r
 from rethinkdb.errors import ReqlError, ReqlOpFailedError
 from rethinkdb.net import Connection
 
+from photondb.api.catalogue import CatalogueChange, CreateDatabase, CreateTable
+from photondb.api.context import INTERNAL
+from photondb.api.storage import Write
+from photondb.bus import LocalBus
+from photondb.cli.backup import back_up_nodes
 from photondb.cli.observing import TARGETS_FILE
+from photondb.cli.restore import restore_nodes
 from photondb.config import Settings, StartupError
 from photondb.datum.keys import primary_key
 from photondb.sharding.placement import part_of
+from services.storage.role import NodeRole
+from services.storage.service import Storage
 from tests.cli.test_command import photondb
 from tests.running_suite import RunningSuite
 from tests.storage_nodes import storage_processes
@@ -116,6 +124,40 @@ def test_backups_of_all_nodes_are_restored_together(filled: RunningSuite, tmp_pa
             r.table("spread").index_wait("n").run(connection)
             assert r.table("later").count().run(connection) == 50
         assert rows_of(suite) == before
+
+
+async def test_a_node_that_the_base_does_not_have_is_backed_up_as_a_whole(tmp_path: Path) -> None:
+    data, bus = tmp_path / "data", LocalBus()
+
+    async def change(*changes: CatalogueChange) -> None:
+        """Carry out changes on two nodes, and insert a document into each table that is new."""
+        home = Storage(data, bus, role=NodeRole(0, 2))
+        await home.start()
+        node = Storage(data / "storage-1", bus, role=NodeRole(1, 2, home))
+        await node.start()
+        for change in changes:
+            catalogue = await home.change_catalogue(INTERNAL, change)
+        await node.adopt_catalogue(INTERNAL, catalogue)
+        for info in catalogue.tables.values():
+            (storage,) = [(home, node)[number] for number in info.nodes]
+            await storage.write(INTERNAL, [Write(info.id, "insert", documents=[{"id": 1}])])
+        await node.stop()
+        await home.stop()
+
+    alone = Storage(data, bus)
+    await alone.start()
+    await alone.change_catalogue(INTERNAL, CreateTable("test", "t"))
+    await alone.stop()
+    names = [tmp_path / name for name in ("full", "more", "yet more")]
+    back_up_nodes(data, names[0], None)
+    await change(CreateDatabase("d"), CreateTable("d", "u"))
+    back_up_nodes(data, names[1], names[0])
+    await change(CreateTable("d", "v"))
+    back_up_nodes(data, names[2], names[1])
+    restore_nodes(names, tmp_path / "restored", None)
+    checked = photondb("check", str(tmp_path / "restored"))
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert re.findall(r"^(\S+): 1 documents", checked.stdout, re.MULTILINE) == ["test.t", "d.u", "d.v"]
 
 
 def test_what_does_not_fit_the_data_is_one_line(tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ from photondb.reql.errors import ReqlError
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.events import ChangeBatch
 from photondb.sharding.placement import part_of
-from services.storage import builder, following
+from services.storage import builder, catalog, following, layout
 from services.storage.catalog import HOME
 from services.storage.check import check_store
-from services.storage.rocks import Store
+from services.storage.rocks import Batch, Store
 from services.storage.role import NodeRole
 from services.storage.service import Storage
 from tests.storage.language import term
@@ -401,6 +401,31 @@ async def test_home_remembers_that_it_is_done_when_others_are_not(nodes: Nodes) 
     assert not len(nodes[HOME]._catalogue.builder)
     await nodes.start(1, 2)
     await until(lambda: nodes.table("t").indexes[0].ready)
+
+
+async def test_a_repaired_node_builds_its_part_again_by_itself(nodes: Nodes) -> None:
+    """Home knows nothing of it, and is still followed."""
+    await nodes.change(CreateTable("test", "t", shards=3), CreateIndex("test", "t", "a", FIELD_A))
+    await until(lambda: nodes.table("t").indexes[0].ready)
+    await nodes.settled()
+    table = nodes.table("t")
+    await insert(nodes[1], table, *({"id": n, "a": n} for n in ids(1, 50)))
+    await nodes.stop(1)
+    store = Store.open(nodes.directory(1))
+    state = catalog.load(store)
+    assert state is not None
+    batch = Batch()
+    for low, high in layout.index_ranges(table.id, table.indexes[0].id):
+        batch.delete_range(low, high)
+    catalog.mark_unready(state, table.id, table.indexes[0].id).write_to(batch, store)
+    store.write(batch)
+    store.close()
+    await nodes.start(1)
+    assert nodes.table("t").indexes[0].ready
+    await until(lambda: nodes[1]._tables[table.id].indexes[0].info.ready)
+    reply = await nodes[1].scan(INTERNAL, Scan(table.id, table.indexes[0].id))
+    assert reply.chunk is not None
+    assert len(reply.chunk) == 50
 
 
 # --- shards
