@@ -19,6 +19,9 @@ from photondb.reql.steps import Fields, Step, steps_from_wire, steps_to_wire
 if TYPE_CHECKING:
     from photondb.reql.values import Grouped
 
+_KEY_TYPES = frozenset({bool, float, int, str})
+"""Types of values that always have a place in an index."""
+
 GROUP_BYTES = 400
 """What a group takes besides its value and its rows."""
 
@@ -42,6 +45,13 @@ class Grouping:
         """All functions that it calls."""
         return self.funcs if self.index is None else (*self.funcs, self.index.func)
 
+    @property
+    def field_of_index(self) -> str | None:
+        """The field that rows are divided by where that is an index on nothing but a field."""
+        index = self.index
+        plain = index is not None and not self.funcs and not self.multi and not index.multi
+        return index.func.code.simple_field if plain and index is not None else None
+
     def divide(self, rows: Sequence[Any], limit: int) -> list[tuple[Any, Any]]:
         """(group, row) pairs. A row may belong to `limit` groups."""
         if len(self.funcs) == 1 and not self.multi and self.index is None:
@@ -53,6 +63,11 @@ class Grouping:
                 except (KeyError, TypeError):
                     pass  # some row lacks the field or is no object
             return [(_value_or_null(func, row), row) for row in rows]
+        field = self.field_of_index
+        if field is not None:
+            found = [(row[field], row) for row in rows if row.get(field) is not None]
+            if all(type(value) in _KEY_TYPES for value, _ in found):
+                return found
         return [(group, row) for row in rows for group in self._groups_of(row, limit)]
 
     def _groups_of(self, row: Any, limit: int) -> list[Any]:

@@ -36,6 +36,7 @@ from photondb.reql.memory import MemoryUse, total_bytes
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.planner.access import Decision, choose
 from photondb.reql.planner.conditions import asked_of
+from photondb.reql.planner.distincts import index_of_values
 from photondb.reql.planner.expressions import is_field
 from photondb.reql.planner.extremes import Extreme, index_for
 from photondb.reql.planner.trace import Trace
@@ -344,6 +345,12 @@ class Runtime:
         if not info.indexes or not self.context.optimizations or self.array_limit < DEFAULT_ARRAY_LIMIT:
             return None
         return index_for(info, extreme, self.statistics(info).rows)
+
+    def index_of_values(self, info: TableInfo, steps: Sequence[Step]) -> IndexInfo | None:
+        """The index by which the different values are found that steps make of the documents of a table."""
+        if not info.indexes or not self.context.optimizations or self.array_limit < DEFAULT_ARRAY_LIMIT:
+            return None
+        return index_of_values(info, steps, self.statistics(info))
 
     def statistics(self, info: TableInfo) -> TableStatistics:
         """What is known of a table and its indexes: it may be some seconds old."""

@@ -148,14 +148,18 @@ class VectorPlan:
 
     def _grouping(self, group: Group) -> Callable[[], Folding]:
         grouping, inner = group.grouping, group.aggregate
-        if self._map is not None or group.steps or len(grouping.funcs) != 1 or grouping.multi or grouping.index:
+        indexed = grouping.field_of_index is not None and grouping.index is not None
+        if self._map is not None or group.steps or grouping.multi:
             raise Unsuited
-        key, limit = self._function(grouping.funcs[0]), group.limit
+        if not indexed and (len(grouping.funcs) != 1 or grouping.index is not None):
+            raise Unsuited
+        func = grouping.index.func if indexed and grouping.index is not None else grouping.funcs[0]
+        key, limit = self._function(func), group.limit
         if type(inner) is Count:
-            return lambda: _Grouping(key, None, limit)
+            return lambda: _Grouping(key, None, limit, indexed)
         if isinstance(inner, (Sum, Avg)) and inner.func is not None:
             value = self._function(inner.func)
-            return lambda: _Grouping(key, value, limit)
+            return lambda: _Grouping(key, value, limit, indexed)
         raise Unsuited
 
     def _of_row(self, func: Func | None) -> Expression | None:
@@ -302,10 +306,11 @@ class _Summing:
 
 
 class _Grouping:
-    """Counts the rows of each group, or adds up a value of theirs."""
+    """Counts the rows of each group, or adds up a value of theirs. Of an `indexed` key null is no group."""
 
-    def __init__(self, key: Expression, value: Expression | None, limit: int) -> None:
+    def __init__(self, key: Expression, value: Expression | None, limit: int, indexed: bool) -> None:
         self.key = key
+        self.indexed = indexed
         self.value = value
         self.limit = limit
         self.groups: dict[tuple[int, float], tuple[float, int]] = {}
@@ -317,10 +322,15 @@ class _Grouping:
     def feed(self, columns: Columns, values: Vector | None, positions: Array) -> None:
         if not len(positions):
             return
-        self.columns = columns
         kinds, numbers = self.key(columns).spread(columns.rows)
         if (kinds == ODD).any():
             raise Unsuited
+        if self.indexed:
+            there = np.flatnonzero((kinds != ABSENT) & (kinds != NULL))
+            columns, kinds, numbers = columns.select(there), kinds[there], numbers[there]
+            if not len(there):
+                return
+        self.columns = columns
         names, codes = _codes(np.where(kinds == ABSENT, np.uint8(NULL), kinds), numbers)
         if len(self.groups) + sum(name not in self.groups for name in names) > self.limit:
             raise Unsuited

@@ -15,9 +15,10 @@ from rethinkdb import r
 
 from photondb.datum.order import equal
 from photondb.reql import join_partners
-from photondb.reql.planner import access, costs, extremes
+from photondb.reql.planner import access, costs, distincts, extremes
 from photondb.reql.planner.access import Choice
 from photondb.reql.planner.joins import LookUp, Method, Way
+from photondb.reql.terms import groups
 from tests.query.test_optimizations import ask, fill
 from tests.reql.test_fuzz import Target
 
@@ -485,3 +486,44 @@ def test_first_rows(target: Target, rows: list[Any], order: Callable[[Any], Any]
     expected = ask(target, order(TABLE), optimizations=False, array_limit=100_000)
     assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))
     assert equal(found["r"], expected["r"]), (found, expected)
+
+
+# --- different values, and groups
+
+summaries: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
+    [
+        lambda t: t["a"].distinct(),
+        lambda t: t.get_field("b").distinct(),
+        lambda t: t.map(lambda row: row["a"]).distinct(),
+        lambda t: t.map(r.row["b"]).distinct().count(),
+        lambda t: t["a"].default(1).distinct(),
+        lambda t: t.filter({"b": 1})["a"].distinct(),
+        lambda t: t.group("b")["a"].distinct(),
+        lambda t: t.distinct(index="a"),
+        lambda t: t.group(index="a").count(),
+        lambda t: t.group(index="a"),
+        lambda t: t.group(index="b")["a"],
+        lambda t: t.group(index="both").count(),
+        lambda t: t.group(index="both").max("a"),
+        lambda t: t.group(index="tags").count(),
+        lambda t: t.group(index="tags", multi=True)["id"],
+        lambda t: t.group(index="nested").sum("id"),
+        lambda t: t.group(index="sum")["id"],
+        lambda t: t.group("b", index="a").count(),
+        lambda t: t.group(index="a", multi=True).count(),
+        lambda t: t.group(index="a").map(lambda row: row["b"]).count(),
+        lambda t: t.between(0, 2, index="a").group(index="a").count(),
+    ]
+)
+
+
+@settings(SETTINGS, max_examples=200)
+@given(tables | plain_tables | whole_tables, summaries, st.booleans())
+def test_different_values_and_groups(
+    target: Target, rows: list[Any], summary: Callable[[Any], Any], sparse: bool
+) -> None:
+    fill(target, rows, TABLE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distincts, "_jumps_pay", lambda *_: True)
+        patch.setattr(groups, "_is_sparse", lambda *_: sparse)
+        alike(target, summary(TABLE))

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rethinkdb import r
 
+from photondb.datum.order import sort_key
 from photondb.reql.errors import ReqlError
 from services.storage import scan as scanning
 from services.storage.columns import MIN_CHANGED
@@ -238,3 +239,36 @@ def test_a_dropped_table_takes_its_columns_along(tmp_path: Path) -> None:
         database.run(r.table("t").insert([{"id": n, **everything} for n in range(1200)]), durability="soft")
         wait_for_columns(database)
         assert database.run(r.table("t").sum("number")) == 1200
+
+
+def test_groups_of_an_index_on_a_field(tmp_path: Path) -> None:
+    """Documents without a value that can be a key belong to none."""
+    chance = random.Random(2)
+    t = r.table("t")
+    with RunningDatabase(tmp_path / "data") as database:
+        database.clear()
+        database.run(r.table_create("t"))
+        for name in FIELDS:
+            database.run(t.index_create(name))
+        database.run(t.index_wait())
+        rows = [{**document(chance), "id": n} for n in range(ROWS)]
+        kept = [row for row in rows if str(row.get("any")) != "-0.0"]  # which has a group of its own beside that of 0
+        database.run(t.insert(kept), durability="soft")
+        wait_for_columns(database)
+        for name in FIELDS:
+            listed = [row for row in database.run(t) if _can_be_key(row.get(name))]
+            for query, count in (
+                (t.group(index=name).count(), lambda rows: len(rows)),
+                (t.group(index=name).sum("number"), lambda rows: sum(row["number"] for row in rows)),
+                (t.group(index=name)["id"], lambda rows: [row["id"] for row in rows]),
+            ):
+                groups: dict[Any, list[Any]] = {}
+                for row in listed:
+                    groups.setdefault(sort_key(row[name]), []).append(row)
+                expected = [count(groups[key]) for key in sorted(groups)]
+                found = [database.run(query.ungroup()["reduction"], optimizations=on) for on in (True, False)]
+                assert found == [expected, expected], (name, str(query))
+
+
+def _can_be_key(value: Any) -> bool:
+    return value is not None and not (type(value) is dict and "$reql_type$" not in value)

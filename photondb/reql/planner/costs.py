@@ -17,6 +17,9 @@ ENTRY = 0.5
 LOOK_UP = 3.0
 """A document that is looked up by its key, and looked at by a filter."""
 
+JUMP = 300.0
+"""To go to the next value of an index: a scan of its own, which may be a call of another process."""
+
 TAKE = 3.0
 """A document that comes to the query service and is taken apart there."""
 

@@ -11,8 +11,9 @@ from photondb.reql.aggregates import Distinct
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.index_walk import IndexWalk
 from photondb.reql.parameters import Func, Runtime, Sequence, Value, equality_function, field_function
+from photondb.reql.planner.distincts import places_of_values
 from photondb.reql.registry import term
-from photondb.reql.sources import ComputedSource
+from photondb.reql.sources import ComputedSource, ScanSource
 from photondb.reql.spilling.folding import Folding
 from photondb.reql.steps import FilterStep, MapStep
 from photondb.reql.stream import Stream, computed, elements, fold, is_infinite, lists, table_stream
@@ -93,7 +94,25 @@ def distinct(runtime: Runtime, value: Value, *, index: str | None = None) -> Val
         stream = sequence
         stream.check_finite()
         return Stream(ComputedSource(lambda runtime: _distinct_parts(runtime, stream)), array_of=runtime)
-    return fold(sequence, Distinct(runtime.array_limit), runtime)
+    found = _distinct_by_index(runtime, sequence) if isinstance(sequence, Stream) else None
+    return fold(sequence, Distinct(runtime.array_limit), runtime) if found is None else found
+
+
+def _distinct_by_index(runtime: Runtime, stream: Stream) -> list[Any] | None:
+    """The different values of a field of a table, if there is an index with few of them."""
+    source, steps = stream.source, stream.steps
+    if not isinstance(source, ScanSource) or not source.whole or stream.grouping is not None or not steps:
+        return None
+    index = runtime.index_of_values(source.info, steps)
+    if index is None:
+        return None
+    folding = Distinct(runtime.array_limit).start()
+    apart = ScanSource(source.info, index, places_of_values(steps[0]))
+    for rows in Stream(apart, steps=steps).lists(runtime):
+        folding.feed(rows)
+    for rows in IndexWalk(runtime, TableSlice(source.info, index, index.name, "asc"), index).distinct():
+        folding.feed(rows)
+    return folding.result()  # type: ignore[no-any-return]
 
 
 def _distinct_parts(runtime: Runtime, stream: Stream) -> Iterator[list[Any]]:

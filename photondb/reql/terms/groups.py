@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from photondb.api.catalogue import IndexInfo, TableInfo
+from photondb.api.storage import KeyRange
 from photondb.reql.errors import logic_error
 from photondb.reql.grouping import Grouping
 from photondb.reql.index_values import IndexValues
 from photondb.reql.parameters import FieldOrFunction, Runtime, Value, field_function
+from photondb.reql.planner.distincts import is_sparse
 from photondb.reql.registry import term
-from photondb.reql.sources import ComputedSource
+from photondb.reql.sources import ComputedSource, ScanSource
 from photondb.reql.stream import Stream, as_stream, table_stream
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.values import Grouped, as_sequence, check_array_size, expect_table, wrong_type
@@ -34,11 +37,24 @@ def group(
             runtime.require_index(table.info, info)
             indexed = IndexValues.of_index(info)
         stream = table_stream(table)
+        if (
+            indexed is not None
+            and info is not None
+            and not by
+            and table.whole
+            and _is_sparse(runtime, table.info, info)
+        ):
+            stream = Stream(ScanSource(table.info, info, (KeyRange(),), short_cut=True))
     else:
         stream = as_stream(as_sequence(value))
     if not by and indexed is None:
         raise logic_error("Cannot group by nothing.")
     return stream.grouped_by(Grouping(by, multi, indexed))
+
+
+def _is_sparse(runtime: Runtime, table: TableInfo, index: IndexInfo) -> bool:
+    """Whether to read only what is in the index, because that is little."""
+    return runtime.context.optimizations and is_sparse(index, runtime.statistics(table))
 
 
 @term(Term.UNGROUP, grouped="whole")
