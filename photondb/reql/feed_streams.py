@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from photondb.api.changefeed import Feed
@@ -32,6 +32,9 @@ def united_notes(notes: Sequence[FeedNotes]) -> FeedNotes:
 
 class FeedSource:
     """The changes of one feed, which has been opened. It can be read once, and is closed then."""
+
+    about: tuple[Hashable, ...] = ()
+    inputs: Sequence[Any] = ()
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
@@ -62,6 +65,9 @@ class MergedSource:
 
     With `one_state` the streams' states are made one: initializing with the first, ready with the last.
     """
+
+    about: tuple[Hashable, ...] = ()
+    inputs: Sequence[Any] = ()
 
     def __init__(self, streams: Sequence[Stream], one_state: bool = False) -> None:
         self.streams = tuple(streams)

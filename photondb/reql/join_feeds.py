@@ -9,11 +9,11 @@ on the right that changes twice in a moment may be told of once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
-from photondb.api.catalogue import TableInfo
+from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.changefeed import Feed
 from photondb.datum.errors import DatumError
 from photondb.datum.json import dumps_computed
@@ -41,6 +41,7 @@ class Join(Protocol):
     """How rows find their partners in the table `right`."""
 
     right: TableInfo
+    index: IndexInfo | None
 
     def key(self, row: Any) -> Any:
         """What a row looks for; None for nothing."""
@@ -66,6 +67,8 @@ class JoinedSource(ComputedSource):
         super().__init__(make)
         self.left = left
         self.join = join
+        self.about = (join.right.id, None if join.index is None else join.index.id)
+        self.inputs = (left,)
 
 
 class _LeftRow:
@@ -180,6 +183,9 @@ def _differences(before: Shown, after: Shown) -> Iterator[tuple[bytes | None, by
 class JoinFeedSource:
     """The changes of a join, from two feeds that have been opened: the left one with initial values and states. It can
     be read once, and closes the feeds then."""
+
+    about: tuple[Hashable, ...] = ()
+    inputs: Sequence[Any] = ()
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ turns out to be costlier than expected, because there are more left rows, is lef
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ from photondb.reql.planner.joins import (
     ways_of_join,
 )
 from photondb.reql.planner.key_sets import NotComparable, one_of
-from photondb.reql.sources import ScanSource
+from photondb.reql.sources import ComputedSource, ScanSource
 from photondb.reql.steps import FilterStep
 from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, elements, is_infinite
 from photondb.reql.system_tables import is_system
@@ -116,6 +116,17 @@ class Partners:
     def _ways(self) -> list[Way]:
         rows = float(self.runtime.statistics(self.right.source.info).rows)
         return ways_of_join(0, rows, None, False, self.runtime.array_limit)
+
+
+class PartnersSource(ComputedSource):
+    """The pairs of a join by a predicate; `name` is its term's."""
+
+    def __init__(self, name: str, partners: Partners, make: Callable[[Runtime], Iterator[list[Any]]]) -> None:
+        super().__init__(make)
+        self.name = name
+        self.partners = partners
+        self.about = (name,)
+        self.inputs = (partners.left, partners.right)
 
 
 def _left_value(equality: Equality, row: Any) -> Any:

@@ -6,7 +6,7 @@ far as they can run there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -46,6 +46,16 @@ AGGREGATE_CHUNK_ROWS = 1000
 class Source(Protocol):
     """Where a stream's rows come from."""
 
+    @property
+    def about(self) -> tuple[Hashable, ...]:
+        """What tells it from others of its kind, besides its inputs."""
+        ...
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        """The arrays and streams that its rows are made of."""
+        ...
+
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         """The rows after `steps`, at most `limit`, in chunks of about `rows`."""
         ...
@@ -57,6 +67,9 @@ class Source(Protocol):
 
 class ComputedSource:
     """Rows from a generator of lists, made anew for each reading."""
+
+    about: tuple[Hashable, ...] = ()
+    inputs: Sequence[Any] = ()
 
     def __init__(self, make: Callable[[Runtime], Iterator[list[Any]]]) -> None:
         self.make = make
@@ -103,6 +116,14 @@ class ScanSource:
         """Whether the query asks for the order, and does not only happen to get it."""
         self.short_cut = short_cut
         """Whether the index only finds rows of the table, perhaps with others: they come in the table's order."""
+
+    @property
+    def about(self) -> tuple[Hashable, ...]:
+        return self.info.id, None if self.index is None else self.index.id, self.ranges, self.descending
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        return ()
 
     @property
     def whole(self) -> bool:
@@ -260,6 +281,14 @@ class SlicedSource:
         self.skip = skip
         self.count = count
 
+    @property
+    def about(self) -> tuple[Hashable, ...]:
+        return self.skip, self.count
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        return (self.stream,)
+
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         return through(self._slice(runtime, steps, limit, rows), steps, limit)
 
@@ -285,6 +314,14 @@ class SortedSource:
     def __init__(self, stream: Stream, ordering: Ordering) -> None:
         self.stream = stream
         self.ordering = ordering
+
+    @property
+    def about(self) -> tuple[Hashable, ...]:
+        return tuple(descending for _, descending in self.ordering.parts)
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        return (self.stream,)
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         stream, steps = self._filtered(steps)
@@ -334,9 +371,18 @@ class UnionSource:
     def __init__(self, streams: Sequence[Stream]) -> None:
         self.streams = tuple(streams)
 
+    @property
+    def about(self) -> tuple[Hashable, ...]:
+        return ()
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        return self.streams
+
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         for stream in self.streams:
-            for chunk in stream.source.chunks(runtime, (*stream.steps, *steps), limit, rows):
+            chunks = stream.source.chunks(runtime, (*stream.steps, *steps), limit, rows) if steps else None
+            for chunk in chunks or stream.chunks(runtime, limit, rows):
                 yield chunk
                 if limit is not None:
                     limit -= len(chunk)

@@ -6,8 +6,9 @@ and streams alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from photondb.api.catalogue import TableInfo
@@ -26,6 +27,7 @@ from photondb.reql.sources import (
     SortedSource,
     Source,
     UnionSource,
+    folded,
     list_source,
 )
 from photondb.reql.spilling.folding import Folding
@@ -33,6 +35,7 @@ from photondb.reql.steps import ConcatMapStep, FilterStep, Step
 from photondb.reql.values import Bounds, Grouped, TableSlice, as_sequence, check_array_size
 
 if TYPE_CHECKING:
+    from photondb.reql.planner.trace import Trace
     from photondb.reql.runtime import Runtime
 
 LOCAL_CHUNK_ROWS = 500
@@ -104,7 +107,8 @@ class Stream:
         self.check_ungrouped()
         if limit == 0:
             return iter(())
-        return self.source.chunks(runtime, self.steps, limit, rows)
+        chunks = self.source.chunks(runtime, self.steps, limit, rows)
+        return chunks if runtime.trace is None else runtime.trace.watched(self, chunks)
 
     def lists(self, runtime: Runtime) -> Iterator[list[Any]]:
         """Read the stream as lists of rows."""
@@ -116,7 +120,19 @@ class Stream:
         self.check_finite()
         if self.grouping is not None:
             aggregate = Group(self.grouping, aggregate, runtime.sequence_limit, self.group_steps)
+            if runtime.trace is not None:
+                return self._traced(runtime, aggregate, runtime.trace)
+        elif runtime.trace is not None and not isinstance(self.source, ScanSource | UnionSource):
+            return folded(runtime, self.chunks(runtime), aggregate)
         return self.source.aggregate(runtime, self.steps, aggregate)
+
+    def _traced(self, runtime: Runtime, group: Group, trace: Trace) -> Accumulator:
+        began = perf_counter()
+        accumulator = self.source.aggregate(runtime, self.steps, group)
+        seconds = perf_counter() - began
+        parts: Iterable[Any] = accumulator.parts() if isinstance(accumulator, Folding) else (accumulator,)
+        trace.note_groups(self, sum(len(part.pairs()) for part in parts), seconds)
+        return accumulator
 
     def folded(self, runtime: Runtime, aggregate: Aggregate) -> Any:
         """The value of the aggregate; that of a grouped stream is grouped data, which may come in parts."""

@@ -14,7 +14,7 @@ from photondb.reql.planner.trace import Trace
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape
 from photondb.reql.stream import Stream, table_stream
-from photondb.reql.values import TableSlice
+from photondb.reql.values import Grouped, TableSlice
 from services.query import responses
 from services.query.options import RunOptions
 from services.query.plans import Plan
@@ -67,7 +67,7 @@ def _analyze(explainer: Explainer, tree: dict[str, Any], plan: Plan, frame: Fram
 
 
 def _rows(value: Any, runtime: Runtime) -> int:
-    """How many rows a query's value has; 1 for what is no sequence."""
+    """How many rows or groups a query's value has; 1 for what is no sequence."""
     if isinstance(value, TableSlice):
         value = table_stream(value)
     if isinstance(value, Stream):
@@ -75,5 +75,7 @@ def _rows(value: Any, runtime: Runtime) -> int:
         if value.grouping is not None:
             return len(value.to_grouped(runtime).pairs)
         return sum(map(len, value.chunks(runtime)))
+    if type(value) is Grouped:
+        return len(value.pairs)
     datum = responses.result_datum(value)
     return len(datum) if type(datum) is list else 1

@@ -29,6 +29,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDataba
         database.run(T.index_wait())
         database.run(r.table_create("few"))
         database.run(r.table("few").insert([{"id": n} for n in (1, 2, 4)]))
+        database.run(r.table_create("sparse"))
+        database.run(r.table("sparse").index_create("seldom"))
+        database.run(r.table("sparse").index_wait())
+        rows = [{"id": n, **({} if n % 60 else {"seldom": 1 if n else None})} for n in range(700)]
+        database.run(r.table("sparse").insert(rows))
         database.collect_statistics()
         yield database
 
@@ -264,3 +269,50 @@ def test_methods_of_joins(database: RunningDatabase, left: Any, function: Any, m
     assert database.run(query.count()) == expected
     plan = explain(database, query, optimizations=False)
     assert plan["method"] == "call the predicate for every pair"
+
+
+def test_values_by_an_index(database: RunningDatabase) -> None:
+    assert scan_of(explain(database, T.max("a")))["by"] == "index a"
+    assert scan_of(explain(database, T.min("a")))["by"] == "index a"
+    assert scan_of(explain(database, T.max("c")))["by"] == "primary key"
+    assert scan_of(explain(database, r.table("sparse")["seldom"].distinct()))["by"] == "index seldom"
+    assert database.run(r.table("sparse")["seldom"].distinct()) == [None, 1]
+    assert scan_of(explain(database, T["a"].distinct()))["by"] == "primary key"
+    sparse = r.table("sparse").group(index="seldom").count()
+    assert scan_of(explain(database, sparse))["by"] == "index seldom"
+    assert database.run(sparse.ungroup()) == [{"group": 1, "reduction": 11}]
+
+
+STEPS = [
+    (T.order_by("n").limit(7).pluck("id"), {"map": 7, "limit": 7, "first in order": 7, "scan": ROWS}),
+    (T.order_by("n"), {"sort": ROWS, "scan": ROWS}),
+    (T.skip(3).limit(5), {"limit": 5, "skip": 5}),
+    (T.limit(4).union(T.get_all(5, index="a")), {"union": 8, "limit": 4, "scan": 4}),
+    (T.group("g").count(), {"count": 5, "group": 5, "scan": ROWS}),
+    (T.filter({"n": 1}).group("g"), {"group": 1, "filter": 7, "scan": ROWS}),
+    (T.get_all(5, index="a").eq_join("g", r.table("few")).zip(), {"zip": 0, "eq_join": 0, "scan": 4}),
+    (T.get_all(1, 2, index="a").eq_join("g", r.table("few")), {"eq_join": 8, "scan": 8}),
+    (
+        T.limit(3).inner_join(r.table("few"), lambda left, right: left["g"] == right["id"]).count(),
+        {"count": 1, "inner_join": 2, "limit": 3},
+    ),
+    (
+        T.limit(3).outer_join(T, lambda left, right: left["id"] == right["a"])["left"].limit(6),
+        {"limit": 6, "outer_join": 6},
+    ),
+]
+
+
+@pytest.mark.parametrize(("query", "rows"), STEPS, ids=lambda value: "-".join(value) if type(value) is dict else None)
+def test_actual_rows_of_each_step(database: RunningDatabase, query: Any, rows: dict[str, int]) -> None:
+    found: dict[str, list[Any]] = {}
+
+    def look(step: Any) -> None:
+        for each in step if type(step) is list else [step]:
+            found.setdefault(each["step"], []).append(each.get("actual_rows"))
+            assert each.get("ms", 0) >= 0
+            look(each.get("input", []))
+
+    look(database.run(query, explain="analyze"))
+    for name, count in rows.items():
+        assert count in found[name], found

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import IndexStatistics, KeyRange, TableStatistics
-from photondb.datum.keys import after_prefix
 from photondb.reql import shape as shapes
 from photondb.reql.function import Func
 from photondb.reql.index_values import Apart
-from photondb.reql.planner import costs
-from photondb.reql.planner.access import expression_on
+from photondb.reql.planner import costs, estimates
+from photondb.reql.planner.access import expression_on, ranges_of
 from photondb.reql.planner.expressions import ROW
+from photondb.reql.planner.key_sets import KeySet
 from photondb.reql.steps import MapStep, Step
 from photondb.reql.wire import Term
 
@@ -27,7 +27,7 @@ def index_of_values(info: TableInfo, steps: Sequence[Step], statistics: TableSta
     for index in info.indexes:
         usable = index.ready and index.complete and not index.multi and (index.lists_lacking or step.skip_missing)
         if usable and expression_on(index) == ("field", ROW, field):
-            return index if _jumps_pay(statistics.indexes.get(index.id), statistics.rows) else None
+            return index if _jumps_pay(statistics.indexes.get(index.id), statistics.rows, _places(step)) else None
     return None
 
 
@@ -41,19 +41,22 @@ def _field_of(func: Func) -> str | None:
     return found
 
 
-def _jumps_pay(known: IndexStatistics | None, rows: int) -> bool:
+def _jumps_pay(known: IndexStatistics | None, rows: int, places: frozenset[Apart]) -> bool:
     if known is None:
         return False
-    jumps = costs.START + known.distinct * costs.JUMP + sum(known.apart.values()) * costs.LOOK_UP
+    jumps = costs.START + known.distinct * costs.JUMP + estimates.apart(places, known) * costs.LOOK_UP
     return jumps < costs.of_table(rows, rows, None)
 
 
 def places_of_values(step: Step) -> list[KeyRange]:
     """Where the index lists documents that have a value without a place in its order, and those for which the step
     fails."""
+    return ranges_of(KeySet((), _places(step)))
+
+
+def _places(step: Step) -> frozenset[Apart]:
     skips = isinstance(step, MapStep) and step.skip_missing
-    places = [Apart.ARRAY, Apart.NULL, Apart.OBJECT] if skips else list(Apart)
-    return [KeyRange(place.value, after_prefix(place.value)) for place in sorted(places)]
+    return frozenset({Apart.ARRAY, Apart.NULL, Apart.OBJECT}) if skips else frozenset(Apart)
 
 
 def is_sparse(index: IndexInfo, statistics: TableStatistics) -> bool:

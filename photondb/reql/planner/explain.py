@@ -6,24 +6,29 @@ and nothing is written here; a term that would do either is shown as a step, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from photondb.api.catalogue import TableInfo
+from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.reql import shape as shapes
+from photondb.reql.aggregates import Max, Min
 from photondb.reql.compiler import free_variables
 from photondb.reql.function import Func
+from photondb.reql.join_feeds import JoinedSource
+from photondb.reql.join_partners import PartnersSource, chosen_way, eq_join_by_hash, eq_join_look_up
+from photondb.reql.measures import StepMeasure
 from photondb.reql.ordering import Top
+from photondb.reql.parameters import as_field_function
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import Decision
 from photondb.reql.planner.extremes import extreme_of
-from photondb.reql.planner.joins import Method, equality_of
-from photondb.reql.planner.trace import ScanTrace, Signature, Trace, signature
+from photondb.reql.planner.joins import Method, Way, equality_of
+from photondb.reql.planner.trace import ScanTrace, Signature, Trace, place, signature
 from photondb.reql.shape import Shape
 from photondb.reql.sources import ComputedSource, ScanSource, SlicedSource, SortedSource, UnionSource
 from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.stream import Stream, table_stream
-from photondb.reql.values import SingleSelection, TableSlice
+from photondb.reql.values import SingleSelection, TableSlice, as_sequence
 from photondb.reql.wire import Term
 
 if TYPE_CHECKING:
@@ -52,8 +57,6 @@ AGGREGATES = frozenset(
     {Term.COUNT, Term.SUM, Term.AVG, Term.MIN, Term.MAX, Term.REDUCE, Term.DISTINCT, Term.IS_EMPTY, Term.CONTAINS}
 )
 
-EQ_JOIN_LOOKS_UP = "look up the rows of the left side, many at a time"
-
 _JOINS = frozenset({Term.EQ_JOIN, Term.INNER_JOIN, Term.OUTER_JOIN})
 
 ONE_ROW = frozenset({*AGGREGATES, Term.NTH, Term.FOLD}) - {Term.DISTINCT}
@@ -67,6 +70,8 @@ class Explainer:
         self.evaluate = evaluate
         self._scans: dict[Signature, tuple[Explanation, list[Explanation], list[Explanation]]] = {}
         """The scans, each with the steps that storage does and those that are left to `query`."""
+        self._streams: list[tuple[Hashable, Explanation]] = []
+        """The steps that sequences end with."""
 
     def add_actual(self, trace: Trace) -> list[Explanation]:
         """Add to each scan and its steps what came of it. Gives the scans that are no part of the tree: those of
@@ -88,6 +93,10 @@ class Explainer:
             for step, measure in measures:
                 step["actual_rows"] = measure.rows
                 step["ms"] = _ms(measure.seconds)
+        for name, step in self._streams:
+            found = trace.streams.get(name)
+            if found is not None:
+                _note(step, found)
         return others
 
     def _other(self, traced: ScanTrace) -> Explanation:
@@ -124,62 +133,92 @@ class Explainer:
         step = _step(name, "query", rows, cost)
         if shape[0] in AGGREGATES and inputs and inputs[0]["runs_in"] == "storage":
             step["runs_in"] = "storage"
+        index = self._index_of_aggregate(shape)
+        if index is not None:
+            _bottom(inputs[0]).update(by=f"index {index.name}", why="the index has what is wanted")
         if len(inputs) == 1:
             step["input"] = inputs[0]
         elif inputs:
             step["input"] = inputs
         return step
 
-    # --- joins
+    def _index_of_aggregate(self, shape: Shape) -> IndexInfo | None:
+        """The index by which the least or greatest or different values of a table are found."""
+        if shape[0] not in (Term.MIN, Term.MAX, Term.DISTINCT) or shape[2] or not _is_sequence(shape[1][0]):
+            return None
+        stream = self.evaluate(shape[1][0])
+        stream = table_stream(stream) if isinstance(stream, TableSlice) else stream
+        if not isinstance(stream, Stream) or stream.grouping is not None:
+            return None
+        source = stream.source
+        if not isinstance(source, ScanSource) or not source.whole:
+            return None
+        if shape[0] == Term.DISTINCT:
+            return self.runtime.index_of_values(source.info, stream.steps)
+        if stream.steps or len(shape[1]) != 2:
+            return None
+        func = as_field_function(self.evaluate(shape[1][1]))
+        extreme = extreme_of(Max(func) if shape[0] == Term.MAX else Min(func))
+        return None if extreme is None else self.runtime.index_for(source.info, extreme)
+
+    # --- joins of what is not known before it is computed
 
     def _eq_join(self, shape: Shape) -> Explanation:
-        """A join of a sequence with a table, in which its rows are looked up."""
-        from photondb.reql.join_partners import eq_join_by_hash, eq_join_look_up
-
         left = self.explain(shape[1][0])
-        step = _step("eq_join", "query", left["rows"], left["cost"] + left["rows"] * costs.LOOK_UP)
-        step["method"] = EQ_JOIN_LOOKS_UP
         right = self.evaluate(shape[1][2])
-        if isinstance(right, TableSlice):
-            named = dict(shape[2]).get("index")
-            name = None if named is None or named[1] == right.info.primary_key else named[1]
-            index = None if name is None else right.info.index(name)
-            step["table"] = self._table(right.info)
-            step["by"] = "primary key" if name is None else f"index {name}"
-            if eq_join_by_hash(self.runtime, left["rows"], right.info, index):
-                step["method"] = Method.HASH.value
-                rows = self.runtime.statistics(right.info).rows
-                step["cost"] = round(left["cost"] + rows * (costs.READ_IN_ORDER + costs.TAKE + costs.KEEP), 1)
-            else:
-                look_up = eq_join_look_up(self.runtime, right.info, index)
-                step["cost"] = round(left["cost"] + left["rows"] * look_up.cost, 1)
-        return {**step, "input": left}
+        if not isinstance(right, TableSlice):
+            return {**_step("eq_join", "query", left["rows"], left["cost"]), "input": left}
+        named = dict(shape[2]).get("index")
+        name = None if named is None or named[1] == right.info.primary_key else named[1]
+        return self._eq_joined(left, right.info, None if name is None else self.runtime.find_index(right.info, name))
 
     def _join(self, shape: Shape) -> Explanation:
-        """A join by a predicate."""
-        from photondb.reql.join_partners import chosen_way
-
         left, right = self.explain(shape[1][0]), self.explain(shape[1][1])
         predicate = self.evaluate(shape[1][2])
         equality = equality_of(predicate) if isinstance(predicate, Func) else None
-        rows = max(left["rows"], right["rows"])
         if equality is None or not self.runtime.context.optimizations:
-            cost = left["cost"] + right["cost"] + left["rows"] * right["rows"] * SMALL_COST
-            step = _step(_name(shape), "query", rows, cost)
-            step["method"] = Method.PAIRS.value
-            return {**step, "input": [left, right]}
-        sides = [
-            _sequence(self.evaluate(side)) if side[0] == shapes.CONSTANT or _is_sequence(side) else None
-            for side in shape[1][:2]
-        ]
-        if None in sides:  # it is not known before it is computed
-            step = _step(_name(shape), "query", rows, left["cost"] + right["cost"] + rows * SMALL_COST)
-            step["method"] = Method.HASH.value
-            return {**step, "input": [left, right]}
-        way = chosen_way(self.runtime, sides[0], sides[1], equality)
-        step = _step(_name(shape), "query", rows, left["cost"] + way.cost)
-        step["method"] = way.by
-        return {**step, "input": [left, right]}
+            way = Way(Method.PAIRS, left["rows"] * right["rows"] * SMALL_COST)
+        elif shape[1][0][0] == shapes.CONSTANT and _is_sequence(shape[1][1]):
+            sides = [self.evaluate(side) for side in shape[1][:2]]
+            way = chosen_way(self.runtime, sides[0], as_sequence(sides[1]), equality)
+        else:
+            way = Way(Method.HASH, (left["rows"] + right["rows"]) * SMALL_COST)
+        return self._by_way(_name(shape), left, right, way)
+
+    # --- joins
+
+    def _side(self, side: Any) -> Explanation:
+        """An array or a stream that is joined."""
+        if isinstance(side, Stream):
+            return self.stream(side)
+        return _step("array", "query", len(side), 0)
+
+    def _eq_joined(self, left: Explanation, info: TableInfo, index: IndexInfo | None) -> Explanation:
+        """A join of a sequence with a table, in which its rows are looked up."""
+        look_up = eq_join_look_up(self.runtime, info, index)
+        if eq_join_by_hash(self.runtime, left["rows"], info, index):
+            rows = self.runtime.statistics(info).rows
+            method, cost = Method.HASH.value, rows * (costs.READ_IN_ORDER + costs.TAKE + costs.KEEP)
+        else:
+            method, cost = "look up the rows of the left side, many at a time", left["rows"] * look_up.cost
+        step = _step("eq_join", "query", left["rows"], left["cost"] + cost)
+        return {**step, "table": self._table(info), "by": look_up.by, "method": method, "input": left}
+
+    def _joined(self, source: PartnersSource) -> Explanation:
+        """A join by a predicate."""
+        partners = source.partners
+        left, right = self._side(partners.left), self._side(partners.right)
+        if partners.equality is None:
+            way = Way(Method.PAIRS, left["rows"] * right["rows"] * SMALL_COST)
+        else:
+            way = chosen_way(self.runtime, partners.left, partners.right, partners.equality)
+        return self._by_way(source.name, left, right, way)
+
+    @staticmethod
+    def _by_way(name: str, left: Explanation, right: Explanation, way: Way) -> Explanation:
+        cost = left["cost"] + way.cost + (right["cost"] if way.method is Method.PAIRS else 0)
+        step = _step(name, "query", max(left["rows"], right["rows"]), cost)
+        return {**step, "method": way.by, "input": [left, right]}
 
     # --- documents and streams
 
@@ -196,7 +235,11 @@ class Explainer:
         step = self.source(stream, steps, limit)
         if stream.grouping is not None:
             step = {**_step("group", step["runs_in"], step["rows"], step["cost"]), "input": step}
+            group = step
             step = self._with_steps(step, stream.group_steps, "query")
+            self._streams.append((place(stream), group))
+        else:
+            self._streams.append((place(stream), step))
         return step
 
     def source(self, stream: Stream, steps: Sequence[Step], limit: int | None) -> Explanation:
@@ -230,6 +273,11 @@ class Explainer:
             inputs = [self.stream(each, limit) for each in source.streams]
             rows, cost = sum(each["rows"] for each in inputs), sum(each["cost"] for each in inputs)
             return self._with_steps({**_step("union", "query", rows, cost), "input": inputs}, steps, "query")
+        if isinstance(source, JoinedSource):
+            step = self._eq_joined(self._side(source.left), source.join.right, source.join.index)
+            return self._with_steps(step, steps, "query")
+        if isinstance(source, PartnersSource):
+            return self._with_steps(self._joined(source), steps, "query")
         if isinstance(source, ComputedSource):
             return self._with_steps(_step("computed rows", "query", 0, 0), steps, "query")
         return self._with_steps(_step("rows in the order of an index", "query", 0, 0), steps, "query")
@@ -302,8 +350,22 @@ class Explainer:
         return f"{info.database}.{info.name}"
 
 
-def _sequence(value: Any) -> Any:
-    return table_stream(value) if isinstance(value, TableSlice) else value
+def _bottom(step: Explanation) -> Explanation:
+    """The scan that the rows of a step come from."""
+    while "input" in step:
+        step = step["input"]
+    return step
+
+
+def _note(step: Explanation, measure: StepMeasure) -> None:
+    """Add what came of a sequence to the step that it ends with, and to the one below, of which as many rows came, that
+    the last of its steps are made of."""
+    while "actual_rows" not in step:
+        step["actual_rows"] = measure.rows
+        step["ms"] = _ms(measure.seconds)
+        if step["step"] not in ("map", "zip") or not isinstance(step.get("input"), dict):
+            return
+        step = step["input"]
 
 
 def _step(name: str, runs_in: str, rows: float, cost: float) -> Explanation:
@@ -346,17 +408,25 @@ def _name(shape: Shape) -> str:
 
 def _is_sequence(shape: Shape) -> bool:
     """Whether a term makes a sequence from a table, or chooses a document, without reading anything else."""
-    while shape[0] in SEQUENCES:
+    while shape[0] in SEQUENCES or shape[0] in _JOINS or _takes_field(shape):
         if shape[0] in (Term.TABLE, Term.GET, Term.GET_ALL, Term.BETWEEN) and not any(map(_reads, shape[1][1:])):
             return True
         sequences = shape[1] if shape[0] == Term.UNION else shape[1][:1]
         others = () if shape[0] == Term.UNION else shape[1][1:]
+        if shape[0] in _JOINS and len(shape[1]) == 3:
+            sequences = shape[1][::2] if shape[0] == Term.EQ_JOIN else shape[1][:2]
+            others = ()
         if not sequences or any(_reads(arg) for arg in others if arg[0] != Term.FUNC):
             return False
         if len(sequences) > 1 and not all(map(_is_sequence, sequences[1:])):
             return False
         shape = sequences[0]
     return False
+
+
+def _takes_field(shape: Shape) -> bool:
+    """Whether a term takes a field of each row of a sequence, and not one of its rows."""
+    return bool(shape[0] == Term.BRACKET and shape[1][1][0] == shapes.LITERAL)
 
 
 def _reads(shape: Shape) -> bool:

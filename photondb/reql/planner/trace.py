@@ -1,17 +1,21 @@
-"""What came of the scans of a query that is run to be explained.
+"""What came of the scans of a query that is run to be explained, and of its other sequences.
 
 A scan may be made many times (in a function that is called for each row): its figures are added up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from photondb.api.storage import Scan
-from photondb.reql.measures import ScanMeasures
+from photondb.reql.chunk import Chunk
+from photondb.reql.measures import ScanMeasures, StepMeasure
 from photondb.reql.steps import Step
+
+if TYPE_CHECKING:
+    from photondb.reql.stream import Stream
 
 Signature = tuple[Hashable, ...]
 """What two scans of the same place in a query have in common."""
@@ -65,10 +69,34 @@ class ScanTrace:
 
 
 class Trace:
-    """The scans of one query."""
+    """The scans of one query, and what came of its sequences: how many rows, and in what time with all below them."""
 
     def __init__(self) -> None:
         self.scans: dict[Signature, ScanTrace] = {}
+        self.streams: dict[Hashable, StepMeasure] = {}
+
+    def watched(self, stream: Stream, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """The chunks of a stream, which are counted."""
+        measure = self._measure(place(stream))
+        while True:
+            began = perf_counter()
+            chunk = next(chunks, None)
+            measure.seconds += perf_counter() - began
+            if chunk is None:
+                return
+            measure.rows += len(chunk)
+            yield chunk
+
+    def note_groups(self, stream: Stream, groups: int, seconds: float) -> None:
+        """Note how many groups a stream was folded into."""
+        measure = self._measure(place(stream))
+        measure.rows += groups
+        measure.seconds += seconds
+
+    def _measure(self, key: Hashable) -> StepMeasure:
+        if key not in self.streams and len(self.streams) >= MAX_SCANS:
+            key = None
+        return self.streams.setdefault(key, StepMeasure())
 
     def begin(self, scan: Scan, rest: Sequence[Step]) -> ScanTrace:
         """Note that a scan begins, and have it measured."""
@@ -89,3 +117,13 @@ def signature(scan: Scan, rest: Sequence[Step]) -> Signature:
     """What makes a scan the same as another one."""
     steps = tuple(type(step).__name__ for step in scan.steps)
     return scan.table, scan.index, scan.primary_order, scan.descending, tuple(scan.ranges), steps, len(rest)
+
+
+def place(stream: Any) -> Hashable:
+    """What makes a stream (or an array) the same as another one of the same query."""
+    source = getattr(stream, "source", None)
+    if source is None:
+        return "array"
+    grouping = None if stream.grouping is None else tuple(type(step).__name__ for step in stream.group_steps)
+    steps = tuple(type(step).__name__ for step in stream.steps)
+    return type(source).__name__, source.about, tuple(map(place, source.inputs)), steps, grouping

@@ -15,7 +15,7 @@ from photondb.datum.types import truthy
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.index_values import IndexValues
 from photondb.reql.join_feeds import JoinedSource
-from photondb.reql.join_partners import Partners, eq_join_by_hash, expected_rows
+from photondb.reql.join_partners import Partners, PartnersSource, eq_join_by_hash, expected_rows
 from photondb.reql.parameters import (
     ConstantOrFunction,
     FieldOrFunction,
@@ -38,16 +38,18 @@ Row = dict[str, Any]
 @term(Term.INNER_JOIN, grouped="stream")
 def inner_join(runtime: Runtime, left: Sequence, right: Sequence, predicate: ConstantOrFunction) -> Any:
     """All pairs {left, right} for which the predicate holds."""
-    return _joined(runtime, left, right, predicate, lambda row: [])
+    return _joined(runtime, "inner_join", left, right, predicate, lambda row: [])
 
 
 @term(Term.OUTER_JOIN, grouped="stream")
 def outer_join(runtime: Runtime, left: Sequence, right: Sequence, predicate: ConstantOrFunction) -> Any:
     """The same, with {left} alone for each row of the left side that has no partner."""
-    return _joined(runtime, left, right, predicate, lambda row: [{"left": row}])
+    return _joined(runtime, "outer_join", left, right, predicate, lambda row: [{"left": row}])
 
 
-def _joined(runtime: Runtime, left: Any, right: Any, predicate: Func, alone: Callable[[Any], list[Row]]) -> Any:
+def _joined(
+    runtime: Runtime, name: str, left: Any, right: Any, predicate: Func, alone: Callable[[Any], list[Row]]
+) -> Any:
     partners = Partners(runtime, left, right, predicate)
 
     def join(rows: Iterable[Any]) -> Iterator[list[Row]]:
@@ -68,7 +70,10 @@ def _joined(runtime: Runtime, left: Any, right: Any, predicate: Func, alone: Cal
 
     if type(left) is not list and left.grouping is not None:
         return left.with_step(LocalStep(lambda rows: list(chain.from_iterable(join(rows)))))
-    return computed(runtime, [left], make, infinite=is_infinite(left))
+    joined = computed(runtime, [left], make, infinite=is_infinite(left))
+    if type(joined) is not list:
+        joined.source = PartnersSource(name, partners, make)  # type: ignore[union-attr]
+    return joined
 
 
 @term(Term.EQ_JOIN, grouped="stream")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from photondb.api.catalogue import IndexInfo
@@ -164,6 +164,14 @@ class IndexOrderSource:
         self.piece = piece
         self.index = index
         self.ordering = ordering
+
+    @property
+    def about(self) -> tuple[Hashable, ...]:
+        return self.piece.info.id, self.index.id, self.piece.ordering
+
+    @property
+    def inputs(self) -> Sequence[Any]:
+        return ()
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         wanted = limit if keeps_count(steps) else None

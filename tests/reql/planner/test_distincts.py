@@ -36,6 +36,7 @@ def test_the_index() -> None:
     assert found(FilterStep(function(r.row["a"] == 1)), A) is None
     assert found(A, statistics=TableStatistics(ROWS, 1, {1: spread(1000)})) is None
     assert found(A, statistics=TableStatistics(ROWS, 1, {1: spread(10, OBJECT=ROWS)})) is None
+    assert found(A, statistics=TableStatistics(ROWS, 1, {1: spread(10, LACKING=ROWS)})) == "a"
     assert found(A, statistics=TableStatistics(ROWS, 1, {})) is None
 
 
