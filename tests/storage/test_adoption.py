@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photondb.api.catalogue import (
@@ -29,22 +29,36 @@ from services.storage import adoption, catalog
 from tests.storage.language import term
 
 NODE = 1
-NAMES = st.sampled_from(["a", "b", "c"])
 FIELD_A = term(lambda row: row["a"])
 
-CHANGES = st.one_of(
-    st.builds(CreateDatabase, NAMES),
-    st.builds(DropDatabase, NAMES),
-    st.builds(RenameDatabase, NAMES, NAMES),
-    st.builds(CreateTable, NAMES, NAMES, shards=st.integers(1, 3)),
-    st.builds(DropTable, NAMES, NAMES),
-    st.builds(AlterTable, NAMES, NAMES, new_name=NAMES),
-    st.builds(CreateIndex, NAMES, NAMES, NAMES, st.just(FIELD_A)),
-    st.builds(DropIndex, NAMES, NAMES, NAMES),
-    st.builds(RenameIndex, NAMES, NAMES, NAMES, NAMES, st.booleans()),
-    st.just("build"),
-    st.just("adopt"),
+DATABASES = st.sampled_from(["a", "b"])
+TABLES = st.sampled_from(["t", "u"])
+INDEXES = st.sampled_from(["i", "j", "k"])
+INDEX_CHANGES = st.one_of(
+    st.builds(CreateIndex, DATABASES, TABLES, INDEXES, st.just(FIELD_A)),
+    st.builds(DropIndex, DATABASES, TABLES, INDEXES),
+    st.builds(RenameIndex, DATABASES, TABLES, INDEXES, INDEXES, st.booleans()),
 )
+CHANGES = st.one_of(
+    st.builds(CreateDatabase, DATABASES),
+    st.builds(DropDatabase, DATABASES),
+    st.builds(RenameDatabase, DATABASES, DATABASES),
+    st.builds(CreateTable, DATABASES, TABLES, shards=st.integers(1, 3)),
+    st.builds(DropTable, DATABASES, TABLES),
+    st.builds(AlterTable, DATABASES, TABLES, new_name=TABLES),
+    INDEX_CHANGES,
+    INDEX_CHANGES,
+    INDEX_CHANGES,
+    st.sampled_from(["build", "adopt"]),
+    st.sampled_from(["build", "adopt"]),
+)
+FIRST: list[CatalogueChange] = [
+    JoinNode(NODE, "node"),
+    CreateDatabase("a"),
+    CreateDatabase("b"),
+    *(CreateTable(database, table, shards=2) for database in "ab" for table in "tu"),
+    *(CreateIndex(database, table, "i", FIELD_A) for database in "ab" for table in "tu"),
+]
 
 
 @dataclass
@@ -78,16 +92,18 @@ def unbuilt(state: catalog.State) -> list[tuple[int, IndexInfo]]:
     return [(info.id, index) for info in here for index in info.indexes if not index.ready]
 
 
-@given(st.lists(CHANGES, max_size=60))
+@settings(max_examples=200)
+@given(st.lists(CHANGES, min_size=5, max_size=40))
 def test_a_node_has_what_the_last_adopted_catalogue_says(changes: list[CatalogueChange | str]) -> None:
-    home = catalog.carry_out(catalog.first_state().state, JoinNode(NODE, "node")).state
-    home = catalog.carry_out(home, CreateDatabase("a")).state
+    home = catalog.first_state().state
+    for first in FIRST:
+        home = catalog.carry_out(home, first).state
     node = adoption.first_state_of_node(NODE).state
     disk = Disk()
     built: set[tuple[int, int]] = set()
-    for change in [*changes, "adopt", "build", "adopt"]:
+    for change in ["adopt", *changes, "adopt", "build", "adopt"]:
         if change == "build":
-            for table, index in unbuilt(node)[:2]:
+            for table, index in unbuilt(node)[:3]:
                 outcome = catalog.finish_index(node, table, index.id)
                 disk.write(outcome)
                 node = outcome.state
