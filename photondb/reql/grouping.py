@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from photondb.datum.order import sort_key
 from photondb.datum.order_bytes import order_bytes
-from photondb.reql.aggregates import Accumulator, Aggregate, Collect, aggregate_from_wire
+from photondb.reql.aggregates import Accumulator, Aggregate, Avg, Collect, Count, Sum, aggregate_from_wire
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.index_values import IndexValues
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _KEY_TYPES = frozenset({bool, float, int, str})
 """Types of values that always have a place in an index."""
+
+_NUMBERS_ONLY = (Count, Sum, Avg)
+"""Aggregates whose accumulators hold no rows."""
 
 GROUP_BYTES = 400
 """What a group takes besides its value and its rows."""
@@ -205,6 +208,7 @@ class GroupAccumulator:
         self.groups: dict[Any, tuple[Any, Accumulator]] = {}
         self.collected = 0
         self.weight = 0
+        self._holds = not isinstance(spec.aggregate, _NUMBERS_ONLY)
 
     def feed(self, rows: Sequence[Any]) -> None:
         divided: dict[Any, tuple[Any, list[Any]]] = {}
@@ -222,6 +226,9 @@ class GroupAccumulator:
             if members:
                 accumulator = self._accumulator(key, value)
                 self._check_size(len(members))
+                if not self._holds:
+                    accumulator.feed(members)
+                    continue
                 held -= accumulator.held
                 accumulator.feed(members)
                 held += accumulator.held
