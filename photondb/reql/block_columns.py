@@ -17,6 +17,9 @@ from photondb.reql.vectors import Columns, Strings, Texts, Unsuited
 MIN_ROWS = 256
 """Of fewer documents it is not worth making columns."""
 
+HELD_BYTES = 600
+"""What a group or a value takes here, about, and in the partial result that is made of it."""
+
 MAX_STRINGS = 4096
 """How many different strings there may be: they are remembered from block to block."""
 
@@ -44,6 +47,11 @@ class BlockFolding:
         self._texts.renew()
         columns = Columns(dict(zip(self._reader.fields, vectors, strict=True)), len(documents), self._texts)
         self._plan.feed(self._folding, columns, 0)
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory the aggregate takes."""
+        return self._folding.held * HELD_BYTES
 
     def partial(self) -> Any:
         """The partial result of the aggregate so far."""

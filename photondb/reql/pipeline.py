@@ -15,7 +15,7 @@ import msgspec
 
 from photondb.datum.json import loads_stored
 from photondb.datum.size import check_size
-from photondb.reql.aggregates import Accumulator, Aggregate, KeyedAccumulator, aggregate_from_wire
+from photondb.reql.aggregates import Accumulator, Aggregate, KeyedAccumulator, WeighedAccumulator, aggregate_from_wire
 from photondb.reql.block_columns import MIN_ROWS, BlockFolding
 from photondb.reql.chunk import EMPTY, Chunk, joined
 from photondb.reql.errors import ReqlError
@@ -59,6 +59,7 @@ class Pipeline:
         self.filters_only = all(isinstance(step, FilterStep) for step in self.steps)
         self.needed = self._needed_fields()
         self.decode = loads_stored if self.needed is None else field_decoder(self.needed)
+        self._weighed: WeighedAccumulator | None = None
         self._begun = False
         self._columns: BlockFolding | None = None
         """What takes documents in instead of the accumulator, as long as they are plain."""
@@ -230,12 +231,20 @@ class Pipeline:
         if self.aggregate is not None:
             self.aggregate.start().feed(values)
 
-    def begin_aggregate(self) -> Accumulator:
+    def begin_aggregate(self) -> None:
         """Fold what comes from now on by itself."""
         assert self.aggregate is not None
         self.accumulator = self.aggregate.start()
         self.chooser = self.accumulator if isinstance(self.accumulator, KeyedAccumulator) else None
-        return self.accumulator
+        self._weighed = self.accumulator if isinstance(self.accumulator, WeighedAccumulator) else None
+        self._begun = False
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes of memory the aggregate takes, if its partial result can be divided; else 0."""
+        if self._weighed is None:
+            return 0
+        return self._weighed.weight if self._columns is None else self._columns.weight
 
     def partial(self) -> Any:
         """The aggregate's partial result, as a JSON value."""

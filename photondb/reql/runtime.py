@@ -117,6 +117,11 @@ class Runtime:
         """How many rows may be sorted, and so on, where the result need not be an array in memory."""
         return UNBOUNDED if self.streams else self.array_limit
 
+    @property
+    def small_bytes(self) -> int:
+        """What a sort, or something like it, may hold without accounting for it."""
+        return self.service.memory.small_bytes
+
     def workspace(self) -> Workspace:
         """What a sort, or something like it, works in."""
         memory = self.memory or MemoryUse(total_bytes(), self.service.memory)

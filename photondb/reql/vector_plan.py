@@ -68,6 +68,11 @@ class Folding(Protocol):
         """The aggregate's partial result; of aggregates that choose rows, their positions (`ChosenRows`)."""
         ...
 
+    @property
+    def held(self) -> int:
+        """How many groups, values or rows it holds on to."""
+        ...
+
 
 class ChosenRows:
     """The partial result of an aggregate that gives documents: where these stand."""
@@ -272,6 +277,10 @@ class _Counting:
     def feed(self, columns: Columns, values: Vector | None, positions: Array) -> None:
         self.count += len(positions)
 
+    @property
+    def held(self) -> int:
+        return 0
+
     def partial(self) -> int:
         return self.count
 
@@ -300,6 +309,10 @@ class _Summing:
         self.fractional = self.fractional or bool((np.floor(numbers) != numbers).any())
         self.total = float(np.add.accumulate(np.concatenate([[self.total], numbers]))[-1])
         self.count += len(numbers)
+
+    @property
+    def held(self) -> int:
+        return 0
 
     def partial(self) -> list[int | float]:
         return [self.total if self.fractional else int(self.total), self.count]
@@ -351,6 +364,10 @@ class _Grouping:
             np.add.at(totals, codes, found)  # one after the other, as the evaluator of rows does it
             counts += np.bincount(codes, minlength=len(names))
         self.groups.update(zip(names, zip(totals.tolist(), counts.tolist(), strict=True), strict=True))
+
+    @property
+    def held(self) -> int:
+        return len(self.groups)
 
     def partial(self) -> list[list[Any]]:
         columns = self.columns
@@ -429,6 +446,10 @@ class _Choosing:
         first = np.lexsort(keys)[: self.count]
         self.keys, self.positions = [key[first] for key in keys], positions[first]
 
+    @property
+    def held(self) -> int:
+        return len(self.positions)
+
     def partial(self) -> ChosenRows:
         return ChosenRows(self.positions.tolist())
 
@@ -448,6 +469,10 @@ class _Distinguishing:
         if len(self.found) + sum(name not in self.found for name in names) > self.limit:
             raise Unsuited
         self.found.update(dict.fromkeys(names))
+
+    @property
+    def held(self) -> int:
+        return len(self.found)
 
     def partial(self) -> list[Any]:
         return [] if self.columns is None else [self.columns.datum(*name) for name in self.found]

@@ -17,7 +17,7 @@ from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan
 from photondb.datum.keys import after_prefix, end_of_key
 from photondb.geo.cells import found_once
-from photondb.reql.aggregates import Count, WeighedAccumulator
+from photondb.reql.aggregates import Count
 from photondb.reql.chunk import EMPTY, Chunk, joined
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.measures import ScanMeasures
@@ -255,10 +255,8 @@ class ScanRun:
     async def _aggregate(self, budget: MemoryBudget | None) -> Any:
         pipeline = self._pipeline
         assert pipeline is not None
-        accumulator = pipeline.begin_aggregate()
-        held = None
-        if budget is not None and isinstance(accumulator, WeighedAccumulator):
-            held = Holding(budget)
+        pipeline.begin_aggregate()
+        held = None if budget is None else Holding(budget)
         if self._keys_suffice and self._index is None and self._ranges == [KeyRange()]:
             # All documents of the table are counted: their number is known.
             pipeline.feed(cast("Sequence[bytes]", range(self._view.rows_of(self._table))))
@@ -271,7 +269,7 @@ class ScanRun:
             block = self._read(AGGREGATED_BLOCK_ROWS, AGGREGATED_BLOCK_BYTES)
             if block:
                 await self._feed(pipeline, block)
-                if held is not None and not held.fits(accumulator.weight) and not self.exhausted:  # type: ignore[attr-defined]
+                if held is not None and not held.fits(pipeline.weight) and not self.exhausted:
                     self._keep_view()
                     return pipeline.partial()
             if perf_counter() > slice_end:

@@ -103,7 +103,7 @@ class Folding:
 
     def _settle(self) -> None:
         size = self._state.weight
-        if size <= self._runtime.service.memory.small_bytes:
+        if size <= self._runtime.small_bytes:
             return
         if self._workspace is None:
             self._workspace = self._runtime.workspace()
@@ -146,7 +146,7 @@ class LimitedTop(TopRows):
     def feed_keyed(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
         super().feed_keyed(keys, rows)
         size = self.weight
-        if size <= self._runtime.service.memory.small_bytes:
+        if size <= self._runtime.small_bytes:
             return
         if self._workspace is None:
             self._workspace = self._runtime.workspace()

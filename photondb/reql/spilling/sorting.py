@@ -41,7 +41,7 @@ def sorted_chunks(
                 continue
             held.append(chunk)
             size += chunk.size() if chunk.is_json else len(chunk) * mean_weight(chunk.values())
-            if count > SMALL_ROWS or size > runtime.service.memory.small_bytes:
+            if count > SMALL_ROWS or size > runtime.small_bytes:
                 sorter = Sorter(runtime.workspace())
                 for earlier in held:
                     _add(sorter, earlier, ordering, runtime)
