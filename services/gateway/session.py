@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import logging
 import select
+import struct
+import termios
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -207,8 +210,9 @@ class Session(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _taken_bytes(self) -> int:
-        """How much the client has taken of what was written for it."""
-        return self._written_bytes - self._transport.get_write_buffer_size()
+        """How much the client's machine has taken of what was written for it. What this machine's kernel still has to
+        send does not count: it may be megabytes, for which a slow client takes a while."""
+        return self._written_bytes - self._transport.get_write_buffer_size() - _unacknowledged_bytes(self._transport)
 
     def _watch_for_stall(self, looks: int = STALL_LOOKS) -> None:
         """Drop the client when so many looks in a row find that it has taken nothing."""
@@ -248,6 +252,16 @@ class Session(asyncio.Protocol):
         if self._traces is not None:
             self._traces.abandon()
         self._dispatcher.remove(self)
+
+
+def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
+    """How much the kernel keeps of what was sent, because the other side has not acknowledged it (tcp(7), SIOCOUTQ)."""
+    count = struct.pack("i", 0)
+    try:
+        (kept,) = struct.unpack("i", fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, count))
+    except OSError:  # the connection is gone
+        return 0
+    return int(kept)
 
 
 def _has_hung_up(transport: asyncio.Transport) -> bool:
