@@ -71,7 +71,7 @@ def storage_options(settings: Settings) -> StorageOptions:
         mmap_reads=settings.mmap_reads,
         max_document_bytes=settings.max_document_bytes,
         max_cursor_age_s=settings.max_cursor_seconds,
-        aggregate_bytes=settings.aggregate_bytes or default_aggregate_bytes(),
+        aggregate_bytes=settings.aggregate_bytes or max(MIN_AGGREGATE_BYTES, default_aggregate_bytes() // nodes),
     )
 
 

@@ -11,6 +11,8 @@ from photondb.bus import LocalBus
 from photondb.config import Settings, StartupError
 from photondb.config.machine import memory_bytes
 from services.storage.options import (
+    MIN_AGGREGATE_BYTES,
+    MIN_CACHE_BYTES,
     StorageOptions,
     default_cache_bytes,
     default_column_cache_bytes,
@@ -97,3 +99,14 @@ async def test_limit_of_documents(tmp_path: Path, limit: int, allowed: int) -> N
     assert len((await table.get(1))["text"]) == allowed
     assert await table.get(2) is None
     await node.stop()
+
+
+def test_storage_nodes_of_one_machine_divide_its_memory() -> None:
+    def of(nodes: int) -> StorageOptions:
+        return storage_options(Settings.load({"processes": "1", "storage_nodes": str(nodes)}, {}))
+
+    one, four = of(1), of(4)
+    assert four.column_cache_bytes == one.column_cache_bytes // 4
+    assert four.cache_bytes == max(MIN_CACHE_BYTES, one.cache_bytes // 4)
+    assert four.scan_workers == one.scan_workers // 4
+    assert MIN_AGGREGATE_BYTES <= four.aggregate_bytes <= one.aggregate_bytes
