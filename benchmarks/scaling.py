@@ -172,8 +172,8 @@ def by_fronts(directory: Path, counts: Sequence[int], rows: int, seconds: float)
 
 def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds: float) -> tuple[Series, Series]:
     """Queries about a table that is spread over more and more storage nodes, each time with a suite of its own in
-    `directory`. First of several kinds, with as many fronts, and so many connections that the calls of each front to
-    each node stay as large; then reads by key with one front and more and more queries outstanding."""
+    `directory`. First of several kinds, with as many fronts, and as many times the connections; then reads by key with
+    one front and more and more queries outstanding, which make its calls to each node larger."""
     names = ("get by primary key", "update one field, hard", "insert, hard", "get_all by index, 50 rows")
     workloads = [BY_NAME[name] for name in names]
     found: dict[int, dict[str, Figures]] = {}
@@ -189,7 +189,7 @@ def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds:
         with RunningSuite(path, processes=True, arguments=(*nodes, "--fronts", str(count))) as suite:
             fill(suite.driver_port, rows)
             found[count] = {
-                workload.name: one(suite, workload, workload.connections * count**2, workload.window)
+                workload.name: one(suite, workload, workload.connections * count, workload.window)
                 for workload in workloads
             }
         with RunningSuite(path, processes=True, arguments=nodes) as suite:

@@ -37,7 +37,7 @@ from photondb.sharding.nodes import Ask, Node, gathered
 from photondb.sharding.placement import HOME, Placement
 from photondb.sharding.scans import parts_of_scan, scan_parts
 from photondb.sharding.transactions import NodeTransactions
-from photondb.sharding.writes import Outcome, Piece, combined, divide, node_of_write
+from photondb.sharding.writes import Outcome, Piece, combined, divide, node_of_write, traced_alone
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ class Router(StorageApi):
     async def _write_on(self, context: CallContext, number: int, writes: Sequence[Write]) -> list[Outcome]:
         """Have a node carry out statements; those on tables that it had not heard of once more when it has."""
         node = self._node(number)
-        traced, writes = _traced_alone(context, writes)
+        traced, writes = traced_alone(context, writes)
         outcomes = await node.ask(lambda api: api.write(traced, writes))
         gone = [position for position, outcome in enumerate(outcomes) if isinstance(outcome, TableGone)]
         if gone and number != HOME:
@@ -323,18 +323,3 @@ def _getting(
 
 def _positions(context: CallContext, tables: Sequence[int]) -> Callable[[StorageApi], Awaitable[Positions]]:
     return lambda api: api.positions(context, tables)
-
-
-def _traced_alone(context: CallContext, writes: Sequence[Write]) -> tuple[CallContext, Sequence[Write]]:
-    """The context and the statements of a call for those of its traces only that these statements belong to."""
-    spans = context.spans
-    if len(spans) <= 1:
-        return context, writes
-    traces = sorted({write.trace for write in writes if write.trace is not None})
-    if len(traces) == len(spans):
-        return context, writes
-    numbers = {trace: number for number, trace in enumerate(traces)}
-    renumbered = [
-        write if write.trace is None else msgspec.structs.replace(write, trace=numbers[write.trace]) for write in writes
-    ]
-    return context.traced(tuple([spans[trace] for trace in traces])), renumbered

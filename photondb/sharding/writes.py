@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from photondb.api.catalogue import TableInfo
+from photondb.api.context import CallContext
 from photondb.api.storage import TableGone, Write, WriteSummary
 from photondb.datum.errors import DatumError
 from photondb.datum.json import loads_stored
@@ -142,3 +143,18 @@ def _with_positions(
         position = next((position for position in following if keys[position] == key), len(keys))
         found.append((position, change))
     return found
+
+
+def traced_alone(context: CallContext, writes: Sequence[Write]) -> tuple[CallContext, Sequence[Write]]:
+    """The context and the statements of a call for those of its traces only that these statements belong to."""
+    spans = context.spans
+    if len(spans) <= 1:
+        return context, writes
+    traces = sorted({write.trace for write in writes if write.trace is not None})
+    if len(traces) == len(spans):
+        return context, writes
+    numbers = {trace: number for number, trace in enumerate(traces)}
+    renumbered = [
+        write if write.trace is None else msgspec.structs.replace(write, trace=numbers[write.trace]) for write in writes
+    ]
+    return context.traced(tuple([spans[trace] for trace in traces])), renumbered

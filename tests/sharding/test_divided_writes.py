@@ -8,12 +8,13 @@ import orjson
 import pytest
 
 from photondb.api.catalogue import TableInfo
+from photondb.api.context import INTERNAL
 from photondb.api.storage import TableGone, Write, WriteSummary
 from photondb.datum.keys import primary_key
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.sharding.placement import part_of
-from photondb.sharding.writes import Outcome, Piece, combined, divide, node_of_write
+from photondb.sharding.writes import Outcome, Piece, combined, divide, node_of_write, traced_alone
 
 SPREAD = TableInfo(7, "u", "t", "test", "key", nodes=(4, 2, 3))
 SINGLE = TableInfo(8, "v", "s", "test", "key", nodes=(2,))
@@ -144,3 +145,18 @@ def test_what_fails_everywhere_fails_as_a_whole() -> None:
     alone = ReqlError(ErrorKind.OP_FAILED, "no")
     single = Write(7, "insert", documents=documents(1))
     assert combined(single, SPREAD, [(divide(single, SPREAD)[0], alone)]) is alone
+
+
+def test_a_node_is_told_of_its_own_traces_only() -> None:
+    spans = tuple((number.to_bytes(16, "big"), number.to_bytes(8, "big")) for number in (1, 2, 3))
+    context = INTERNAL.traced(spans)
+    writes = [Write(7, "delete", trace=2), Write(7, "delete"), Write(7, "delete", trace=0)]
+    alone, renumbered = traced_alone(context, writes)
+    assert alone.spans == (spans[0], spans[2])
+    assert [write.trace for write in renumbered] == [1, None, 0]
+    assert [write.trace for write in writes] == [2, None, 0]
+    every = [Write(7, "delete", trace=number) for number in range(3)]
+    assert traced_alone(context, every) == (context, every)
+    assert traced_alone(INTERNAL, writes[1:2]) == (INTERNAL, writes[1:2])
+    one = INTERNAL.traced(spans[:1])
+    assert traced_alone(one, writes[1:2]) == (one, writes[1:2])

@@ -7,13 +7,13 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rethinkdb import errors, r
 
 from tests.running_suite import RunningSuite
+from tests.storage_nodes import storage_processes
 
 WAIT_S = 20
 """For what must come; that it does not is the failure."""
@@ -186,28 +186,9 @@ def test_a_query_is_cached_until_any_part_changes(conn: Any, table: Any) -> None
 # --- a node that dies
 
 
-def storage_pid(suite: RunningSuite, node: int) -> int:
-    """The process of a storage node, by its own variables."""
-    wanted = f"PHOTONDB_STORAGE_NODE={node}".encode()
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                environ = (process / "environ").read_bytes().split(b"\0")
-                command = (process / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if (
-                b"services.storage" in command
-                and wanted in environ
-                and str(suite.data_dir).encode() in b" ".join(environ)
-            ):
-                return int(process.name)
-    raise AssertionError(f"storage node {node} does not run")
-
-
 def test_feeds_go_on_when_a_node_is_back(suite: RunningSuite, conn: Any, table: Any) -> None:
-    feed = table.changes(include_offsets=False).run(conn)
-    pid = storage_pid(suite, 2)
+    feed = table.changes().run(conn)
+    pid = storage_processes(suite)[2]
     os.kill(pid, signal.SIGKILL)
     written: set[int] = set()
     end = time.monotonic() + WAIT_S
@@ -223,5 +204,5 @@ def test_feeds_go_on_when_a_node_is_back(suite: RunningSuite, conn: Any, table: 
     seen: set[int] = set()
     while not written <= seen:
         seen.add(feed.next(wait=WAIT_S)["new_val"]["id"])
-    assert storage_pid(suite, 2) != pid
+    assert storage_processes(suite)[2] != pid
     assert table.get_all(*written).count().run(conn) == 60
