@@ -91,11 +91,12 @@ class NodeTransactions:
         if context.atomic:
             return await self._commit_atomic(context, id)
         seen = await gathered([node.ask(lambda api: api.transactions(context, id)) for node in self._nodes])
-        used = [
-            node
-            for node, infos in zip(self._nodes, seen, strict=True)
-            if any(info.reads or info.writes for info in infos)
-        ]
+        told = list(zip(self._nodes, seen, strict=True))
+        over = [node for node, infos in told if not any(info.state == "open" for info in infos)]
+        if over:  # a node that was restarted has forgotten what was written there: it must not be left out
+            await self._abort_rest(context, id, [node for node in self._nodes if node is not over[0]])
+            return await over[0].ask(lambda api: api.commit_transaction(context, id))
+        used = [node for node, infos in told if any(info.reads or info.writes for info in infos)]
         if len(used) > 1:
             await self.abort(context, id, ONE_NODE)
             raise op_failed(f"Transaction `{id}` was aborted, because {ONE_NODE}.")
@@ -104,8 +105,7 @@ class NodeTransactions:
         try:
             committed = await node.ask(lambda api: api.commit_transaction(context, id))
         except ReqlError:
-            with suppress(ReqlError):  # it may be over there, too
-                await self._abort(context, id, "it could not be committed", others)
+            await self._abort_rest(context, id, others)
             raise
         finally:
             self._used.pop(id, None)
@@ -130,6 +130,11 @@ class NodeTransactions:
             return msgspec.structs.replace(unused, state="aborted", reason=reason)
         nodes = [self._node(used)] if context.atomic and used is not None else self._nodes
         return await self._abort(context, id, reason, nodes)
+
+    async def _abort_rest(self, context: CallContext, id: str, nodes: Sequence[Node]) -> None:
+        """End on these nodes a transaction that could not be committed."""
+        with suppress(ReqlError):  # it may be over there, too
+            await self._abort(context, id, "it could not be committed", nodes)
 
     async def _abort(self, context: CallContext, id: str, reason: str, nodes: Sequence[Node]) -> TransactionInfo:
         ended = await asyncio.gather(

@@ -43,21 +43,33 @@ class Nodes:
     async def start(self, stack: contextlib.AsyncExitStack) -> Router:
         """Start all nodes, until the stack is left."""
         for number in range(self.count):
-            home = self.apis[0] if number else None
-            role = NodeRole(number, self.count, home)
-            storage = Storage(self.path / f"storage-{number}", self.bus, options=self._options, role=role)
+            storage = self._storage(number)
             await storage.start()
-            stack.push_async_callback(storage.stop)
+            self.storages.append(storage)
+            stack.push_async_callback(self._stop, number)
             api: StorageApi = storage
             if self._remote and number in (0, self.count - 1):
                 address = f"unix:{self.path}/storage-{number}.sock"
                 await stack.enter_async_context(served(storage_servant(storage), address))
                 api = stub = StorageStub(address)
                 stack.push_async_callback(stub.close)
-            self.storages.append(storage)
             self.apis.append(api)
         self.router = Router(self.apis)
         return self.router
+
+    def _storage(self, number: int) -> Storage:
+        role = NodeRole(number, self.count, self.apis[0] if number else None)
+        return Storage(self.path / f"storage-{number}", self.bus, options=self._options, role=role)
+
+    async def _stop(self, number: int) -> None:
+        await self.storages[number].stop()
+
+    async def restart(self, number: int) -> None:
+        """Stop a node of this process and start it again, with another router to all of them."""
+        await self._stop(number)
+        self.apis[number] = self.storages[number] = self._storage(number)
+        await self.storages[number].start()
+        self.router = Router(self.apis)
 
     async def change(self, change: CatalogueChange) -> None:
         """Change the catalogue through the router."""

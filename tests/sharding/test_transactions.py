@@ -204,3 +204,19 @@ async def test_conflicts_and_aborts(tmp_path: Path, count: int, remote: bool) ->
         await read_only.begin(read_only=True)
         with pytest.raises(ReqlError, match="read-only"):
             await read_only.set(table, 3)
+
+
+async def test_a_transaction_is_lost_with_the_node_that_it_has_used(tmp_path: Path) -> None:
+    """A node that was restarted has forgotten the transaction: it must not seem that nothing was written there."""
+    async with databases(tmp_path, 2, False) as (nodes, tables, _):
+        using, idle = Using(nodes, "used"), Using(nodes, "idle")
+        for transaction in (using, idle):
+            await transaction.begin()
+        await using.set(tables[2], 1)
+        await nodes.restart(1)
+        for transaction in (using, idle):
+            transaction.router = nodes.router
+            with pytest.raises(ReqlError, match=f"There is no transaction `{transaction.id}`"):
+                await transaction.commit()
+        assert await SpreadTable(nodes.router, tables[2].info).rows() == []
+        assert await open_transactions(nodes) == 0
