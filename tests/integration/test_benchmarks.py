@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scans
+from benchmarks import scans, spilling
 from benchmarks.suite import DOCS, PAGE, PARTS, Page
 from benchmarks.workloads import WORKLOADS
 
@@ -73,3 +73,10 @@ async def test_scans_are_measured_in_every_way(tmp_path: Path) -> None:
     assert len(rows) == 2 + 4
     assert all(line.count("|") == len(scans.WAYS) + 2 and re.search(r"\d\.\d \(", line) for line in rows[2:])
     assert re.fullmatch(r"an update: [\d.]+ us without columns, [\d.]+ us with columns", lines[-1])
+
+
+def test_spilling_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spilling, "QUERIES", {name: spilling.QUERIES[name] for name in ['order_by("a")']})
+    lines = list(spilling.measure(tmp_path / "data", rows=1000, budgets=spilling.BUDGETS[:1]))
+    assert lines[0] == "| us per row, memory | 4,096 MB |"
+    assert re.fullmatch(r'\| `order_by\("a"\)` \| [\d.]+, \d+ MB \|', lines[2])

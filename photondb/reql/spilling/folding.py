@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from photondb.reql.runtime import Runtime
 
 PART_ITEMS = 1000
-"""How many groups or values are put aside between two looks at the clock."""
+"""How many groups or values are merged, or put aside, between two looks at the clock."""
+
+MAX_SORTED_AT_ONCE = 100_000
+"""More groups or values are put in order step by step, also where they fit into memory: others go on meanwhile."""
 
 
 class DivisibleAggregate(Protocol):
@@ -52,25 +55,24 @@ class Folding:
         self._workspace: Workspace | None = None
         self._sorter: Sorter | None = None
 
-    @property
-    def divided(self) -> bool:
-        """Whether something was put aside."""
-        return self._sorter is not None
-
     def feed(self, rows: Sequence[Any]) -> None:
         self._state.feed(rows)
         self._settle()
 
     def merge(self, partial: list[Any]) -> None:
-        self._state.merge(partial)
-        self._settle()
+        for start in range(0, len(partial), PART_ITEMS):
+            some = partial if len(partial) <= PART_ITEMS else partial[start : start + PART_ITEMS]
+            self._state.merge(some)
+            self._settle()
+            self._runtime.checkpoint(len(some))
 
     def parts(self) -> Iterator[Accumulator]:
         """Accumulators of some groups or values, of the next ones, and so on. They can be read several times."""
-        if self._sorter is None:
+        if self._sorter is None and self._state.held <= MAX_SORTED_AT_ONCE:
             yield self._state
             return
         self._put_aside()
+        assert self._sorter is not None
         waiting: list[bytes] = []
         for block in self._sorter.blocks():
             waiting += block
@@ -91,11 +93,13 @@ class Folding:
         return [item for part in self.parts() for item in part.partial()]
 
     def result(self) -> Any:
-        return self.aggregate.combined(self.results()) if self.divided else self._state.result()
+        if self._sorter is None and self._state.held <= MAX_SORTED_AT_ONCE:
+            return self._state.result()
+        return self.aggregate.combined(self.results())
 
     @property
     def empty(self) -> bool:
-        return not self.divided and bool(self._state.empty)
+        return self._sorter is None and bool(self._state.empty)
 
     @property
     def held(self) -> int:
