@@ -130,6 +130,11 @@ class ScanSource:
         """Whether these are all rows of the table, in the order of the primary key."""
         return self.index is None and self.ranges == _WHOLE
 
+    @property
+    def whole_index(self) -> bool:
+        """Whether these are all rows that have a place in the order of an index."""
+        return self.index is not None and self.ranges == _WHOLE
+
     def planned(
         self, runtime: Runtime, steps: Sequence[Step], limit: int | None = None
     ) -> tuple[Scan, Sequence[Step], Decision | None]:

@@ -307,6 +307,8 @@ class Explainer:
             rows = float(statistics.rows)
             if not source.whole and not (source.index is not None and _unbounded(source)):
                 rows = source.expected_rows(statistics.rows, known)
+            elif known is not None and source.whole_index:
+                rows = float(known.entries)
             step = _step("scan", "storage", rows, costs.of_table(rows, rows, limit))
             if source.index is not None:
                 step["cost"] = round(costs.of_index(len(source.ranges), rows, limit, True), 1)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import IndexStatistics, KeyRange
 from photondb.datum.errors import DatumError
-from photondb.datum.keys import after_prefix
 from photondb.datum.order import compare
 from photondb.reql.aggregates import Aggregate, Max, Min
 from photondb.reql.errors import ErrorKind, ReqlError
@@ -86,8 +85,8 @@ def index_for(info: TableInfo, extreme: Extreme, rows: int) -> IndexInfo | None:
 
 def bound_ranges(extreme: Extreme) -> list[KeyRange]:
     """The ranges of the index whose first entries tell the bound, one after the other."""
-    values = KeyRange()
-    return [KeyRange(Apart.LACKING, after_prefix(Apart.LACKING)), values] if extreme.lacking else [values]
+    lacking = ranges_of(KeySet((), frozenset({Apart.LACKING})))
+    return [*lacking, KeyRange()] if extreme.lacking else [KeyRange()]
 
 
 class Bound(NamedTuple):

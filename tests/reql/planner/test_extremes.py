@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from rethinkdb import r
 
+from photondb.api.storage import KeyRange
 from photondb.datum.keys import HIGHEST, encode_key
 from photondb.reql.aggregates import Count, Max, Min
 from photondb.reql.index_values import Apart
@@ -83,7 +84,8 @@ def test_a_function_that_may_fail() -> None:
 def test_documents_without_a_value_come_first() -> None:
     index = msgspec.structs.replace(TABLE.indexes[0], lists_lacking=True)
     extreme = Extreme(A, 2, False, lacking=True)
-    assert bound_ranges(extreme)[0].low == Apart.LACKING.value
+    lacking, values = bound_ranges(extreme)
+    assert (lacking.low, type(lacking.low), values) == (b"\xffL", bytes, KeyRange())  # as messages take it
     enough = bound_of(index, extreme, [{}, {"b": 1}])
     assert enough is not None
     assert [wanted.low for wanted in enough.ranges] == [Apart.LACKING.value]
