@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from rethinkdb import r
 from rethinkdb.errors import ReqlError
 
 from tests.running_suite import RunningSuite
+from tests.small_disk import mounted_disk
 
 DISK_BYTES = 320 << 20
 """RocksDB goes on when there is room for a write buffer of 64 MB."""
@@ -23,17 +23,8 @@ BALLAST_BYTES = 240 << 20
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(path)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with mounted_disk(tmp_path / "disk", DISK_BYTES) as path:
+        yield path
 
 
 def insert(connection: Any, number: int, chance: random.Random) -> None:

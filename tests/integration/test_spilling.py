@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from rethinkdb.errors import ReqlError, ReqlResourceLimitError
 
 from photondb.cli.observing import TARGETS_FILE
 from tests.running_suite import RunningSuite
+from tests.small_disk import mounted_disk
 
 ROWS = 30_000
 TABLE = r.table("t")
@@ -178,17 +178,8 @@ def test_nothing_is_left_after_a_crash(suite: RunningSuite) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(path)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with mounted_disk(tmp_path / "disk", 1 << 20) as path:
+        yield path
 
 
 def test_a_full_disk(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from photondb.api.catalogue import CreateDatabase
 from photondb.api.context import INTERNAL
 from photondb.reql.errors import ErrorKind, ReqlError
 from services.storage import rocks
+from tests.small_disk import mounted_disk
 from tests.storage.conftest import Node, Table
 
 DISK_BYTES = 24 << 20
@@ -20,17 +20,8 @@ DISK_BYTES = 24 << 20
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "none", str(path)]
-    try:
-        mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with mounted_disk(tmp_path / "disk", DISK_BYTES) as path:
+        yield path
 
 
 async def fill(table: Table) -> tuple[int, ReqlError]:
