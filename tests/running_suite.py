@@ -15,6 +15,10 @@ from types import TracebackType
 READY = re.compile(r"PhotonDB is ready: drivers on .*:(?P<driver>\d+), HTTP on .*:(?P<http>\d+), data in .*")
 
 
+ENDED = (0, -signal.SIGALRM)
+"""The exit statuses of a suite that was asked to end: the latter where the machine was so slow that its time was up."""
+
+
 class RunningSuite:
     """A suite on free ports of 127.0.0.1. Use it in a `with` statement, which starts and ends it.
 

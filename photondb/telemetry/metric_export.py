@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from photondb.config import Settings, StartupError
+from photondb.telemetry.destination import destination
 from photondb.telemetry.registry import Registry
 from photondb.telemetry.scrape import Scrape
 
@@ -90,24 +91,16 @@ class MetricExport:
 
 def exporter_of(settings: Settings) -> MetricExporter | None:
     """The exporter that the environment asks for; None without one. Raises StartupError."""
-    own_endpoint = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
-    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    if disabled or os.environ.get("OTEL_METRICS_EXPORTER") == "none" or not (settings.otlp_endpoint or own_endpoint):
+    chosen = destination("metrics", settings)
+    if chosen is None:
         return None
-    for name in ("http.metric_exporter", "http", "grpc.exporter"):  # which say the same again and again
-        logging.getLogger(f"opentelemetry.exporter.otlp.proto.{name}").setLevel(logging.CRITICAL)
-    logging.getLogger("opentelemetry.exporter.otlp.common.http").setLevel(logging.CRITICAL)
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL") or settings.otlp_protocol
-    if protocol == "grpc":
+    if chosen.grpc:
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
-        return GrpcExporter(None if own_endpoint else settings.otlp_endpoint)
-    if protocol != "http/protobuf":
-        raise StartupError(f"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL must be grpc or http/protobuf, not {protocol!r}")
+        return GrpcExporter(chosen.endpoint)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
-    base = None if settings.otlp_endpoint is None else settings.otlp_endpoint.rstrip("/")
-    return HttpExporter(None if own_endpoint else f"{base}/v1/metrics")
+    return HttpExporter(None if chosen.endpoint is None else f"{chosen.endpoint.rstrip('/')}/v1/metrics")
 
 
 def _milliseconds(variable: str, default: int) -> int:

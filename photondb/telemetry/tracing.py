@@ -11,7 +11,6 @@ which does nothing where there is none. Only where traces begin (clients' querie
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from importlib.metadata import version
 from photondb.api.context import CallContext, SpanNames
 from photondb.config import Settings
 from photondb.telemetry import catalogue
+from photondb.telemetry.destination import destination
 from photondb.telemetry.sampling import Sampler
 from photondb.telemetry.scrape import Scrape
 from photondb.telemetry.span_encoding import Attribute
@@ -91,7 +91,8 @@ def collect(process: str, scrape: Scrape) -> None:
 
 @contextlib.contextmanager
 def tracing(service: str, settings: Settings) -> Iterator[None]:
-    """Trace while the block runs, where that is configured. What has been recorded is sent before it ends."""
+    """Trace while the block runs, where that is configured. What has been recorded is sent before it ends. Raises
+    StartupError."""
     global TRACER, _configured
     tracer = TRACER = _configured = _tracer(service, settings)
     try:
@@ -103,18 +104,12 @@ def tracing(service: str, settings: Settings) -> Iterator[None]:
 
 
 def _tracer(service: str, settings: Settings) -> Tracer | None:
-    traces_endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    if disabled or os.environ.get("OTEL_TRACES_EXPORTER") == "none" or not (settings.otlp_endpoint or traces_endpoint):
+    chosen = destination("traces", settings)
+    if chosen is None:
         return None
     from photondb.telemetry.otlp import grpc_sender, http_sender
 
-    for name in ("http.trace_exporter", "http", "grpc.exporter"):  # which say the same again and again
-        logging.getLogger(f"opentelemetry.exporter.otlp.proto.{name}").setLevel(logging.CRITICAL)
-    logging.getLogger("opentelemetry.exporter.otlp.common.http").setLevel(logging.CRITICAL)
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or settings.otlp_protocol
-    sender = grpc_sender if protocol == "grpc" else http_sender
-    send = sender(None if traces_endpoint else settings.otlp_endpoint)
+    send = (grpc_sender if chosen.grpc else http_sender)(chosen.endpoint)
     delay_ms = int(os.environ.get("OTEL_BSP_SCHEDULE_DELAY") or DEFAULT_DELAY_MS)
     return Tracer(
         Sampler(settings.traces_sampler, settings.traces_sampler_arg),
