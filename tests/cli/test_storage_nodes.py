@@ -90,6 +90,9 @@ def test_it_stops_and_finds_everything_again(filled: RunningSuite) -> None:
     assert sorted(numbers) == [0, 1]
     targets = json.loads((filled.data_dir / TARGETS_FILE).read_text())
     assert {"storage", "storage-1"} <= {target["labels"]["process"] for target in targets}
+    ports = ("--driver-port", str(filled.driver_port), "--http-port", str(filled.http_port))
+    findings = photondb("doctor", "--data-dir", str(filled.data_dir), *ports).stdout
+    assert all(f"storage{number}: write-ahead log" in findings for number in ("", "-1"))
     assert filled.stop() == 0
     checked = photondb("check", str(filled.data_dir))
     assert (checked.returncode, checked.stderr) == (0, "")
