@@ -53,6 +53,10 @@ _ARITHMETIC: dict[int, Callable[[Any, Any], Any]] = {
 MAX_CHOSEN = 1000
 """Of more documents than this each would have to be read by itself: then a scan of all of them is as good."""
 
+MAX_TERMS = 200
+"""A block of rows is evaluated in one go: longer expressions are left to the evaluator of single rows, which can be
+interrupted."""
+
 MAX_CODE_RANGE = 1 << 16
 """Integral values within such a range are grouped by counting instead of sorting."""
 
@@ -86,11 +90,13 @@ class ChosenRows:
 class VectorPlan:
     """A scan that can be evaluated over columns: `fields` are those that it needs."""
 
-    __slots__ = ("_filters", "_map", "_skip_missing", "fields", "start")
+    __slots__ = ("_filters", "_map", "_skip_missing", "fields", "start", "terms")
 
     def __init__(self, steps: Sequence[Step], aggregate: Aggregate) -> None:
         """Raises Unsuited."""
         self.fields: set[str] = set()
+        self.terms = 0
+        """How many terms are evaluated for each block of rows."""
         self._filters: list[tuple[Expression, bool]] = []
         self._map: Expression | None = None
         self._skip_missing = False
@@ -215,6 +221,9 @@ class VectorPlan:
         return self._term(tag, shape[1], func)
 
     def _term(self, tag: int, args: Sequence[Shape], func: Func) -> Expression:
+        self.terms += 1
+        if self.terms > MAX_TERMS:
+            raise Unsuited
         if tag in (Term.BRACKET, Term.GET_FIELD, Term.HAS_FIELDS):
             if not self._is_row(args[0], func) or not all(arg[0] == shapes.LITERAL for arg in args[1:]):
                 raise Unsuited

@@ -43,7 +43,9 @@ MIN_ROWS = 1000
 """Smaller tables are scanned as fast."""
 
 TURN_ROWS = 1 << 16
-"""How many rows are evaluated before others get their turn: less than some milliseconds."""
+TERMS_OF_A_TURN = 8
+"""How many rows are evaluated before others get their turn, by an expression of no more than so many terms: less than
+some milliseconds."""
 
 BUILD_ROWS = 1024
 BUILD_BYTES = 512 << 10
@@ -137,7 +139,7 @@ class ColumnCache:
                         rows = 0
                     vectors = {name: block.fields[number] for name, number in numbers.items()}
                     plan.feed(folding, Columns(vectors, len(block.keys), texts), first)
-                    rows += len(block.keys)
+                    rows += len(block.keys) * (1 + plan.terms // TERMS_OF_A_TURN)
             partial = folding.partial()
             if isinstance(partial, ChosenRows):
                 keys = [table.document_prefix + key for key in snapshot.keys(partial.positions)]

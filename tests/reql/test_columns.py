@@ -199,6 +199,19 @@ def test_a_string_of_the_query_that_comes_up_in_later_documents_is_one_value(
         assert database.run(query) == database.run(query, optimizations=False)
 
 
+def test_a_long_expression_is_left_to_what_can_be_interrupted(database: RunningDatabase) -> None:
+    wait_for_columns(database)
+    metrics = database.storage._scanner.columns.metrics
+
+    def any_of(count: int) -> Any:
+        return r.table("t").filter(r.or_(*(r.row["number"] == number for number in range(count)))).count()
+
+    for count, hits in ((20, 1), (300, 0)):
+        before = metrics.hits
+        assert database.run(any_of(count)) == database.run(any_of(count), optimizations=False)
+        assert metrics.hits - before == hits
+
+
 def test_the_past_is_not_read_from_columns(database: RunningDatabase) -> None:
     wait_for_columns(database)
     count = r.table("t").filter(r.row["number"] == 77).count()
