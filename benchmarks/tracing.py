@@ -13,9 +13,6 @@ import argparse
 import contextlib
 import statistics
 import tempfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -24,6 +21,7 @@ import uvloop
 
 from benchmarks.closed_loop import measure
 from benchmarks.workloads import BY_NAME, fill
+from tests.post_server import post_server
 from tests.running_suite import RunningSuite
 
 ROWS = 10_000
@@ -31,37 +29,12 @@ WORKLOADS = ("get by primary key", "between, limit 50", "half get, half update")
 WAYS: dict[str, float | None] = {"off": None, "1 %": 0.01, "off again": None, "100 %": 1}
 
 
-@contextlib.contextmanager
-def collector() -> Iterator[str]:
-    """The address of a collector that keeps nothing."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def run(processes: bool, rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
     """The CPU time per query in microseconds: for each workload and way, one for each round."""
     found: dict[str, dict[str, list[float]]] = {name: {way: [] for way in WAYS} for name in WORKLOADS}
     with contextlib.ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "data"
-        flags = ("--otlp-endpoint", stack.enter_context(collector()))
+        flags = ("--otlp-endpoint", stack.enter_context(post_server()))
         suite = stack.enter_context(RunningSuite(data, processes=processes, arguments=flags))
         targets = orjson.loads((data / "telemetry.json").read_bytes())
         controls = [f"http://{target['targets'][0]}/_debug/controls" for target in targets]

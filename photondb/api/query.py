@@ -42,12 +42,14 @@ class Answer(msgspec.Struct, gc=False):
     """The response JSON for the query `token` of `session`, without the frame around it.
 
     Every query has exactly one. That of a noreply query has an empty payload: it tells the gateway that the query is
-    done, and the client never sees it.
+    done, and the client never sees it. `span` is the one of the query, where that is traced; it does not travel, but
+    the delivery of what was not ready at once is a part of it.
     """
 
     session: int
     token: int
     payload: bytes
+    span: SpanName | None = None
 
 
 class AnswerSink(Protocol):

@@ -19,6 +19,7 @@ from photondb.rpc.query_messages import (
     AnswerPacket,
     batches,
     message,
+    packet_spans,
     packets,
     read_requests,
     spans_at,
@@ -194,7 +195,10 @@ class AnswerSinkStub(AnswerSink):
 
     async def _send(self, packet: AnswerPacket) -> None:
         try:
-            await self._remote.call(_DELIVER, INTERNAL, answers=message(write_answers(packet), self.packed))
+            context = INTERNAL
+            if tracing.TRACER is not None:
+                context = context.traced(packet_spans(packet))
+            await self._remote.call(_DELIVER, context, answers=message(write_answers(packet), self.packed))
         except Exception as error:
             self._failure = error
         finally:

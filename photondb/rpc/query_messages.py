@@ -169,12 +169,18 @@ def packets(answers: Sequence[Answer]) -> list[AnswerPacket]:
     return result
 
 
+def packet_spans(packet: AnswerPacket) -> SpanNames:
+    """The spans of those of the queries that are traced and have the last of their answer in the packet."""
+    whole = packet.answers[:-1] if packet.unfinished else packet.answers
+    return tuple([answer.span for answer in whole if answer.span is not None])
+
+
 def _pieces(answer: Answer) -> list[Answer]:
     payload = answer.payload
     if len(payload) <= PIECE_BYTES:
         return [answer]
     starts = range(0, len(payload), PIECE_BYTES)
-    return [Answer(answer.session, answer.token, payload[start : start + PIECE_BYTES]) for start in starts]
+    return [Answer(answer.session, answer.token, payload[start : start + PIECE_BYTES], answer.span) for start in starts]
 
 
 def write_answers(packet: AnswerPacket) -> Columns:

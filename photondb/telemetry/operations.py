@@ -21,6 +21,7 @@ STEP = Operation("query", "step")
 # Storage: what a call reads or writes, the batch that it goes into, and the wait for the disk.
 READ = Operation("storage", "read documents")
 SCAN = Operation("storage", "scan")
+SCAN_PART = Operation("storage", "scan by worker")
 WRITE = Operation("storage", "write documents")
 COMMIT = Operation("storage", "commit")
 COMMIT_TRANSACTION = Operation("storage", "commit transaction")
@@ -34,6 +35,9 @@ RECEIVE = Operation(
     "changefeed", "process photondb.changes", SpanKind.CONSUMER, {**_MESSAGING, "messaging.operation.type": "process"}
 )
 DELIVER = Operation("changefeed", "deliver changes")
+DELIVER_TO_SINK = Operation(
+    "changefeed", "deliver changes to sink", SpanKind.PRODUCER, {"messaging.operation.type": "send"}
+)
 
 
 @functools.cache

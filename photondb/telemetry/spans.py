@@ -94,14 +94,15 @@ class Span:
     def __init__(self, sink: SpanSink, operation: Operation, parents: SpanNames, start_ns: int | None = None) -> None:
         self._sink = sink
         self._operation = operation
-        self._parents = parents
+        self.parents = parents
+        """Those that it is a part of: one in each of its traces."""
         self._start_ns = time_ns() if start_ns is None else start_ns
         self._ids = new_ids(len(parents))
 
     @property
     def names(self) -> SpanNames:
         """What others call it, in each of its traces."""
-        return names_of(self._parents, self._ids)
+        return names_of(self.parents, self._ids)
 
     def note(self, key: str, value: Attribute) -> None:
         """Give it an attribute."""
@@ -123,7 +124,7 @@ class Span:
 
     def end(self, end_ns: int | None = None) -> None:
         """It ends, now or at that time; to be called once."""
-        operation, parents = self._operation, self._parents
+        operation, parents = self._operation, self.parents
         rest = encode_times(self._start_ns, end_ns or time_ns())
         rest += self.description or operation.described(self.name)
         if self._attributes is not None:
@@ -203,6 +204,9 @@ class NoSpan:
     __slots__ = ()
 
     names: SpanNames = ()
+
+    def note(self, key: str, value: Attribute) -> None:
+        """Drop an attribute."""
 
     def within(self, context: CallContext) -> CallContext:
         """The context as it is."""

@@ -21,6 +21,7 @@ from photondb.reql.feed_notices import state_notice
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import DELIVER
+from services.changefeed.causes import MAX_CAUSES, joined
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import RETRY_S, TableFollower, aborted
 from services.changefeed.metrics import FeedMetrics
@@ -30,9 +31,6 @@ log = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES = 1_000_000
 """About how much a reader is given at a time, in bytes of JSON."""
-
-MAX_CAUSES = 128
-"""How many traced commits are remembered for the span of their delivery."""
 
 CATCH_UP_RECORDS = 1000
 """Records that a feed reads from the log at a time while it catches up."""
@@ -151,8 +149,7 @@ class OpenFeed(ABC):
     def _trace_delivery(self) -> None:
         """All changes that waited go to the reader: a part of the traces of their commits, and of the feed's own."""
         causes, self._causes = self._causes, []
-        spans = (span for cause in dict.fromkeys(causes) for span in cause)
-        with tracing.span_of(DELIVER, (*spans, *self.spans), self._caused_ns):
+        with tracing.span_of(DELIVER, (*joined(causes), *self.spans), self._caused_ns):
             pass
 
     def _take(self, count: int) -> list[bytes]:

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from photondb.api.changefeed import DEFAULT_GROUP_TIMEOUT_S, FeedRequest
-from photondb.api.context import INTERNAL
+from photondb.api.context import INTERNAL, SpanNames
 from photondb.api.feed_records import GROUPS_TABLE, GroupRecord, ShardProgress
 from photondb.api.storage import LogGap, StorageApi, TableGone
 from photondb.hidden_table import HiddenTable
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.rpc.errors import ServiceUnavailable
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import DELIVER
+from services.changefeed.causes import Causes
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import RETRY_S, TableFollower, aborted
 from services.changefeed.group_state import Deliver, GroupState, Item
@@ -44,9 +47,10 @@ class Group:
         self.closed = asyncio.Event()
         """It has ended, and its progress has been kept."""
         self._follower = follower
+        self.name = record.name
+        self.causes = Causes()
         self._records = records
         self._id = record.id
-        self._name = record.name
         self._state: GroupState[list[Change]] = GroupState(record.progress, DEFAULT_GROUP_TIMEOUT_S)
         self._consumers: dict[int, GroupConsumer] = {}
         self._numbers = 0
@@ -102,6 +106,7 @@ class Group:
 
     def take(self, row: Row) -> None:
         """The follower has seen a change of the table."""
+        self.causes.note(row)
         self._more.set()
 
     def fail(self, error: ReqlError) -> None:
@@ -146,7 +151,7 @@ class Group:
         except LogGap:
             self.fail(
                 op_failed(
-                    f"The log of changes no longer has all that the group `{self._name}` did not get. Delete its row "
+                    f"The log of changes no longer has all that the group `{self.name}` did not get. Delete its row "
                     "in `rethinkdb.feed_groups` to let it begin anew with the changes from then on."
                 )
             )
@@ -173,6 +178,8 @@ class Group:
                 changes = self.selection.changes(row)
                 if not changes:
                     self._state.skip(shard, record.sequence)
+                    if self.causes:
+                        self.causes.take([(shard, record.sequence)])
                     continue
                 size = sum(len(change.old or b"") + len(change.new or b"") for change in changes)
                 item = Item(shard, record.sequence, record.key, changes, size)
@@ -206,7 +213,7 @@ class Group:
         """Write what is acknowledged. Losing it means that changes are given again; so a failure is no more."""
         try:
             if not await self._records.update(self._id, durability="soft", progress=progress):
-                self.fail(op_failed(f"The group `{self._name}` was deleted."))
+                self.fail(op_failed(f"The group `{self.name}` was deleted."))
             return progress
         except ReqlError as error:
             log.warning("a group's progress is not kept", extra={"group": self._id, "reason": error.message})
@@ -222,6 +229,9 @@ class GroupConsumer:
         self._group = group
         self._include_types = include_types
         self._asked = False
+        self.spans: SpanNames = ()
+        """The span of the query that opened the feed, where it is traced."""
+        self._caused: tuple[SpanNames, int | None] = (), None
         self._delivered: list[bytes] | None = None
         self._error: ReqlError | None = None
         self._arrived = asyncio.Event()
@@ -238,11 +248,18 @@ class GroupConsumer:
         notices, self._delivered, self._asked = self._delivered, None, False
         if self._error is None:
             self._arrived.clear()
+        spans, since_ns = self._caused
+        if spans:
+            self._caused = (), None
+            with tracing.span_of(DELIVER, (*spans, *self.spans), since_ns) as span:
+                span.note("messaging.consumer.group.name", self._group.name)
         return Chunk.of_raw(notices)
 
     def deliver(self, items: Any) -> None:
         """What the group gives."""
         self._delivered = [change.notice(self._include_types) for item in items for change in item.payload]
+        if self._group.causes:
+            self._caused = self._group.causes.take((item.shard, item.sequence) for item in items)
         self._arrived.set()
 
     def fail(self, error: ReqlError) -> None:

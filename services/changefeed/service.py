@@ -142,6 +142,7 @@ class Changefeed(ChangefeedApi):
             await follower.started()
             if request.group is not None:
                 consumer = await self._groups.join(follower, request, self._selection_of(follower, request))
+                consumer.spans = context.spans
                 return FeedHandle(consumer, lambda: self._leave(follower), self._metrics)
             feed = self._feed(follower, request)
             feed.spans = context.spans

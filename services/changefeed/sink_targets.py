@@ -18,10 +18,12 @@ import nats.js.errors
 from nats.aio.client import Client
 
 from photondb.api.catalogue import TableInfo
+from photondb.api.context import SpanNames
 from photondb.api.feed_records import SinkRecord
 from photondb.datum.json import dumps
 from photondb.outbound import HttpError, Request, perform
 from photondb.outbound.addresses import ALLOW_PRIVATE_VARIABLE, Forbidden, Unresolvable, resolve
+from photondb.telemetry.trace_context import TRACEPARENT, write_traceparent
 
 TIMEOUT_S = 30.0
 """How long one request may take, or the acknowledgement of one message."""
@@ -49,8 +51,9 @@ class SinkChange(msgspec.Struct, frozen=True):
 class Target(Protocol):
     """What delivers."""
 
-    async def deliver(self, table: TableInfo, changes: Sequence[SinkChange]) -> None:
-        """Deliver changes in order. Raises SinkError."""
+    async def deliver(self, table: TableInfo, changes: Sequence[SinkChange], spans: SpanNames = ()) -> None:
+        """Deliver changes in order, and tell the receiver the first of the spans in which this is done. Raises
+        SinkError."""
         ...
 
     async def close(self) -> None:
@@ -69,11 +72,13 @@ class Webhook:
     def __init__(self, record: SinkRecord) -> None:
         self._record = record
 
-    async def deliver(self, table: TableInfo, changes: Sequence[SinkChange]) -> None:
+    async def deliver(self, table: TableInfo, changes: Sequence[SinkChange], spans: SpanNames = ()) -> None:
         """POST a batch."""
         about = dumps({"db": table.database, "sink": self._record.id, "table": table.name})
         body = b'%b,"changes":[%b]}' % (about[:-1], b",".join(change.notice for change in changes))
         headers = [("Content-Type", "application/json"), (SINK_HEADER, self._record.id)]
+        if spans:
+            headers.append((TRACEPARENT, write_traceparent(spans[0])))
         if self._record.secret:
             headers.append((SIGNATURE_HEADER, signature(self._record.secret, body)))
         timeout_ms = int(TIMEOUT_S * 1000)
@@ -98,7 +103,7 @@ class JetStream:
         self._client: Client | None = None
         self._lost = asyncio.Event()
 
-    async def deliver(self, table: TableInfo, changes: Sequence[SinkChange]) -> None:
+    async def deliver(self, table: TableInfo, changes: Sequence[SinkChange], spans: SpanNames = ()) -> None:
         """Publish changes, one after the other."""
         try:
             if self._client is None:
@@ -107,6 +112,8 @@ class JetStream:
             stream = self._client.jetstream(timeout=TIMEOUT_S)
             for change in changes:
                 headers = {"Nats-Msg-Id": f"{table.uuid}-{change.id}", SINK_HEADER: self._record.id}
+                if spans:
+                    headers[TRACEPARENT] = write_traceparent(spans[0])
                 await self._unless_lost(stream.publish(self._record.subject, change.notice, headers=headers))
         except nats.js.errors.NoStreamResponseError:
             await self.close()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from time import perf_counter
 
 import orjson
 
+from photondb.api.context import SpanNames
 from photondb.api.feed_records import SINK_STATES_TABLE, SINKS_TABLE, SinkRecord, SinkState
 from photondb.api.storage import KeyRange, LogGap, StorageApi, TableGone
 from photondb.hidden_table import HiddenTable
@@ -22,6 +23,9 @@ from photondb.reql.function import Func
 from photondb.reql.steps import FilterStep
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.errors import ServiceUnavailable
+from photondb.telemetry import tracing
+from photondb.telemetry.operations import DELIVER_TO_SINK
+from services.changefeed.causes import Causes
 from services.changefeed.documents import Index, Row
 from services.changefeed.follower import TableFollower
 from services.changefeed.metrics import FeedMetrics
@@ -67,6 +71,7 @@ class Sink:
         self._backoff = Backoff(FIRST_RETRY_MS, LONGEST_RETRY_MS)
         steps = [FilterStep(Func.from_wire(orjson.loads(record.filter)))] if record.filter else []
         self._selection = Selection(None, (KeyRange(),), steps)
+        self._causes = Causes()
         self._more = asyncio.Event()
         self._skipped = 0
         self._first_shard = -1
@@ -110,6 +115,7 @@ class Sink:
 
     def take(self, row: Row) -> None:
         """The follower has seen a change of the table."""
+        self._causes.note(row)
         self._more.set()
 
     def fail(self, error: ReqlError) -> None:
@@ -121,13 +127,19 @@ class Sink:
     async def _step(self, follower: TableFollower) -> bool:
         """Deliver a batch, or wait for changes; False when the sink was deleted."""
         self._more.clear()
+        before = self._state.position
         changes, position = await self._read(follower)
         if position == self._state.position:
             return await self._wait()
+        spans: SpanNames = ()
+        if self._causes:
+            spans, _ = self._causes.take(_between(before, position))
         while changes:
             started = perf_counter()
             try:
-                await self._target.deliver(follower.info, changes)
+                with tracing.span_of(DELIVER_TO_SINK, spans) as span:
+                    span.note("photondb.sink.id", self.record.id)
+                    await self._target.deliver(follower.info, changes, span.names)
                 self._metrics.sink_delivery(self.record.kind, started, len(changes))
                 break
             except SinkError as error:
@@ -208,6 +220,12 @@ class Sink:
         except ReqlError as error:
             log.warning("a sink's state is not kept", extra={"sink": self.record.id, "reason": error.message})
             return True
+
+
+def _between(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The shard and the sequence of each change after one position and up to another."""
+    for shard, (first, last) in enumerate(zip(before, after, strict=True)):
+        yield from ((shard, sequence) for sequence in range(first + 1, last + 1))
 
 
 class Sinks:

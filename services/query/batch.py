@@ -364,6 +364,8 @@ class Batch:
             answers.append(Answer(request.session, request.token, payload))
         if spans is not None:
             spans.end([answers[position].payload for position in traced])
+            for position in traced:
+                answers[position].span = writes[position][0].span
         self.channel.send_later(answers)
 
     # --- pure queries

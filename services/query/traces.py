@@ -48,6 +48,7 @@ class ChannelTraces:
             if spans is None:
                 continue
             span = spans.pop(0)
+            answer.span = span.parents[0]
             span.error = error_of(answer.payload)
             span.end()
             if not spans:

@@ -14,12 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from photondb.api.context import CallContext
+from photondb.api.context import CallContext, SpanNames
 from photondb.api.storage import KeyRange, Scan
 from photondb.child_process import spawn_child
 from photondb.datum.json import dumps, loads_stored
 from photondb.reql.aggregates import Aggregate, Count
-from photondb.telemetry import catalogue
+from photondb.telemetry import catalogue, tracing
+from photondb.telemetry.operations import SCAN_PART
 from photondb.telemetry.scrape import Scrape
 from services.storage.rocks import Store, StoreError
 from services.storage.scan_worker import LENGTH, READY
@@ -78,8 +79,15 @@ class Worker:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    async def ask(self, request: dict[str, Any]) -> Any:
-        """The partial aggregate. Raises WorkerFailed. The worker is busy until it has answered, even for nobody."""
+    async def ask(self, request: dict[str, Any], spans: SpanNames = ()) -> Any:
+        """The partial aggregate, as a part of these spans. Raises WorkerFailed. The worker is busy until it has
+        answered, even for nobody."""
+        with tracing.span_of(SCAN_PART, spans) as span:
+            if self.process is not None:
+                span.note("process.pid", self.process.pid)
+            return await self._ask(request)
+
+    async def _ask(self, request: dict[str, Any]) -> Any:
         assert self._connection is not None
         reader, writer = self._connection
         self.busy = True
@@ -179,8 +187,8 @@ class ScanWorkers:
             self._workers.append(Worker(self._store.path, scratch))
         return any(worker.idle for worker in self._workers)
 
-    async def aggregate(self, table: Table, scan: Scan, context: CallContext) -> Any:
-        """The partial aggregate of a scan that `take` has accepted. Raises WorkerFailed."""
+    async def aggregate(self, table: Table, scan: Scan, context: CallContext, spans: SpanNames = ()) -> Any:
+        """The partial aggregate of a scan that `take` has accepted, as a part of these spans. Raises WorkerFailed."""
         aggregate = scan.aggregate
         assert aggregate is not None
         idle = [worker for worker in self._workers if worker.idle]
@@ -194,7 +202,7 @@ class ScanWorkers:
         }
         tasks = []
         for worker, (low, high) in zip(idle, ranges, strict=False):
-            task = asyncio.create_task(worker.ask({**request, "low": low.hex(), "high": high.hex()}))
+            task = asyncio.create_task(worker.ask({**request, "low": low.hex(), "high": high.hex()}, spans))
             worker.busy = True
             self._asked.add(task)
             task.add_done_callback(self._asked.discard)

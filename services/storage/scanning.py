@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 
-from photondb.api.context import CallContext
+from photondb.api.context import CallContext, SpanNames
 from photondb.api.storage import Scan, ScanReply
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import op_failed
@@ -71,8 +71,9 @@ class Scanner:
         self.columns.forget(table_id)
         self.workers.forget(table_id)
 
-    async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
-        """Begin a scan, and answer it as a whole if that is quick. Raises TableGone, ReqlError."""
+    async def scan(self, context: CallContext, scan: Scan, spans: SpanNames = ()) -> ScanReply:
+        """Begin a scan, and answer it as a whole if that is quick. `spans` are those of the scan itself. Raises
+        TableGone, ReqlError."""
         table = find_table(self._tables, scan.table)
         if scan.primary_order and not (table.has_ready(scan.index) and _may_combine(context, table, scan)):
             scan = scan.without_index()
@@ -97,7 +98,7 @@ class Scanner:
                 table = find_table(self._tables, scan.table)  # it may have been dropped meanwhile
                 if self.workers.take(table, scan):
                     with suppress(WorkerFailed):
-                        return ScanReply(partial=await self.workers.aggregate(table, scan, context))
+                        return ScanReply(partial=await self.workers.aggregate(table, scan, context, spans))
                     table = find_table(self._tables, scan.table)
             run = ScanRun(self._store, table, index, scan, context)
         return await self._begin(run, table, scan, context)

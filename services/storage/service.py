@@ -324,8 +324,8 @@ class Storage(StorageApi):
 
     @measured
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
-        with tracing.span(SCAN, context):
-            return await self._scanner.scan(context, scan)
+        with tracing.span(SCAN, context) as span:
+            return await self._scanner.scan(context, scan, span.names)
 
     # --- the change log
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,43 +11,34 @@ from rethinkdb import r
 from rethinkdb.errors import ReqlError
 
 from photondb.client import transaction
-
-
-class _Webhook(http.server.BaseHTTPRequestHandler):
-    """Accepts every batch of a sink."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        """Say nothing."""
+from tests.post_server import post_server
 
 
 @contextlib.contextmanager
 def under_load(driver_port: int) -> Iterator[None]:
     """Load the suite at the port while the block runs. It must allow sinks to reach this machine."""
-    hook = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Webhook)
-    with r.connect("127.0.0.1", driver_port) as conn:
+    with post_server() as url, r.connect("127.0.0.1", driver_port) as conn:
         r.table_create("orders").run(conn)
         r.table("orders").index_create("total").run(conn)
         r.table("orders").index_wait().run(conn)
         sink = {"id": "hook", "db": "test", "table": "orders", "kind": "webhook"}
-        r.db("rethinkdb").table("sinks").insert({**sink, "url": f"http://127.0.0.1:{hook.server_port}"}).run(conn)
+        r.db("rethinkdb").table("sinks").insert({**sink, "url": url}).run(conn)
+        with _at_work(driver_port):
+            yield
+
+
+@contextlib.contextmanager
+def _at_work(driver_port: int) -> Iterator[None]:
     ended = threading.Event()
-    threads = [threading.Thread(target=hook.serve_forever)]
-    threads += [threading.Thread(target=work, args=(driver_port, ended)) for work in (_write, _read, _follow, _misuse)]
+    threads = [threading.Thread(target=work, args=(driver_port, ended)) for work in (_write, _read, _follow, _misuse)]
     for thread in threads:
         thread.start()
     try:
         yield
     finally:
         ended.set()
-        hook.shutdown()
         for thread in threads:
             thread.join()
-        hook.server_close()
 
 
 def _write(port: int, ended: threading.Event) -> None:

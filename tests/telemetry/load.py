@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -17,6 +15,7 @@ from rethinkdb import r
 
 from photondb.client import transaction
 from photondb.telemetry.catalogue import CATALOGUE
+from tests.post_server import post_server
 from tests.running_suite import RunningSuite
 
 ENVIRON = {
@@ -31,25 +30,9 @@ ENVIRON = {
 @contextlib.contextmanager
 def webhook() -> Iterator[str]:
     """The URL of an endpoint that refuses the first batch and takes all others."""
-    refused: list[bool] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200 if refused else 500)
-            refused.append(True)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
+    statuses = itertools.chain([500], itertools.repeat(200))
+    with post_server(lambda headers, body: next(statuses)) as url:
+        yield url
 
 
 @contextlib.contextmanager
