@@ -45,6 +45,10 @@ class Traced:
         except ReqlError as error:
             return error.message
 
+    def has_arrived(self, name: str) -> bool:
+        """Whether the sink has the span with which the query of that name began."""
+        return any(span.name == "query" and span.trace_id == self._traces[name] for span in self.sink.spans)
+
     def finish(self) -> None:
         """Take all traces in."""
         self.sink.wait_until_quiet()
@@ -82,8 +86,10 @@ def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         patch.setenv("PHOTONDB_HTTP_ALLOW_PRIVATE", "1")
         data = tmp_path_factory.mktemp("traces") / "data"
-        endpoint = ("--otlp-endpoint", sink.endpoint)
-        with RunningSuite(data, processes=request.param, arguments=endpoint) as suite:
+        patch.setenv("PHOTONDB_SCAN_WORKERS", "1")
+        patch.setenv("PHOTONDB_COLUMN_CACHE_BYTES", "0")
+        flags = ("--otlp-endpoint", sink.endpoint)
+        with RunningSuite(data, processes=request.param, arguments=flags) as suite:
             traced = Traced(suite, sink, request.param)
             _ask(traced)
             traced.finish()
@@ -160,6 +166,25 @@ def test_writes(traced: Traced) -> None:
     assert noreply.shape() == ("update t", *traced.rpc("storage/write", hard))
     (evaluated,) = traced.tree("evaluated write").find("write")
     assert evaluated.shape() == ("write", *traced.rpc("storage/write", hard))
+
+
+def test_what_a_scan_worker_does_is_part_of_the_scan(traced: Traced) -> None:
+    connection, large = r.connect(port=traced.suite.driver_port), r.table("large")
+    r.table_create("large").run(connection)
+    large.insert([{"id": number, "text": "x" * 1_000_000} for number in range(18)], durability="soft").run(connection)
+    total = large.map(lambda row: row["id"]).sum()
+    worker: list[Span] = []
+    for attempt in range(200):  # until a worker has been started
+        name = f"sum {attempt}"
+        assert traced.run(name, total) == 153
+        traced.sink.wait_for(lambda: traced.has_arrived(name))  # noqa: B023
+        worker = [span for span in traced.sink.spans if span.name == "scan by worker"]
+        if worker:
+            break
+    traced.finish()
+    (scan,) = traced.tree(name).find("scan")
+    assert [child.name for child in scan.children] == ["scan by worker"]
+    assert scan.children[0].attributes["process.pid"] not in (0, traced.suite.pid)
 
 
 def test_a_transaction(traced: Traced) -> None:
