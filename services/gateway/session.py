@@ -111,8 +111,8 @@ class Session(asyncio.Protocol):
                     dispatcher.recorded = tracer.sampler.records_next()
                 if (
                     dispatcher.recorded
-                    or data.find(DASH) >= 0
-                    or frames[0][1].find(DASH) >= 0  # of which there may have been some in what was read before
+                    or DASH in data
+                    or DASH in frames[0][1]  # of which there may have been some in what was read before
                     or not data
                     or self._traces is not None
                 ):

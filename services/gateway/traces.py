@@ -20,7 +20,7 @@ from photondb.telemetry.trace_context import RemoteParent, read_traceparent
 from photondb.telemetry.tracing import Tracer
 
 _MARK = b"traceparent"
-DASH = b"-"
+DASH = ord("-")
 """What every `traceparent` has. A byte is found ten times as fast as a word."""
 
 _GIVEN = re.compile(rb'"traceparent"\s*:\s*"([0-9a-f-]{55,256})"')
