@@ -1,7 +1,7 @@
 """How batches of queries and of answers are written: in columns, as schemas/query.capnp says.
 
-Columns are lists by their names. To a peer that reads it they go as one MessagePack map, to an older one as lists of
-Cap'n Proto's, of which each costs a microsecond at either end, and each of its elements another tenth of one.
+Columns are lists by their names. Where payloads are short and the peer reads it, they go as one MessagePack map: of
+Cap'n Proto's lists each costs a microsecond at either end, and each of their elements another tenth of one.
 """
 
 from __future__ import annotations
@@ -34,9 +34,16 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
+PACKED_BYTES = 4096
+"""Of payloads that are longer on average the columns are not packed: to copy them twice more would take longer."""
+
+
 def message(columns: Columns, packed: bool) -> Columns:
-    """What a `Requests` or an `Answers` is set to, to have these columns."""
-    return {"packed": _encode(columns)} if packed else columns
+    """What a `Requests` or an `Answers` is set to, to have these columns, for a peer that reads packed ones or not."""
+    payloads = columns["payloads"]
+    if packed and sum(map(len, payloads)) <= PACKED_BYTES * max(len(payloads), 1):
+        return {"packed": _encode(columns)}
+    return columns
 
 
 def _columns(reader: Any, names: Sequence[str]) -> Columns:

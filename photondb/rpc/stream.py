@@ -20,6 +20,9 @@ from photondb.rpc.address import Address
 GATHERED_BYTES = 64 * 1024
 """How much is gathered before it is written, even if the turn goes on."""
 
+PIECE_BYTES = 64 * 1024
+"""How much is read at a time that pycapnp has not asked for."""
+
 MAX_RECEIVED_BYTES = 4 * 1024 * 1024
 """How much is kept that pycapnp has not asked for yet. Above that the peer has to wait."""
 
@@ -70,7 +73,7 @@ async def open_stream(address: Address, tls: ssl.SSLContext | None, tls_name: st
     return ClientStream(streams[0], bridge)
 
 
-class Bridge(asyncio.Protocol):
+class Bridge(asyncio.BufferedProtocol):
     """A protocol to the transport, and a transport to pycapnp's protocol."""
 
     def __init__(self, protocol: Any) -> None:
@@ -78,6 +81,8 @@ class Bridge(asyncio.Protocol):
         self._transport: Any = None
         self._loop = asyncio.get_running_loop()
         self._is_asked = False  # whether pycapnp waits for data
+        self._reads_directly = False  # whether what is being read goes where it wants it
+        self._piece: bytearray | None = None  # where it goes otherwise
         self._received = bytearray()  # what it has not asked for yet
         self._ended = False  # whether nothing comes after that
         self._paused = False
@@ -104,14 +109,21 @@ class Bridge(asyncio.Protocol):
         self._written.clear()
         self._protocol.connection_lost(error)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> Any:
+        self._reads_directly = self._is_asked and not self._received
+        if self._reads_directly:
+            return self._protocol.get_buffer(sizehint)
+        if self._piece is None:
+            self._piece = bytearray(PIECE_BYTES)
+        return self._piece
+
+    def buffer_updated(self, nbytes: int) -> None:
         self._passed += 1
-        if self._is_asked and not self._received:
-            taken = self._give(data)
-            if taken == len(data):
-                return
-            data = data[taken:]
-        self._received += data
+        if self._reads_directly:
+            self._protocol.buffer_updated(nbytes)
+            return
+        assert self._piece is not None
+        self._received += memoryview(self._piece)[:nbytes]
         self._hand_over()
         if len(self._received) > MAX_RECEIVED_BYTES and not self._paused:
             self._paused = True
@@ -176,18 +188,14 @@ class Bridge(asyncio.Protocol):
             self._transport.write(b"".join(written))
         self._written_bytes = 0
 
-    def _give(self, data: bytes | bytearray) -> int:
-        """Give pycapnp, which waits for it, as much as it takes. Returns how much that is."""
-        room = self._protocol.get_buffer(len(data))
-        taken = min(len(room), len(data))
-        room[:taken] = data if taken == len(data) else memoryview(data)[:taken]
-        self._protocol.buffer_updated(taken)
-        return taken
-
     def _hand_over(self) -> None:
+        """Give pycapnp what has been received, as long as it asks for something."""
         received = self._received
         while self._is_asked and received:
-            taken = self._give(received)
+            room = self._protocol.get_buffer(len(received))
+            taken = min(len(room), len(received))
+            room[:taken] = memoryview(received)[:taken]
+            self._protocol.buffer_updated(taken)
             del received[:taken]
         if self._paused and len(received) <= MAX_RECEIVED_BYTES // 2:
             self._paused = False
