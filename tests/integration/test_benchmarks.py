@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scans, spilling
+from benchmarks import scans, spilling, traced_turns
 from benchmarks.suite import DOCS, PAGE, PARTS, Page
 from benchmarks.workloads import WORKLOADS
 
@@ -80,3 +80,9 @@ def test_spilling_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     lines = list(spilling.measure(tmp_path / "data", rows=1000, budgets=spilling.BUDGETS[:1]))
     assert lines[0] == "| us per row, memory | 4,096 MB |"
     assert re.fullmatch(r'\| `order_by\("a"\)` \| [\d.]+, \d+ MB \|', lines[2])
+
+
+async def test_the_cost_of_tracing_is_measured_turn_by_turn() -> None:
+    found = await traced_turns.measure(traced_turns.BLOCK_TURNS, connections=2, queries=3)
+    assert set(found) == {"off", "on", "traced", "after"}
+    assert all(time > 0 for time in found.values())
