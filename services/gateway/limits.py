@@ -32,8 +32,9 @@ class Limits:
     stalled_client_timeout_ms: int = 30_000
     """How long a client beyond the high-water mark may take nothing at all before it is dropped."""
 
-    handshake_timeout_ms: int = 10_000
-    """From the connection to the end of the handshake."""
+    handshake_timeout_ms: int = 30_000
+    """From the connection to the end of the handshake. It is longer than the drivers wait (20 seconds): hundreds of
+    clients that connect at once need time for their proofs."""
 
     linger_timeout_ms: int = 5_000
     """How long a connection that ends with an error is kept for the client to read it."""
