@@ -66,9 +66,16 @@ def test_settings() -> None:
         "PHOTONDB_MMAP_READS": "1",
         "PHOTONDB_MAX_DOCUMENT_BYTES": "5000",
         "PHOTONDB_MAX_CURSOR_SECONDS": "5",
+        "PHOTONDB_AGGREGATE_BYTES": "40000000",
     }
     expected = StorageOptions(
-        2_000_000, 3_000_000, scan_workers=3, mmap_reads=True, max_document_bytes=5000, max_cursor_age_s=5
+        2_000_000,
+        3_000_000,
+        scan_workers=3,
+        mmap_reads=True,
+        max_document_bytes=5000,
+        max_cursor_age_s=5,
+        aggregate_bytes=40_000_000,
     )
     assert storage_options(Settings.load({}, environ)) == expected
     off = storage_options(Settings.load({}, {"PHOTONDB_COLUMN_CACHE_BYTES": "0", "PHOTONDB_SCAN_WORKERS": "0"}))

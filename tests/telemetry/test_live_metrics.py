@@ -30,6 +30,9 @@ AT_REST = {
     "photondb_query_unsent_answers",
     "photondb_storage_index_builds",
     "photondb_column_cache_builds_running",
+    "photondb_query_memory_bytes",
+    "photondb_query_spill_bytes",
+    "photondb_storage_aggregates_bytes",
     "photondb_scan_workers_busy",
     "photondb_commits_waiting_for_sync",
     "photondb_auth_exchanges_open",
@@ -40,7 +43,11 @@ AT_REST = {
     "photondb_rpc_client_calls_waiting",
     "photondb_rpc_client_calls_in_flight",
     "photondb_rpc_server_calls_in_flight",
-    # what RocksDB does with more data than a test has
+    # what queries do with more data than a test has
+    "photondb_query_spill_files_total",
+    "photondb_query_spill_written_bytes_total",
+    "photondb_storage_aggregate_parts_total",
+    # what RocksDB does with it
     "photondb_rocksdb_cache_hits_total",
     "photondb_rocksdb_cache_misses_total",
     "photondb_rocksdb_bloom_filter_useful_total",
@@ -55,6 +62,7 @@ AT_REST = {
     "photondb_rocksdb_compaction_written_bytes_total",
     "photondb_rocksdb_stall_seconds_total",
     # what nothing is wrong with
+    "photondb_query_memory_refused_total",
     "photondb_column_cache_evictions_total",
     "photondb_scan_worker_failures_total",
     "photondb_scan_worker_deaths_total",
