@@ -16,7 +16,8 @@ import msgspec
 from photondb.api.catalogue import TableInfo
 from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan, ScanCursor, ScanReply
-from photondb.reql.aggregates import Aggregate
+from photondb.datum.keys import primary_key
+from photondb.reql.aggregates import Aggregate, KeyedAccumulator
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ReqlError
 from photondb.reql.measures import ScanMeasures
@@ -61,9 +62,8 @@ async def scan_parts(
             raise reply
     if scan.aggregate is not None and all(reply.chunk is None for reply in replies):
         measures = sum_of_measures([reply.measures for reply in replies]) if scan.measured else None
-        return ScanReply(
-            partial=merged_partial(scan.aggregate, [reply.partial for reply in replies]), measures=measures
-        )
+        partials = in_primary_order(scan, info, [reply.partial for reply in replies])
+        return ScanReply(partial=merged_partial(scan.aggregate, partials), measures=measures)
     cursor_type = MergedCursor if wanted[0].keyed else ChainedCursor
     cursor = cursor_type([node for node, _ in asked], list(map(_first_chunk, replies)), scan)
     chunk, last = await cursor.next()
@@ -114,6 +114,18 @@ def _in_parts(reply: ScanReply) -> ScanReply:
     chunk = Chunk.of_values([reply.partial])
     chunk.measures = reply.measures
     return ScanReply(chunk)
+
+
+def in_primary_order(scan: Scan, info: TableInfo, partials: Sequence[Any]) -> Sequence[Any]:
+    """The partial results of an aggregate that chooses rows (the first ones of an order) as one, with its rows as they
+    come from the table: of equal ones the first is chosen. Others as they are."""
+    chooses = scan.aggregate is not None and isinstance(scan.aggregate.start(), KeyedAccumulator)
+    of_the_table = scan.index is None or scan.primary_order
+    if not chooses or not of_the_table or any(step.replaces_rows for step in scan.steps):
+        return partials
+    rows = [row for partial in partials for row in partial]
+    rows.sort(key=lambda row: primary_key(row[info.primary_key]), reverse=scan.descending)
+    return [rows]
 
 
 def merged_partial(aggregate: Aggregate, partials: Sequence[Any]) -> Any:

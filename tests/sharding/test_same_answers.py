@@ -138,3 +138,24 @@ def test_writes_to_selections(target: Target, rows: list[Any], function: Any, ki
         counts.append({**result, "first_error": None} if type(result) is dict else response["t"])
     assert counts[0] == counts[1]
     assert equal(*(written.ask(target, table.order_by(index="id"))["r"] for table in (SPREAD, SINGLE)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda t: t.order_by("b").limit(9)["id"],
+        lambda t: t.order_by(r.desc("b")).limit(9)["id"],
+        lambda t: t.order_by("a").limit(9)["id"],
+        lambda t: t.order_by(r.desc("a"), "b").limit(9)["id"],
+        lambda t: t.filter(r.row["id"] > 9).order_by("b").limit(3)["id"],
+        lambda t: t.order_by(index=r.desc("id")).order_by("b").limit(3)["id"],
+        lambda t: t.min("b")["id"],
+        lambda t: t.max("a")["id"],
+    ],
+)
+def test_of_equal_documents_the_first_ones_are_chosen(target: Target, make: Callable[[Any], Any]) -> None:
+    """Wherever they are: in the order of the primary key, as from one node."""
+    rows = [{"id": n, "a": n // 10 % 7, "b": n % 7} for n in range(600)]
+    written.fill(target, rows, SPREAD, SINGLE)
+    found, expected = written.ask(target, make(SPREAD)), written.ask(target, make(SINGLE), optimizations=False)
+    assert found["r"] == expected["r"]
