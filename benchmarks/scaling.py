@@ -183,6 +183,12 @@ def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds:
         make = workload.maker(rows)
         return uvloop.run(measure(suite.driver_port, suite.pid, make, seconds, connections, window))
 
+    def measure_batches(suite: RunningSuite) -> dict[str, Figures]:
+        return {
+            f"{connections * window} outstanding": one(suite, workloads[0], connections, window)
+            for connections, window in OUTSTANDING
+        }
+
     for count in counts:
         nodes = ("--storage-nodes", str(count), "--default-shards", str(count))
         path = directory / f"nodes-{count}"
@@ -192,11 +198,11 @@ def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds:
                 workload.name: one(suite, workload, workload.connections * count, workload.window)
                 for workload in workloads
             }
+            if count == 1:
+                batches[count] = measure_batches(suite)
+                continue
         with RunningSuite(path, processes=True, arguments=nodes) as suite:
-            batches[count] = {
-                f"{connections * window} outstanding": one(suite, workloads[0], connections, window)
-                for connections, window in OUTSTANDING
-            }
+            batches[count] = measure_batches(suite)
     return Series("storage nodes (and fronts)", found), Series("storage nodes", batches)
 
 

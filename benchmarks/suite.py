@@ -50,7 +50,7 @@ WHOLE = Extent(
     scaling.FRONTS,
     scaling.STORAGE_NODES,
 )
-QUICK = Extent(0.15, 500, (300, 600), (100, 1_000), 300, (1, 4), (1, 2), (2,))
+QUICK = Extent(0.15, 500, (300, 600), (100, 1_000), 300, (1, 4), (1, 2), (1, 2))
 
 
 class Page:
