@@ -25,6 +25,9 @@ MOST = 0.9
 SMALL_BYTES = 2 * MEGABYTE
 """What a query may take however much the others have taken: it is too little to matter, and to know it so exactly."""
 
+ROUGH_BYTES = 32 * MEGABYTE
+"""The same where only the growth of the process tells: some of that are caches, and what Python keeps for later."""
+
 MAX_PART_BYTES = 256 * MEGABYTE
 """How much one part of a query may hold in memory: what is beyond goes to files, which the operating system keeps in
 memory as long as there is room."""
@@ -152,7 +155,7 @@ class MemoryUse:
         if grown > 0:
             if resident > MOST * total_bytes():
                 raise resource_limit("There is not enough memory left for this query.")
-            if self.budget.exceeded and self._taken > SMALL_BYTES:
+            if self.budget.exceeded and self._taken > ROUGH_BYTES:
                 raise self.budget.refusal()
 
     def hold(self, grown: int) -> bool:
