@@ -20,10 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 POLYGLOT = ROOT.parent / "shared" / "polyglot"
 FLOOR = Path(__file__).with_name("polyglot_floor.txt")
 
+NOT_FOR_SPREAD_TABLES = 15
+"""So many tests are about tables on one server: 8 have tables divided anew, 7 expect one estimate of the documents."""
 
-def floor() -> int:
+
+def floor(storage_nodes: int = 1) -> int:
     """How many tests must pass."""
-    return int(FLOOR.read_text())
+    return int(FLOOR.read_text()) - (NOT_FOR_SPREAD_TABLES if storage_nodes > 1 else 0)
 
 
 def run(directory: Path, *, processes: bool, storage_nodes: int = 1, options: Sequence[str] = ()) -> int:
@@ -66,8 +69,9 @@ def main() -> int:
         except RuntimeError as error:
             print(error)
             return 2
-    print(f"at least {floor()} must pass: {'well' if passed >= floor() else 'that is too few'}")
-    return int(passed < floor())
+    least = floor(arguments.storage_nodes)
+    print(f"at least {least} must pass: {'well' if passed >= least else 'that is too few'}")
+    return int(passed < least)
 
 
 if __name__ == "__main__":
