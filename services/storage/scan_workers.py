@@ -88,10 +88,11 @@ class Worker:
             return await self._ask(request)
 
     async def _ask(self, request: dict[str, Any]) -> Any:
-        assert self._connection is not None
-        reader, writer = self._connection
         self.busy = True
         try:
+            if self._connection is None:  # since it was chosen
+                raise WorkerFailed("it has died")
+            reader, writer = self._connection
             body = dumps(request)
             writer.write(LENGTH.pack(len(body)) + body)
             (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -202,8 +203,11 @@ async def test_a_script_that_is_cancelled_as_it_begins_is_ended() -> None:
 
 def children() -> set[int]:
     """The processes that this one has started."""
-    threads = Path("/proc/self/task").iterdir()
-    return {int(pid) for thread in threads for pid in (thread / "children").read_text().split()}
+    found = set()
+    for thread in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended since
+            found.update(map(int, (thread / "children").read_text().split()))
+    return found
 
 
 async def test_a_worker_that_dies_is_replaced() -> None:

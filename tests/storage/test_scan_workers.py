@@ -124,6 +124,17 @@ async def test_killed_workers_are_not_missed_and_come_back(table: Table) -> None
     assert not set(before) & set(workers.processes)
 
 
+async def test_a_worker_that_dies_before_it_is_asked_does_not_stay_busy(table: Table) -> None:
+    """It dies between its choice and the turn of the loop in which it is asked."""
+    worker = table.storage._scanner.workers._workers[0]
+    connection, worker._connection = worker._connection, None
+    worker.busy = True
+    with pytest.raises(scan_workers.WorkerFailed, match="died"):
+        await worker.ask({})
+    worker._connection = connection
+    assert worker.idle
+
+
 async def test_an_error_of_the_query_is_that_of_storage(table: Table) -> None:
     with pytest.raises(Exception, match="Expected type STRING but found NUMBER"):
         await partial(table, MapStep(func(lambda row: row["k"].upcase())), aggregate=Sum())
