@@ -89,6 +89,7 @@ class Query:
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._peers = Peers(bus, self.own_queries)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopped = False
         self._now: dict[str, Any] = {}
         self._now_ms = -1
 
@@ -111,6 +112,7 @@ class Query:
             await channel.close()
         if self._tasks:  # what is being closed may get there
             await asyncio.wait(self._tasks, timeout=STOP_WAIT_SECONDS)
+        self._stopped = True
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -218,8 +220,10 @@ class Query:
     # --- background work
 
     def release(self, opened: Closable) -> None:
-        """Close a cursor or a feed some time soon."""
-        self._in_background(opened.close())
+        """Close a cursor or a feed some time soon. One that is left when the service has stopped ends with its
+        connection: there may be no loop any more to close it on."""
+        if not self._stopped:
+            self._in_background(opened.close())
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a task until it is done."""

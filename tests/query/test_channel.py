@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rethinkdb import r
 
 from photondb.api.query import Answer
+from photondb.bus import LocalBus
 from services.auth.service import Auth
+from services.query.service import Query
+from services.storage.service import Storage
 from tests.query.conftest import Client
 from tests.reql.evaluate import wire_term
 
@@ -259,3 +263,25 @@ async def test_what_waits_for_its_turn_is_dropped_when_the_client_goes(client: C
     answers = await everything(client, [], 1)
     assert 1 not in client.channel.sessions
     assert [answer.token for answer in answers if answer.session == 2] == [7]
+
+
+async def test_what_is_released_after_the_end_asks_nothing_of_a_loop_that_may_be_gone(tmp_path: Path) -> None:
+    bus = LocalBus()
+    storage = Storage(tmp_path / "data", bus)
+    await storage.start()
+    query = Query(storage, bus)
+    await query.start()
+    closed = []
+
+    class Opened:
+        async def close(self) -> None:
+            closed.append(self)
+
+    query.release(Opened())
+    await query.stop()
+    assert len(closed) == 1
+    query.release(Opened())
+    await asyncio.sleep(0)
+    assert len(closed) == 1
+    await storage.stop()
+    await bus.close()
