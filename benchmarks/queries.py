@@ -15,7 +15,7 @@ from typing import NamedTuple
 import uvloop
 
 from benchmarks.closed_loop import Figures, measure
-from benchmarks.workloads import BULK_LOAD, ONE_AT_A_TIME_MS, WORKLOADS, Workload, fill
+from benchmarks.workloads import BULK_LOAD, WORKLOADS, Workload, fill
 from tests.running_suite import RunningSuite
 
 ROWS = 50_000
@@ -41,19 +41,6 @@ def run(suite: RunningSuite, rows: int, seconds: float, workloads: tuple[Workloa
         }
 
     return QueryFigures(load_per_s, uvloop.run(measure_all()))
-
-
-def run_one_by_one(suite: RunningSuite, rows: int, seconds: float) -> dict[str, Figures]:
-    """The same, with one connection and one query outstanding, and without loading the table."""
-
-    async def measure_all() -> dict[str, Figures]:
-        return {
-            workload.name: await measure(suite.driver_port, suite.pid, workload.maker(rows), seconds, 1, 1)
-            for workload in WORKLOADS
-            if not workload.whole_table
-        }
-
-    return uvloop.run(measure_all())
 
 
 def table(figures: dict[str, QueryFigures]) -> str:
@@ -83,22 +70,6 @@ def table(figures: dict[str, QueryFigures]) -> str:
         ratio = measured.load_per_s / BULK_LOAD.queries_per_s
         cells += [f"{measured.load_per_s:,.0f}", f"{ratio:.1f}", "", "", ""]
     lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def latency_table(figures: dict[str, dict[str, Figures]]) -> str:
-    """How long a query takes where it is the only one, in Markdown."""
-    head = ["workload", "RethinkDB: p50 ms"]
-    for name in figures:
-        head += [f"{name}: p50 ms", "p99 ms", "queries/s"]
-    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    for name in next(iter(figures.values())):
-        reference = ONE_AT_A_TIME_MS.get(name)
-        cells = [name, "" if reference is None else f"{reference:.2f}"]
-        for by_name in figures.values():
-            found = by_name[name]
-            cells += [f"{found.p50_ms:.2f}", f"{found.p99_ms:.2f}", f"{found.queries_per_s:,.0f}"]
-        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

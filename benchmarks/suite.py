@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import plots, queries, scaling
+from benchmarks import latency, plots, queries, scaling
 from tests.running_suite import RunningSuite
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -73,13 +73,13 @@ class Page:
 def measure_queries(page: Page, extent: Extent) -> None:
     """Queries of each kind, in both ways to serve, with many outstanding and with one at a time."""
     figures = {}
-    latencies = {}
+    latencies = [latency.of_echo(extent.seconds / 2)]
     for name in (ONE_PROCESS, PROCESSES):
         with _suite(processes=name == PROCESSES) as suite:
             figures[name] = queries.run(suite, extent.rows, extent.seconds)
-            latencies[name] = queries.run_one_by_one(suite, extent.rows, extent.seconds / 2)
+            latencies.append(latency.of_suite(name, suite, extent.rows, extent.seconds / 2))
     page.write("queries", queries.table(figures))
-    page.write("one-by-one", queries.latency_table(latencies))
+    page.write("one-by-one", latency.table(latencies))
     plots.cost_beside_rethinkdb(figures, page.plots / "queries.svg")
 
 
