@@ -1,4 +1,5 @@
-"""The suite with a process for each service, which speak Cap'n Proto over unix sockets and publish over NATS."""
+"""The suite with a process for each service, or with fronts, which are two of them; they speak Cap'n Proto over unix
+sockets and publish over NATS."""
 
 from __future__ import annotations
 
@@ -22,16 +23,13 @@ from photondb.cli.node_directories import node_directory, storage_name
 from photondb.cli.observing import remove_targets, write_targets
 from photondb.cli.supervision import Policy
 from photondb.cli.supervisor import Program, ServiceProgram, Supervisor
-from photondb.config import DEFAULT_ADDRESSES, SERVICES, Settings, StartupError
+from photondb.config import DEFAULT_ADDRESSES, Settings, StartupError
 from photondb.ports import reserve_port
 from photondb.telemetry.logs import configure_logging
 
 log = logging.getLogger(__name__)
 
-FRONT = ("gateway", "query")
-"""The services of a front."""
-
-_STAGES = {"storage": 1, "auth": 3, "changefeed": 3, "query": 3, "gateway": 4}
+_STAGES = {"storage": 1, "auth": 3, "changefeed": 3, "query": 3, "gateway": 4, "front": 4}
 _OTHER_STORAGE_STAGE = 2
 """Storage nodes follow node 0: they start after it, and end before it."""
 
@@ -58,17 +56,14 @@ class ProcessSuite:
         if settings.storage_addresses is not None:
             del sockets["storage"]
         settings, self._reserved = _with_ports(_with_storage_nodes(settings.with_addresses(sockets), directory))
-        self._settings = replace(settings, share_ports=settings.fronts > 1)
-        self._directory = directory
-        # More fronts and storage nodes come last, so that the ports of the others do not depend on their number.
-        names = [*SERVICES, *(_front(name, number) for number in range(2, settings.fronts + 1) for name in FRONT)]
-        names += [storage_name(number) for number in range(1, settings.storage_nodes)]
+        self._settings = replace(settings, share_ports=_has_several_fronts(settings))
+        names = settings.process_names()
         self._telemetry_ports = {name: self._telemetry_port(index) for index, name in enumerate(names)}
         self._nats = NatsServer(directory) if settings.nats_url is None else None
         self._services = {name: self._service(name) for name in names}
-        self._gateway = self._services["gateway"]
-        # Each stage needs the ones before. Gateways come last and go first: clients find either the whole suite or a
-        # closed port.
+        self._entrance = self._services[names[0]]
+        # Each stage needs the ones before. What listens for clients comes last and goes first: they find either the
+        # whole suite or a closed port.
         programs: list[tuple[Program, int]] = [(service, _stage(name)) for name, service in self._services.items()]
         if self._nats is not None:
             programs.append((self._nats, 0))
@@ -96,7 +91,7 @@ class ProcessSuite:
         return ServiceProgram(name, [sys.executable, "-P", "-m", module], functools.partial(self._environ, name))
 
     def _telemetry_port(self, index: int) -> int:
-        """The telemetry port of a service by its place in SERVICES."""
+        """The telemetry port of a process by its place among all."""
         settings = self._settings
         if settings.telemetry_port:
             return settings.telemetry_port + index
@@ -117,8 +112,6 @@ class ProcessSuite:
                 storage_address=settings.addresses_of_storage()[int(number)],
                 data_dir=node_directory(settings.data_dir, int(number)),
             )
-        elif number:  # each gateway has a query service of its own: more queries in each batch
-            settings = replace(settings, query_address=f"unix:{self._directory / _front('query', int(number))}.sock")
         if self._nats is not None:
             settings = replace(settings, nats_url=self._nats.url)
         return {**os.environ, **settings.to_environment()}
@@ -128,7 +121,7 @@ class ProcessSuite:
         self._announced = True
         write_targets(self._settings.data_dir, self._settings.telemetry_bind, ports)
         log.info("metrics", extra={f"{name}_port": port for name, port in ports.items()})
-        announce(self._settings, self._gateway.facts["driver_port"], self._gateway.facts["http_port"])
+        announce(self._settings, self._entrance.facts["driver_port"], self._entrance.facts["http_port"])
 
 
 def _stage(name: str) -> int:
@@ -144,21 +137,20 @@ def _with_storage_nodes(settings: Settings, directory: Path) -> Settings:
     return replace(settings, storage_addresses=",".join([settings.address_of("storage"), *others]))
 
 
-def _front(service: str, number: int) -> str:
-    """The name of one of several gateways or query services."""
-    return f"{service}-{number}"
+def _has_several_fronts(settings: Settings) -> bool:
+    return settings.fronts is not None and settings.fronts > 1
 
 
 def _with_ports(settings: Settings) -> tuple[Settings, list[socket.socket]]:
-    """The settings with a port in the place of each that may be any free one, and what keeps these ports: the gateway
-    must find them again when it is started again. What is wrong with the address is the gateway's to say.
+    """The settings with a port in the place of each that may be any free one, and what keeps these ports: who listens on
+    them must find them again when it is started again. What is wrong with the address is its own to say.
 
-    Ports that gateways share are kept, too, whichever they are: two suites that do so would share their clients.
+    Ports that fronts share are kept, too, whichever they are: two suites that do so would share their clients.
     """
     reserved = []
     for name, purpose in (("driver_port", "drivers"), ("http_port", "HTTP")):
         port = getattr(settings, name)
-        if port == 0 or settings.fronts > 1:
+        if port == 0 or _has_several_fronts(settings):
             try:
                 reserved.append(reserve_port(settings.bind, port))
             except OSError as error:

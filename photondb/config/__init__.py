@@ -4,7 +4,7 @@
 is the outcome.
 """
 
-from photondb.config.addresses import DEFAULT_ADDRESSES, SERVICES
+from photondb.config.addresses import DEFAULT_ADDRESSES
 from photondb.config.errors import StartupError
 from photondb.config.options import OPTIONS, Option
 from photondb.config.settings import Settings, default_of
@@ -13,7 +13,6 @@ from photondb.config.values import LogFormat, LogLevel, SamplerName
 __all__ = [
     "DEFAULT_ADDRESSES",
     "OPTIONS",
-    "SERVICES",
     "LogFormat",
     "LogLevel",
     "Option",

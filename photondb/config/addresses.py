@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-SERVICES = ("gateway", "query", "storage", "auth", "changefeed")
-"""In the order of their telemetry ports."""
+CLIENT_SERVICES = ("gateway", "query")
+"""What is between the clients and the others; the two are one process where there are fronts."""
+
+OTHER_SERVICES = ("storage", "auth", "changefeed")
 
 DEFAULT_ADDRESSES: Mapping[str, str] = {
     "query": "tcp:127.0.0.1:28101",

@@ -66,7 +66,7 @@ OPTIONS: tuple[Option, ...] = (
         _parse_port,
         _PORT,
         "port for metrics, health and diagnostics of a service; with --processes that of the gateway, which those of "
-        "query, storage, auth and changefeed follow",
+        "query, storage, auth and changefeed follow, or of the first front, which those of the latter three follow",
         "--telemetry-port",
         "PORT",
     ),
@@ -93,7 +93,8 @@ OPTIONS: tuple[Option, ...] = (
         "PHOTONDB_FRONTS",
         values.whole_number(1, MAX_FRONTS),
         f"a number from 1 to {MAX_FRONTS}",
-        "with --processes: how many pairs of a gateway and a query service share the clients",
+        "with --processes: have gateway and query service in one process, a front, and so many of them, which share the "
+        "clients",
         "--fronts",
         "COUNT",
     ),
@@ -111,7 +112,7 @@ OPTIONS: tuple[Option, ...] = (
         "PHOTONDB_SHARE_PORTS",
         values.boolean,
         "1 or 0",
-        "for a gateway: listen beside other gateways of this user on the same ports, among which the kernel divides "
+        "for a gateway or a front: listen beside others of this user on the same ports, among which the kernel divides "
         "the clients",
     ),
     Option(

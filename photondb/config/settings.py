@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from photondb.config.addresses import DEFAULT_ADDRESSES, SERVICES
+from photondb.config.addresses import CLIENT_SERVICES, DEFAULT_ADDRESSES, OTHER_SERVICES
 from photondb.config.errors import StartupError
 from photondb.config.options import OPTIONS, Option
 from photondb.config.sources import read_values
@@ -30,7 +30,7 @@ class Settings:
     telemetry_port: int = 0
     nats_url: str | None = None
     processes: bool = False
-    fronts: int = 1
+    fronts: int | None = None
     share_ports: bool = False
     default_shards: int = 1
     query_address: str | None = None
@@ -84,8 +84,8 @@ class Settings:
             raise StartupError(
                 f"--driver-port and --http-port are both {self.http_port}: choose another for one of them"
             )
-        if self.fronts > 1 and not self.processes:
-            raise StartupError("--fronts needs --processes: one process is one front")
+        if self.fronts is not None and not self.processes:
+            raise StartupError("--fronts needs --processes: a suite in one process is its own front")
         if self.storage_nodes > 1 and not self.processes:
             raise StartupError("--storage-nodes needs --processes: one process is one storage node")
         addresses = self.addresses_of_storage()
@@ -99,8 +99,7 @@ class Settings:
                 f"PHOTONDB_STORAGE_NODE is {self.storage_node}, and there are addresses of {len(addresses)} storage "
                 "nodes, numbered from 0: name all in PHOTONDB_STORAGE_ADDRESSES, the same for all services"
             )
-        extra = 2 * (self.fronts - 1) + self.storage_nodes - 1
-        if self.processes and self.telemetry_port > 65536 - len(SERVICES) - extra:
+        if self.processes and self.telemetry_port > 65536 - len(self.process_names()):
             raise StartupError(f"--telemetry-port {self.telemetry_port} leaves no room for the ports of all services")
         if (self.rpc_tls_cert is None) != (self.rpc_tls_key is None):
             raise StartupError("PHOTONDB_RPC_TLS_CERT and PHOTONDB_RPC_TLS_KEY go together: set both or neither")
@@ -125,6 +124,14 @@ class Settings:
         if service == "storage":
             return self.storage_address or self.addresses_of_storage()[self.storage_node]
         return self.address_of(service)
+
+    def process_names(self) -> tuple[str, ...]:
+        """The processes of a suite that has several, in the order of their telemetry ports. Further fronts and storage
+        nodes come last, so that the ports of the others do not depend on their number."""
+        clients = CLIENT_SERVICES if self.fronts is None else ("front",)
+        more_fronts = (f"front-{number}" for number in range(2, (self.fronts or 1) + 1))
+        more_nodes = (f"storage-{number}" for number in range(1, self.storage_nodes))
+        return (*clients, *OTHER_SERVICES, *more_fronts, *more_nodes)
 
     def process_name(self, service: str) -> str:
         """What a process that is this service alone is called, among others of its kind."""

@@ -57,7 +57,7 @@ class QueryLimits:
             float(settings.max_query_seconds),
             memory_bytes,
             settings.result_cache_bytes,
-            settings.max_queries_bytes or _share(DEFAULT_TOTAL_SHARE) // settings.fronts,
+            settings.max_queries_bytes or _share(DEFAULT_TOTAL_SHARE) // (settings.fronts or 1),
             settings.sort_bytes or min(MAX_PART_BYTES, memory_bytes // PARTS),
             settings.spill_dir or settings.data_dir / SPILL_FOLDER,
             settings.spill_bytes,
