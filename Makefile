@@ -41,8 +41,8 @@ unit: $(VENV)/.installed-dev ## Run the tests; PYTEST_ARGS="tests/bus -k wildcar
 bench: $(VENV)/.installed-dev ## Measure, and write the tables and plots of docs/performance.md (ten minutes)
 	$(BIN)/python -m benchmarks.suite $(ARGS)
 
-crash: $(VENV)/.installed-dev ## Kill storage 240 times under load, at random moments and at every point of its commits, and nodes of a suite 60 times
-	PHOTONDB_CRASH_ROUNDS=240 PHOTONDB_NODE_CRASH_ROUNDS=60 $(BIN)/pytest tests/chaos/test_crash.py tests/chaos/test_storage_node_crashes.py
+crash: $(VENV)/.installed-dev ## Kill storage 240 times under load, at random moments and at every point of its commits, and nodes and fronts of suites 60 times each
+	PHOTONDB_CRASH_ROUNDS=240 PHOTONDB_NODE_CRASH_ROUNDS=60 PHOTONDB_FRONT_CRASH_ROUNDS=60 $(BIN)/pytest tests/chaos/test_crash.py tests/chaos/test_storage_node_crashes.py tests/chaos/test_front_crashes.py
 
 polyglot: $(VENV)/.installed-dev ## Run RethinkDB's language tests against a fresh server; PROCESSES=1 for --processes, STORAGE_NODES=3 for spread tables
 	$(BIN)/python -m tests.compat.polyglot $(if $(PROCESSES),--processes) $(if $(STORAGE_NODES),--storage-nodes $(STORAGE_NODES))

@@ -201,7 +201,7 @@ def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds:
             if count == 1:
                 batches[count] = measure_batches(suite)
                 continue
-        with RunningSuite(path, processes=True, arguments=nodes) as suite:
+        with RunningSuite(path, processes=True, arguments=(*nodes, "--fronts", "1")) as suite:
             batches[count] = measure_batches(suite)
     return Series("storage nodes (and fronts)", found), Series("storage nodes", batches)
 

@@ -142,8 +142,8 @@ def _has_several_fronts(settings: Settings) -> bool:
 
 
 def _with_ports(settings: Settings) -> tuple[Settings, list[socket.socket]]:
-    """The settings with a port in the place of each that may be any free one, and what keeps these ports: who listens on
-    them must find them again when it is started again. What is wrong with the address is its own to say.
+    """The settings with a port in the place of each that may be any free one, and what keeps these ports: who listens
+    on them must find them again when it is started again. What is wrong with the address is its own to say.
 
     Ports that fronts share are kept, too, whichever they are: two suites that do so would share their clients.
     """

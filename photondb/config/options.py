@@ -93,8 +93,8 @@ OPTIONS: tuple[Option, ...] = (
         "PHOTONDB_FRONTS",
         values.whole_number(1, MAX_FRONTS),
         f"a number from 1 to {MAX_FRONTS}",
-        "with --processes: have gateway and query service in one process, a front, and so many of them, which share the "
-        "clients",
+        "with --processes: have gateway and query service in one process, a front, and so many of them, which share "
+        "the clients",
         "--fronts",
         "COUNT",
     ),

@@ -19,7 +19,8 @@ This page is written by `make docs` from the catalogue of metrics (`photondb/tel
 - Names and units are Prometheus' usual ones: seconds, bytes, and `_total` at the end of what only grows. By OTLP they
   have the same names, and the units that stand in the second column in UCUM's notation.
 - The label `service` is one of `gateway`, `query`, `storage`, `auth` and `changefeed`. What belongs to a process (its
-  figures, its connections, its bus) has `photondb` there where one process runs all of them.
+  figures, its connections, its bus) has `photondb` there where one process runs all of them, and `front` where it is a
+  gateway and a query service.
 - At most {MAX_TABLES} tables have metrics of their own: those that are used first. All others together have `{OTHER}`
   as their database and table.
 - A histogram has `_bucket`, `_sum` and `_count`. Durations are counted in buckets that are 100 us wide up to one

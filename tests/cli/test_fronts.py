@@ -1,24 +1,29 @@
-"""Several fronts: gateways that share the ports, each with a query service of its own."""
+"""Several fronts, each a gateway and a query service in one process, which share the ports."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from rethinkdb import r
 from rethinkdb.errors import ReqlError
 from rethinkdb.net import Connection
 
 from photondb.config import Settings, StartupError
-from tests.running_suite import RunningSuite
+from tests.running_suite import ENDED, RunningSuite
+from tests.telemetry.load import pages
+from tests.telemetry.otlp_sink import otlp_sink
 
 PID = r.db("rethinkdb").table("server_status")[0]["process"]["pid"]
-"""The process of the query service that a connection has."""
+"""The process of the front that a connection leads to."""
 
 TABLE = r.table("fronts")
 
@@ -31,7 +36,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSuite]:
 
 @pytest.fixture
 def fronts(suite: RunningSuite) -> Iterator[dict[int, Connection]]:
-    """A connection to each front, by the process of its query service. The kernel chooses which one a client gets."""
+    """A connection to each front, by its process. The kernel chooses which one a client gets."""
     with ExitStack() as stack:
         found: dict[int, Connection] = {}
         for _ in range(200):
@@ -94,13 +99,10 @@ def test_a_front_that_dies_leaves_the_other_alone_and_comes_back(
     assert PID.run(survivor) == other
     deadline = time.monotonic() + 30
     found: set[int] = set()
-    while len(found) < 2 or killed in found:
+    while len(found) < 2:
         assert time.monotonic() < deadline, found
-        with r.connect("127.0.0.1", suite.driver_port) as connection:
-            try:
-                found.add(PID.run(connection))
-            except ReqlError:  # it is not there yet
-                time.sleep(0.05)
+        with suppress(ReqlError, OSError), r.connect("127.0.0.1", suite.driver_port) as connection:
+            found.add(PID.run(connection))
         found.discard(killed)
 
 
@@ -109,6 +111,42 @@ def test_a_second_suite_does_not_share_the_ports_of_another(suite: RunningSuite,
     second = RunningSuite(tmp_path, processes=True, arguments=arguments)
     with pytest.raises(RuntimeError, match="Address already in use; choose another port with --driver-port"):
         second.start()
+
+
+def test_a_front_is_one_process_and_shows_both_services(suite: RunningSuite) -> None:
+    targets = json.loads((suite.data_dir / "telemetry.json").read_text())
+    addresses = {target["labels"]["process"]: target["targets"][0] for target in targets}
+    assert set(addresses) == {"front", "storage", "auth", "changefeed", "front-2"}
+    for process in ("front", "front-2"):
+        found = set(httpx.get(f"http://{addresses[process]}/_debug", auth=("admin", "")).json()["pages"])
+        assert found >= {"clients", "queries", "rpc"}
+        assert httpx.get(f"http://{addresses[process]}/health/ready").status_code == 200
+    families = [family for page in pages(suite).values() for family in text_string_to_metric_families(page)]
+    counted = {
+        sample.labels["service"]
+        for family in families
+        for sample in family.samples
+        if sample.name == "photondb_request_duration_seconds_count" and sample.value
+    }
+    assert {"gateway", "query", "storage"} <= counted
+
+
+def test_a_trace_goes_through_a_front_without_calls_between_gateway_and_query(tmp_path: Path) -> None:
+    with otlp_sink() as sink:
+        arguments = ("--fronts", "1", "--otlp-endpoint", sink.endpoint)
+        with RunningSuite(tmp_path / "data", processes=True, arguments=arguments) as suite:
+            with r.connect("127.0.0.1", suite.driver_port) as connection:
+                r.table_create("t").run(connection)
+                r.table("t").get(1).run(connection)  # which makes the plan
+                r.table("t").get(1).run(connection, traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
+            assert suite.stop() in ENDED
+    tree = sink.trees(frozenset({b"\xcd" * 8}))[b"\xab" * 16]
+    found = [(span.service.removeprefix("photondb-"), span.name) for span in tree.walk()]
+    called = "photondb.storage/get"
+    assert found == [
+        *(("front", "query"), ("front", "get t"), ("front", called)),
+        *(("storage", called), ("storage", "read documents")),
+    ]
 
 
 def test_fronts_are_processes() -> None:

@@ -167,7 +167,7 @@ def test_a_folder_of_the_same_name_is_not_taken_for_the_services(
         assert answers(suite)
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [*SERVICES, "front"])
 def test_a_service_alone_names_what_it_lacks(service: str, tmp_path: Path) -> None:
     environ = {**os.environ, "PHOTONDB_DATA_DIR": str(tmp_path / "data"), "PHOTONDB_BIND": "no such host"}
     done = subprocess.run([sys.executable, "-m", f"services.{service}"], env=environ, capture_output=True, text=True)

@@ -22,6 +22,7 @@ KUBERNETES = ("1.30", kubernetes_validate.latest_version())
 VALUES: dict[str, Path | None] = {"default": None, "small": None, "production": None}
 VALUES |= {path.stem: path for path in (CHART / "examples").glob("*.yaml")}
 SERVICES = ("gateway", "query", "storage", "auth", "changefeed")
+WITH_FRONTS = ("front", "storage", "auth", "changefeed")
 
 
 def values_of(name: str) -> dict[str, Any]:
@@ -72,7 +73,8 @@ def test_it_validates(name: str, version: str) -> None:
 @pytest.mark.parametrize("name", VALUES)
 def test_all_services_are_there_and_confined(name: str) -> None:
     found = dict(pods(manifests(name)))
-    assert set(found) == {*SERVICES, *(["nats"] if name != "production" else [])}
+    services = WITH_FRONTS if name == "fronts" else SERVICES
+    assert set(found) == {*services, *(["nats"] if name != "production" else [])}
     assert list(of_kind(manifests(name), "StatefulSet")) == ["mydb-photondb-storage"]
     for pod in found.values():
         (container,) = pod["containers"]
@@ -150,6 +152,31 @@ def test_several_storage_nodes_find_each_other() -> None:
         if "podSelector" in peer
     ]
     assert "storage" in callers
+
+
+def test_fronts_are_in_the_place_of_gateways_and_query_services() -> None:
+    """Clients are led to them, and only they may call the others."""
+    found = manifests("fronts")
+    assert of_kind(found, "Deployment")["mydb-photondb-front"]["spec"]["replicas"] == 3
+    (pod,) = [pod for component, pod in pods(found) if component == "front"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["python", "-m", "services.front"]
+    assert {port["name"] for port in container["ports"]} == {"telemetry", "driver", "http"}
+    assert {"PHOTONDB_SPILL_DIR", "PHOTONDB_STORAGE_ADDRESSES"} <= {variable["name"] for variable in container["env"]}
+    assert of_kind(found, "Service")["mydb-photondb"]["spec"]["selector"]["app.kubernetes.io/component"] == "front"
+    policies = of_kind(found, "NetworkPolicy")
+    callers = {
+        name: {
+            peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+            for rule in policy["spec"]["ingress"]
+            for peer in rule.get("from", [])
+        }
+        for name, policy in policies.items()
+    }
+    assert callers["mydb-photondb-changefeed"] == callers["mydb-photondb-auth"] == {"front"}
+    assert callers["mydb-photondb-storage"] == {"front", "auth", "changefeed", "storage"}
+    assert callers["mydb-photondb-nats"] == {"storage", "front", "changefeed"}
+    assert set(of_kind(found, "PodDisruptionBudget")) == {f"mydb-photondb-{service}" for service in WITH_FRONTS}
 
 
 def test_a_password_is_made_up_unless_there_is_a_secret() -> None:

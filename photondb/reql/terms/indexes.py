@@ -147,6 +147,8 @@ def index_wait(runtime: Runtime, table: Table, *names: str) -> list[dict[str, An
 def _states(runtime: Runtime, info: TableInfo, names: tuple[str, ...]) -> list[tuple[IndexInfo, IndexStatus]]:
     """Indexes, by name, with their state in storage. Raises for a name that there is not."""
     states = {state.name: state for state in runtime.index_states(info)}
+    if not states.keys() <= {index.name for index in runtime.current(info).indexes}:
+        wait(runtime.service.refresh_catalogue())  # another query service has made one just now
     indexes = {index.name: index for index in runtime.current(info).indexes if index.name in states}
     for name in sorted(names):
         if name not in indexes:

@@ -20,6 +20,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{/* What is between the clients and the other services: fronts, or gateways and query services. */}}
+{{- define "photondb.clientComponents" -}}
+{{ if .Values.front.replicas }}front{{ else }}gateway query{{ end }}
+{{- end }}
+
+{{/* The one of them that clients connect to. */}}
+{{- define "photondb.entrance" -}}
+{{ include "photondb.clientComponents" . | splitList " " | first }}
+{{- end }}
+
+{{/* The Services that the others call, with their ports, as YAML. */}}
+{{- define "photondb.called" -}}
+{{- if not .Values.front.replicas }}
+query: 28101
+{{- end }}
+storage: 28102
+auth: 28103
+changefeed: 28104
+{{- end }}
+
 {{/* Where the storage nodes are, by their numbers. */}}
 {{- define "photondb.storageAddresses" -}}
 {{- $name := printf "%s-storage" (include "photondb.fullname" .) }}

@@ -1,11 +1,13 @@
 {{/*
-The pod of a service. Takes a dictionary: root is the chart, name the service, port where it serves the others (none for
-the gateway).
+The pod of a service. Takes a dictionary: root is the chart, name the service.
 */}}
 {{- define "photondb.pod" -}}
 {{- $root := .root }}
 {{- $values := index $root.Values .name }}
 {{- $fullname := include "photondb.fullname" $root }}
+{{- $called := include "photondb.called" $root | fromYaml }}
+{{- $isEntrance := eq .name (include "photondb.entrance" $root) }}
+{{- $runsQueries := has .name (list "query" "front") }}
 metadata:
   labels:
     {{- include "photondb.labels" $root | nindent 4 }}
@@ -66,7 +68,7 @@ spec:
         - {name: PHOTONDB_LOG_LEVEL, value: {{ $root.Values.logLevel }}}
         - {name: PHOTONDB_TELEMETRY_BIND, value: "0.0.0.0"}
         - {name: PHOTONDB_TELEMETRY_PORT, value: "28100"}
-        {{- range $service, $port := dict "query" 28101 "storage" 28102 "auth" 28103 "changefeed" 28104 }}
+        {{- range $service, $port := $called }}
         - name: PHOTONDB_{{ upper $service }}_ADDRESS
           value: tcp:{{ if eq $service $.name }}0.0.0.0{{ else }}{{ $fullname }}-{{ $service }}{{ end }}:{{ $port }}
         {{- end }}
@@ -90,7 +92,7 @@ spec:
         # Not the volume's root, where file systems may have a folder of their own.
         - {name: PHOTONDB_DATA_DIR, value: /var/lib/photondb/data}
         {{- end }}
-        {{- if eq .name "query" }}
+        {{- if $runsQueries }}
         - {name: PHOTONDB_SPILL_DIR, value: /var/lib/photondb/spill}
         - {name: PHOTONDB_SPILL_BYTES, value: {{ $values.spillBytes | int64 | quote }}}
         {{- end }}
@@ -112,11 +114,11 @@ spec:
         {{- end }}
       ports:
         - {name: telemetry, containerPort: 28100}
-        {{- if eq .name "gateway" }}
+        {{- if $isEntrance }}
         - {name: driver, containerPort: 28015}
         - {name: http, containerPort: 8080}
         {{- else }}
-        - {name: rpc, containerPort: {{ .port }}}
+        - {name: rpc, containerPort: {{ index $called .name }}}
         {{- end }}
       # Alive is who answers at all; ready is who reaches the services that it needs.
       startupProbe:
@@ -133,7 +135,7 @@ spec:
         periodSeconds: 3
         timeoutSeconds: 3
         failureThreshold: 2
-      {{- if eq .name "gateway" }}
+      {{- if $isEntrance }}
       # Clients are sent elsewhere before the port closes.
       lifecycle: {preStop: {exec: {command: [sleep, "5"]}}}
       {{- end }}
@@ -144,7 +146,7 @@ spec:
         {{- if eq .name "storage" }}
         - {name: data, mountPath: /var/lib/photondb}
         {{- end }}
-        {{- if eq .name "query" }}
+        {{- if $runsQueries }}
         - {name: spill, mountPath: /var/lib/photondb}
         {{- end }}
         {{- if eq .name "auth" }}
@@ -158,7 +160,7 @@ spec:
         {{- end }}
   volumes:
     - {name: tmp, emptyDir: {sizeLimit: 64Mi}}
-    {{- if eq .name "query" }}
+    {{- if $runsQueries }}
     - {name: spill, emptyDir: {}}
     {{- end }}
     {{- if eq .name "auth" }}
