@@ -10,7 +10,7 @@ from photondb.bus import Bus, LocalBus, NatsBus
 from photondb.cli.hosting import serving_in_directory
 from photondb.cli.lifetime import announce
 from photondb.cli.observing import observing, remove_targets, serving_telemetry, write_targets
-from photondb.cli.probing import storage_probe
+from photondb.cli.probing import storage_probes
 from photondb.config import Settings
 from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.storage import storage_servant
@@ -60,7 +60,7 @@ async def run_single(settings: Settings) -> None:
             QueryHere(query),
             auth,
             settings,
-            probes={"storage": storage_probe(storage)},
+            probes=storage_probes(storage),
             routes=observation.public_routes(),
         )
         await gateway.start()

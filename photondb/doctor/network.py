@@ -103,11 +103,12 @@ def processes(targets: Mapping[str, str]) -> Iterator[Finding]:
             message = f"{address} does not answer: {error or type(error).__name__}"
             yield failure(f"{process}: process", message, "see whether it runs, and read its log")
             continue
-        if health.status_code == 200:
+        wrong = [f"{name}: {state}" for name, state in health.json()["services"].items() if state != "ok"]
+        if not wrong:
             yield ok(f"{process}: process", f"{address} is ready")
         else:
-            wrong = [f"{name}: {state}" for name, state in health.json()["services"].items() if state != "ok"]
-            yield failure(f"{process}: process", f"it is not ready: {'; '.join(wrong)}", "mend what it needs first")
+            ready = "ready in part" if health.status_code == 200 else "not ready"
+            yield failure(f"{process}: process", f"it is {ready}: {'; '.join(wrong)}", "mend what it needs first")
         versions[process] = _version(samples)
         yield from figures.judge(process, samples)
     if len(set(versions.values())) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from photondb.api.catalogue import DatabaseInfo, TableInfo
@@ -45,24 +46,37 @@ def table_config(
     }
 
 
-def table_status(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat = "name") -> dict[str, Any]:
-    """A table's row in the system table `table_status`. A table that exists is ready for everything."""
+def table_status(
+    runtime: Runtime, info: TableInfo, down: Collection[int], identifiers: IdentifierFormat = "name"
+) -> dict[str, Any]:
+    """A table's row in the system table `table_status`. `down` are the storage nodes that cannot be reached. Each part
+    is kept once, so that a table is ready for everything, or lacks a part and is ready for nothing."""
     servers = servers_of_shards(runtime, info, identifiers)
+    nodes = nodes_of_shards(info)
+    is_ready = is_reachable(info, down)
     return {
         "db": database_identifier(runtime, info, identifiers),
         "id": info.uuid,
         "name": info.name,
-        "raft_leader": servers[0],
+        "raft_leader": None if nodes[0] in down else servers[0],
         "shards": [
-            {"primary_replicas": [server], "replicas": [{"server": server, "state": "ready"}]} for server in servers
+            {"primary_replicas": [], "replicas": [{"server": server, "state": "disconnected"}]}
+            if node in down
+            else {"primary_replicas": [server], "replicas": [{"server": server, "state": "ready"}]}
+            for node, server in zip(nodes, servers, strict=True)
         ],
         "status": {
-            "all_replicas_ready": True,
-            "ready_for_outdated_reads": True,
-            "ready_for_reads": True,
-            "ready_for_writes": True,
+            "all_replicas_ready": is_ready,
+            "ready_for_outdated_reads": is_ready,
+            "ready_for_reads": is_ready,
+            "ready_for_writes": is_ready,
         },
     }
+
+
+def is_reachable(info: TableInfo, down: Collection[int]) -> bool:
+    """Whether all parts of a table can be reached while the storage nodes of these numbers cannot."""
+    return not any(node in down for node in info.nodes)
 
 
 def database_description(name: str, uuid: str) -> dict[str, Any]:
@@ -111,13 +125,18 @@ def server_identifier(runtime: Runtime, identifiers: IdentifierFormat) -> str:
     return servers(runtime)[0].identifier(identifiers)
 
 
+def nodes_of_shards(info: TableInfo, shards: int | None = None) -> tuple[int, ...]:
+    """The numbers of the nodes that keep each shard of a table: the parts of one that is spread, or so many shards on
+    the table's one node."""
+    return info.nodes if info.is_spread else info.nodes * (shards or info.shards)
+
+
 def servers_of_shards(
     runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat, shards: int | None = None
 ) -> list[str]:
-    """Who keeps each shard of a table: the parts of one that is spread, or so many shards on the table's one node."""
+    """Who keeps each shard of a table, as `nodes_of_shards`."""
     known = servers(runtime)
-    nodes = info.nodes if info.is_spread else info.nodes * (shards or info.shards)
-    return [known[node].identifier(identifiers) for node in nodes]
+    return [known[node].identifier(identifiers) for node in nodes_of_shards(info, shards)]
 
 
 def database_identifier(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> str:

@@ -323,6 +323,13 @@ class Runtime:
             return wait(self.storage.engine_stats_of_nodes(self.context))
         return [wait(self.storage.engine_stats(self.context))]
 
+    def unreachable_nodes(self) -> frozenset[int]:
+        """The numbers of the storage nodes that do not answer. Storage that is a single node must, for any query to get
+        this far."""
+        if isinstance(self.storage, Router):
+            return wait(self.storage.unreachable())
+        return frozenset()
+
     def index_states(self, info: TableInfo) -> list[IndexStatus]:
         """How far each of the table's indexes is built."""
         if system_tables.is_system(info):

@@ -47,6 +47,12 @@ REACH_TIMEOUT_MS = 5_000
 """How long a change of the catalogue waits for a node that cannot be reached."""
 
 
+ANSWER_TIMEOUT_MS = 1_000
+"""Where the state of nodes is asked for, one that has not answered after this time counts as not being there."""
+
+NOT_REACHED = (ServiceUnavailable, DeadlineExceeded)
+
+
 class Router(StorageApi):
     """Several storage nodes by their numbers, the first of which is home; implements StorageApi."""
 
@@ -129,11 +135,10 @@ class Router(StorageApi):
 
     async def _reach_all(self, context: CallContext) -> None:
         """Raise where a node does not answer: nothing is changed that not all can follow."""
-        latest = time.monotonic() + self._reach_timeout_ms / 1000
-        soon = msgspec.structs.replace(context, deadline=min(context.deadline or latest, latest))
+        soon = _until(context, self._reach_timeout_ms)
         try:
             await self._ask_all(lambda api: api.positions(soon, ()))
-        except (ServiceUnavailable, DeadlineExceeded) as error:
+        except NOT_REACHED as error:
             raise op_failed(
                 f"{error.message} Databases, tables and indexes can be changed only while all storage nodes can be "
                 "reached. Nothing was changed."
@@ -157,6 +162,21 @@ class Router(StorageApi):
 
     async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
         return statistics.status_of_indexes(await self._ask_parts(table, lambda api: api.index_status(context, table)))
+
+    async def reach(self, number: int) -> None:
+        """Return when a node has answered. Raises ServiceUnavailable or DeadlineExceeded, which name it, where it does
+        not do so within ANSWER_TIMEOUT_MS."""
+        soon = _until(INTERNAL, ANSWER_TIMEOUT_MS)
+        await self._node(number).ask(lambda api: api.positions(soon, ()))
+
+    async def unreachable(self) -> frozenset[int]:
+        """The numbers of the nodes that do not answer within ANSWER_TIMEOUT_MS."""
+        numbers = range(len(self._nodes))
+        found = await asyncio.gather(*(self.reach(number) for number in numbers), return_exceptions=True)
+        for outcome in found:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, NOT_REACHED):
+                raise outcome
+        return frozenset(number for number, outcome in zip(numbers, found, strict=True) if outcome is not None)
 
     # --- documents
 
@@ -319,6 +339,12 @@ def _getting(
     context: CallContext, keys: Sequence[tuple[int, bytes]]
 ) -> Callable[[StorageApi], Awaitable[list[bytes | None]]]:
     return lambda api: api.get(context, keys)
+
+
+def _until(context: CallContext, timeout_ms: int) -> CallContext:
+    """The context of calls that must not take longer than that."""
+    latest = time.monotonic() + timeout_ms / 1000
+    return msgspec.structs.replace(context, deadline=min(context.deadline or latest, latest))
 
 
 def _positions(context: CallContext, tables: Sequence[int]) -> Callable[[StorageApi], Awaitable[Positions]]:

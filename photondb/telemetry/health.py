@@ -16,17 +16,32 @@ Probe = Callable[[], Awaitable[object]]
 PROBE_TIMEOUT_MS = 2_000
 
 
+class PartialProbe:
+    """Asks for something that only some queries need: while it fails, others can be answered."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+
+    async def __call__(self) -> object:
+        return await self._probe()
+
+
 def health_routes(probes: Mapping[str, Probe]) -> list[Route]:
-    """The routes. `probes` has for each service that must be reachable a function that asks it something."""
+    """The routes. `probes` has for each service that must be reachable a function that asks it something.
+
+    Where no others than a PartialProbe fail, the answer is that queries are welcome, some of which will fail: no load
+    balancer should take away what still works.
+    """
 
     async def health(request: Request) -> JSONResponse:
         return JSONResponse({"status": "alive"})
 
     async def ready(request: Request) -> JSONResponse:
         states = dict(zip(probes, await asyncio.gather(*map(_state, probes.values())), strict=True))
-        is_ready = all(state == "ok" for state in states.values())
-        content = {"status": "ready" if is_ready else "not ready", "services": states}
-        return JSONResponse(content, status_code=200 if is_ready else 503)
+        wrong = [probes[service] for service, state in states.items() if state != "ok"]
+        is_ready = all(isinstance(probe, PartialProbe) for probe in wrong)
+        status = ("ready in part" if wrong else "ready") if is_ready else "not ready"
+        return JSONResponse({"status": status, "services": states}, status_code=200 if is_ready else 503)
 
     return [Route("/health", health), Route("/health/ready", ready)]
 

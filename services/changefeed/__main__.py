@@ -8,7 +8,7 @@ import sys
 
 from photondb.cli.hosting import connect_options, join_bus, serving, storage_of
 from photondb.cli.observing import observing, serving_telemetry
-from photondb.cli.probing import storage_probe
+from photondb.cli.probing import storage_probes
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
@@ -36,7 +36,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         observation.watch(changefeed)
         observation.watch(RpcMetrics("changefeed"))
         stack.push_async_callback(observation.stop)
-        observation.started({"storage": storage_probe(storage)})
+        observation.started(storage_probes(storage))
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()
 

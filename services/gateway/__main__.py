@@ -9,7 +9,7 @@ import sys
 from photondb.api.context import INTERNAL
 from photondb.cli.hosting import connect_options, storage_of
 from photondb.cli.observing import observing, serving_telemetry
-from photondb.cli.probing import storage_probe
+from photondb.cli.probing import storage_probes
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
@@ -30,9 +30,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         observation.auth = auth
         storage = storage_of(settings, options)
         stack.push_async_callback(storage.close)
-        gateway = Gateway(
-            query, auth, settings, probes={"storage": storage_probe(storage)}, routes=observation.public_routes()
-        )
+        gateway = Gateway(query, auth, settings, probes=storage_probes(storage), routes=observation.public_routes())
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         observation.watch(gateway)

@@ -8,7 +8,7 @@ import sys
 
 from photondb.cli.hosting import connect_options, join_bus, serving, storage_of
 from photondb.cli.observing import observing, serving_telemetry
-from photondb.cli.probing import auth_probe, storage_probe
+from photondb.cli.probing import auth_probe, storage_probes
 from photondb.cli.service import ReportReady, run_service
 from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
@@ -42,7 +42,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         observation.watch(query)
         observation.watch(RpcMetrics("query"))
         stack.push_async_callback(observation.stop)
-        observation.started({"storage": storage_probe(storage), "auth": auth_probe(auth)})
+        observation.started({**storage_probes(storage), "auth": auth_probe(auth)})
         report_ready({"telemetry_port": telemetry_port})
         await asyncio.Event().wait()
 

@@ -6,77 +6,21 @@ import asyncio
 import hashlib
 import hmac
 import json
-import signal
-import socket
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 from rethinkdb import r
 from rethinkdb.ast import Func, ReQLEncoder
 
-from photondb.bus.server import find_nats_server
-from photondb.ports import reserve_port
 from services.changefeed.sink_targets import TIMEOUT_S
+from tests.changefeed.sink_servers import Endpoint, JetStreamServer, answers, until
 from tests.running_suite import RunningSuite
 
-WAIT_S = 120  # for what must come; that it does not is the failure
 SINKS = r.db("rethinkdb").table("sinks")
 EVEN = ReQLEncoder().encode(Func(lambda row: row["n"] % 2 == 0))
-
-
-def until(condition: Callable[[], Any], wait_s: float = WAIT_S) -> None:
-    give_up = time.monotonic() + wait_s
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
-
-
-class Endpoint(ThreadingHTTPServer):
-    """Keeps the batches that are posted to it. While it is `broken` it takes them and says that it did not."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Receiver)
-        self.batches: list[tuple[dict[str, str], bytes]] = []
-        self.attempts = 0
-        self.broken = False
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/changes"
-
-    def changes(self) -> list[dict[str, Any]]:
-        """What came, without what came again."""
-        found = [change for _, body in list(self.batches) for change in json.loads(body)["changes"]]
-        return list({change["id"]: change for change in found}.values())
-
-    def numbers(self) -> list[int]:
-        """The numbers in the new documents."""
-        return [change["new_val"]["n"] for change in self.changes()]
-
-
-class Receiver(BaseHTTPRequestHandler):
-    server: Endpoint
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.attempts += 1
-        if not self.server.broken:
-            self.server.batches.append((dict(self.headers), body))
-        self.send_response(503 if self.server.broken else 204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Keep the tests' output clean."""
 
 
 @pytest.fixture
@@ -242,63 +186,14 @@ def test_private_addresses_are_refused(rows_of: Any, endpoint: Endpoint) -> None
     SINKS.delete().run(rows_of)
 
 
-class JetStreamServer:
-    """A nats-server that keeps streams, and keeps them when it is started again."""
-
-    def __init__(self, directory: Path) -> None:
-        self._reserved = reserve_port("127.0.0.1")  # also while it is started again
-        self.port = self._reserved.getsockname()[1]
-        self._command = [find_nats_server(), "-js", "-sd", directory, "-a", "127.0.0.1", "-p", str(self.port)]
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def suspend(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def release(self) -> None:
-        self._reserved.close()
-
-    async def create_stream(self) -> None:
-        client = await nats.connect(self.url, max_reconnect_attempts=-1)
-        await client.jetstream().add_stream(name="changes", subjects=["changes.>"])
-        await client.close()
-
-    async def messages(self) -> list[tuple[str, Any]]:
-        client = await nats.connect(self.url, max_reconnect_attempts=-1)
-        stream = client.jetstream()
-        state = (await stream.stream_info("changes")).state
-        found = []
-        for sequence in range(1, state.messages + 1):
-            message = await stream.get_msg("changes", sequence)
-            assert message.data is not None
-            found.append((message.subject or "", json.loads(message.data)))
-        await client.close()
-        return found
-
-
 @pytest.fixture
 def jetstream(tmp_path: Path) -> Iterator[JetStreamServer]:
     server = JetStreamServer(tmp_path / "jetstream")
-    until(lambda: _answers(server.port))
+    until(lambda: answers(server.port))
     asyncio.run(server.create_stream())
     yield server
     server.stop()
     server.release()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_stream_has_each_change_once_whatever_is_killed(
@@ -317,7 +212,7 @@ def test_a_stream_has_each_change_once_whatever_is_killed(
     jetstream.stop()
     put(conn, *range(40, 60))
     jetstream.start()
-    until(lambda: _answers(jetstream.port))
+    until(lambda: answers(jetstream.port))
     put(conn, *range(60, 80))
     suite.kill()
     suite.start()
@@ -349,5 +244,5 @@ def test_a_server_that_dies_with_a_message_is_not_waited_for(conn: Any, jetstrea
     time.sleep(0.3)  # for the sink to send it
     jetstream.stop()
     jetstream.start()
-    until(lambda: _answers(jetstream.port))
+    until(lambda: answers(jetstream.port))
     until(lambda: len(asyncio.run(jetstream.messages())) == 2, wait_s=TIMEOUT_S - 5)

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Collection
 from importlib.metadata import version
 from typing import Any
 
@@ -37,11 +38,15 @@ STARTED = time.time()
 _JOBS = uuid.UUID("6a4b1d0e-64a5-4f5a-9a55-3b2f0c1d7e11")
 """The namespace of the ids of jobs."""
 
+_ISSUES = uuid.UUID("0d0f4a9e-7a3c-4b0e-8c57-5a2c6f9be7d4")
+"""The namespace of the ids of issues."""
+
 
 @system_table("table_status")
 def tables(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     """One row for each table: whether it can be used, and who keeps it."""
-    return [table_status(runtime, info, identifiers) for info in user_tables(runtime)]
+    down = runtime.unreachable_nodes()
+    return [table_status(runtime, info, down, identifiers) for info in user_tables(runtime)]
 
 
 @system_table("server_config")
@@ -56,10 +61,11 @@ def server_config(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
 
 @system_table("server_status")
 def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
-    """One row for each server: its place in the network, and of the first one its process. Of the processes of others,
-    which may be on other machines, nothing is known here."""
+    """One row for each server that can be reached: its place in the network, and of the first one its process. Of the
+    processes of others, which may be on other machines, nothing is known here."""
     started = make_time(normalise_number(round(STARTED, 3)), "+00:00")
-    known = [server for server in servers(runtime) if server.id]
+    down = runtime.unreachable_nodes()
+    known = {number: server for number, server in enumerate(servers(runtime)) if server.id and number not in down}
     process = {
         "argv": sys.argv,
         "pid": os.getpid(),
@@ -72,13 +78,13 @@ def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
             "name": server.name,
             "network": {
                 "canonical_addresses": [],
-                "connected_to": {other.name: True for other in known if other != server},
+                "connected_to": {other.name: True for other in known.values() if other != server},
                 "hostname": socket.gethostname() if number == 0 else None,
                 "time_connected": started,
             },
             "process": process if number == 0 else dict.fromkeys(process),
         }
-        for number, server in enumerate(known)
+        for number, server in known.items()
     ]
 
 
@@ -90,8 +96,27 @@ def cluster_config(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]
 
 @system_table("current_issues")
 def current_issues(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
-    """Problems that need somebody's attention. Those that RethinkDB reports cannot arise on one node."""
-    return []
+    """Problems that need somebody's attention: tables with parts on storage nodes that cannot be reached."""
+    down = runtime.unreachable_nodes()
+    return [
+        _table_issue(runtime, info, down, identifiers) for info in user_tables(runtime) if down.intersection(info.nodes)
+    ]
+
+
+def _table_issue(runtime: Runtime, info: TableInfo, down: Collection[int], identifiers: IdentifierFormat) -> Row:
+    known = servers(runtime)
+    missing = ", ".join(known[number].name for number in sorted({*info.nodes}.intersection(down)))
+    status = table_status(runtime, info, down, identifiers)
+    about = {"table": info.name if identifiers == "name" else info.uuid}
+    about.update((field, status[field]) for field in ("db", "raft_leader", "shards", "status"))
+    return {
+        "critical": True,
+        "description": f"Table `{runtime.name_of(info)}` is not available as a whole: these servers cannot be reached: "
+        f"{missing}. What other servers keep of it can be used.",
+        "id": str(uuid.uuid5(_ISSUES, info.uuid)),
+        "info": about,
+        "type": "table_availability",
+    }
 
 
 @system_table("jobs")

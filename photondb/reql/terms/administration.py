@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import photondb.reql.system  # noqa: F401  # registers the system tables
 from photondb.api.auth import Scope
 from photondb.api.catalogue import SplitTable, TableInfo
 from photondb.reql import system_tables
-from photondb.reql.configuration import change_of, table_config, table_status
+from photondb.reql.configuration import change_of, is_reachable, table_config, table_status
 from photondb.reql.effects import Effects
 from photondb.reql.errors import logic_error, op_failed
 from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.parameters import Datum, Runtime, Table, Value, as_string
 from photondb.reql.placement import read_placement, stays_spread
 from photondb.reql.registry import term
+from photondb.reql.suspend import wait as wait_for_it
 from photondb.reql.system.accounts import grant as change_permissions
+from photondb.reql.terms.indexes import FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS
 from photondb.reql.values import Database, SingleSelection, as_datum, expect_table
 from photondb.reql.wire import Term
 
@@ -47,7 +51,11 @@ def status(runtime: Runtime, table: Table) -> SingleSelection:
 def wait(
     runtime: Runtime, target: Value = ..., *, wait_for: str = "all_replicas_ready", timeout: int | None = None
 ) -> dict[str, Any]:
-    """Wait until a table, or all tables of a database, can be used. One node's tables always can."""
+    """Wait until a table, or all tables of a database, can be used: until the storage nodes that they are on can be
+    reached. A table has each of its parts once, so it is ready for everything or for nothing.
+
+    With `timeout` it is an error when that takes longer than so many seconds.
+    """
     tables = _tables_of(runtime, "wait", target)
     if wait_for not in READY_FOR:
         choices = ", ".join(f"'{word}'" for word in READY_FOR[:-1])
@@ -57,8 +65,19 @@ def wait(
     system_tables.refuse(
         _database_name(target), "the system tables in it are always available and don't need to be waited on."
     )
-    del timeout  # there is nothing to wait for
-    return {"ready": len(tables)}
+    latest = None if timeout is None else time.monotonic() + timeout
+    poll_seconds = FIRST_POLL_SECONDS
+    runtime.untimed = True
+    while True:
+        down = runtime.unreachable_nodes()
+        if all(is_reachable(info, down) for info in tables):
+            runtime.untimed = False
+            return {"ready": len(tables)}
+        if latest is not None and time.monotonic() >= latest:
+            raise op_failed("Timed out while waiting for tables.")
+        wait_for_it(asyncio.sleep(poll_seconds))
+        poll_seconds = min(2 * poll_seconds, LONGEST_POLL_SECONDS)
+        runtime.checkpoint()
 
 
 @term(Term.RECONFIGURE, effects=Effects.WRITES)
@@ -101,7 +120,7 @@ def reconfigure(
     return {
         "reconfigured": len(tables),
         "config_changes": [change_of(table_config(runtime, old), table_config(runtime, new)) for old, new in splits],
-        "status_changes": [change_of(table_status(runtime, old), table_status(runtime, new)) for old, new in splits],
+        "status_changes": _status_changes(runtime, splits),
     }
 
 
@@ -119,7 +138,7 @@ def rebalance(runtime: Runtime, target: Value = ...) -> dict[str, Any]:
     splits = [_split(runtime, info, None) for info in tables]
     return {
         "rebalanced": enough,
-        "status_changes": [change_of(table_status(runtime, old), table_status(runtime, new)) for old, new in splits],
+        "status_changes": _status_changes(runtime, splits),
     }
 
 
@@ -127,6 +146,11 @@ def _split(runtime: Runtime, info: TableInfo, shards: int | None) -> tuple[Table
     """Divide a table into shards, and give it as it was and as it is then."""
     runtime.change_catalogue(SplitTable(info.database, info.name, shards))
     return info, runtime.current(info)
+
+
+def _status_changes(runtime: Runtime, splits: list[tuple[TableInfo, TableInfo]]) -> list[dict[str, Any]]:
+    down = runtime.unreachable_nodes()
+    return [change_of(table_status(runtime, old, down), table_status(runtime, new, down)) for old, new in splits]
 
 
 @term(Term.GRANT, effects=Effects.WRITES)
