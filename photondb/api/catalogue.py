@@ -20,6 +20,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     The entries of a covering index carry the fields `include` of their document, or with `include_all` all of it, so
     that queries which need no others need no second look.
     `built` are the storage nodes that have finished their part of the build: it is ready when all have.
+    `created_us` is when it was made, in microseconds since 1970; 0 where that was not noted yet.
     """
 
     id: int
@@ -33,6 +34,7 @@ class IndexInfo(msgspec.Struct, frozen=True):
     include_all: bool = False
     built: tuple[int, ...] = ()
     lists_lacking: bool = False
+    created_us: int = 0
 
 
 class TableSettings(msgspec.Struct, frozen=True):
@@ -48,7 +50,8 @@ class TableInfo(msgspec.Struct, frozen=True):
     """A table. `id` prefixes its keys in the store; `uuid` is the id that users see and that names it on the
     bus; `database` is the name of its database. `split_points` are the encoded primary keys at which its second and
     each further shard begins, in order. `nodes` are the numbers of the storage nodes that have it: node `nodes[i]` has
-    part i. With several parts there are no split points: the parts are the shards."""
+    part i. With several parts there are no split points: the parts are the shards.
+    `created_us` is as that of an index."""
 
     id: int
     uuid: str
@@ -61,6 +64,7 @@ class TableInfo(msgspec.Struct, frozen=True):
     settings: TableSettings = TableSettings()
     split_points: tuple[bytes, ...] = ()
     nodes: tuple[int, ...] = (0,)
+    created_us: int = 0
 
     @property
     def shards(self) -> int:
@@ -82,11 +86,12 @@ class TableInfo(msgspec.Struct, frozen=True):
 
 class DatabaseInfo(msgspec.Struct, frozen=True):
     """A database. `uuid` is the id that users see; `node` the number of the storage node that has its tables, those
-    that are not spread over several."""
+    that are not spread over several. `created_us` is as that of an index."""
 
     uuid: str
     name: str
     node: int = 0
+    created_us: int = 0
 
 
 class Catalogue(msgspec.Struct, frozen=True):

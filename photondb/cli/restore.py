@@ -45,31 +45,45 @@ def moment(text: str) -> int:
 
 
 def _restore(arguments: argparse.Namespace) -> int:
-    restore_nodes(arguments.backups, arguments.to, arguments.at)
+    missing = restore_nodes(arguments.backups, arguments.to, arguments.at)
+    for name, last in missing:
+        print(f"without the table {name}, which was dropped after the backup {last}: restore up to that one to have it")
     print(f"restored to {arguments.to}")
     return 0
 
 
-def restore_nodes(backups: Sequence[Path], target: Path, at_us: int | None) -> None:
-    """Restore all storage nodes that are in the backups. Raises StartupError, and then `target` does not exist."""
+def restore_nodes(backups: Sequence[Path], target: Path, at_us: int | None) -> list[tuple[str, Path]]:
+    """Restore all storage nodes that are in the backups. Raises StartupError, and then `target` does not exist.
+
+    Returns the names of tables that may have been there at `at_us` and are missing, because they were dropped before
+    the first backup made after it, with the last backup that has them.
+    """
     from services.storage.repair import require_new
-    from services.storage.restore import restore
+    from services.storage.restore import backups_until, restore
 
     require_new(target)
     numbers = sorted({number for backup in backups for number in node_numbers(backup)})
+    of_nodes = {
+        number: {node_directory(backup, number): backup for backup in backups if number in node_numbers(backup)}
+        for number in numbers
+    }
+    # Of all nodes the same backups: they are made one after another, and a time may lie in between.
+    needed = {of_node[path] for of_node in of_nodes.values() for path in backups_until([*of_node], at_us)}
     if numbers == [0]:
-        restore(backups, target, at_us, ProgressLines().start)
-        return
+        found = restore([backup for backup in backups if backup in needed], target, at_us, ProgressLines().start)
+        return [(table.name, table.last) for table in found]
     partial = target.with_name(f".{target.name}.nodes")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        for number in numbers:
-            of_node = [node_directory(backup, number) for backup in backups]
-            of_node = [backup for backup in of_node if number == 0 or backup.is_dir()]
-            restore(of_node, node_directory(partial, number), at_us, ProgressLines().start)
+        missing: dict[str, Path] = {}
+        for number, of_node in of_nodes.items():
+            chosen = [path for path, backup in of_node.items() if backup in needed]
+            found = restore(chosen, node_directory(partial, number), at_us, ProgressLines().start)
+            missing.update((table.name, of_node[table.last]) for table in found)
         if target.exists():
             target.rmdir()
         partial.rename(target)
+        return sorted(missing.items())
     except OSError as error:
         raise StartupError(f"the restored data cannot be written: {error.strerror or error}") from None
     finally:

@@ -12,6 +12,7 @@ of it (`services.storage.adoption`).
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -260,10 +261,14 @@ def _replaced(
     )
 
 
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
 def _create_database(state: State, change: CreateDatabase) -> Outcome:
     if change.name in state.databases:
         raise op_failed(f"Database `{change.name}` already exists.")
-    database = DatabaseInfo(str(uuid.uuid4()), change.name, node_of_new_database(state))
+    database = DatabaseInfo(str(uuid.uuid4()), change.name, node_of_new_database(state), _now_us())
     return Outcome(_replaced(state, databases={**state.databases, change.name: database}), databases=[database])
 
 
@@ -315,6 +320,7 @@ def _create_table(state: State, change: CreateTable) -> Outcome:
         durability=change.durability,
         split_points=() if len(nodes) > 1 else uuid_split_points(change.shards),
         nodes=nodes,
+        created_us=_now_us(),
     )
     counters = msgspec.structs.replace(counters, next_table=counters.next_table + 1)
     return _with_table(_replaced(state, counters=counters), TableRecord(info))
@@ -362,6 +368,7 @@ def _create_index(state: State, change: CreateIndex) -> Outcome:
         include=_carried_fields(record.info, change),
         include_all=change.include_all,
         lists_lacking=not change.geo and not change.multi,
+        created_us=_now_us(),
     )
     record = _with_indexes(record, (*record.info.indexes, index))
     return _with_table(state, TableRecord(record.info, record.next_index + 1))

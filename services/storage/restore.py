@@ -9,9 +9,11 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from photondb.api.catalogue import CatalogueChange, DropDatabase, DropIndex, DropTable
 from photondb.config import StartupError
 from services.storage import catalog, layout
 from services.storage.archive import Manifest, Progress, extract, read_manifest, read_rows, verify
@@ -27,16 +29,39 @@ from services.storage.views import View
 BATCH_BYTES = 4 << 20
 
 
-def restore(backups: Sequence[Path], target: Path, at_us: int | None, start_progress: StartProgress) -> None:
+@dataclass(frozen=True)
+class Missing:
+    """A table that was dropped between two backups, so that its last documents are in neither."""
+
+    name: str
+    last: Path
+    """The backup that still has it."""
+
+
+def backups_until(backups: Sequence[Path], at_us: int | None) -> list[Path]:
+    """Those of the backups that are needed for a time, in microseconds since 1970: up to the first one made after it.
+    All of them without one. Raises StartupError when they end before."""
+    chain = _chain({path: read_manifest(path) for path in backups})
+    if at_us is None:
+        return [path for path, _ in chain]
+    for count, (_, manifest) in enumerate(chain, 1):
+        if manifest.taken_us >= at_us:
+            return [path for path, _ in chain[:count]]
+    raise StartupError(_ends_before(chain))
+
+
+def restore(backups: Sequence[Path], target: Path, at_us: int | None, start_progress: StartProgress) -> list[Missing]:
     """Restore the backups (a full one, and incremental ones in any order) to the new directory `target`.
 
-    With `at_us` (microseconds since 1970) documents are what they were then; the tables and indexes are those of the
-    first backup made after it. What comes out is checked as `photondb check` does. Raises StartupError, and then
+    With `at_us` (microseconds since 1970) documents are what they were then, and databases, tables and indexes that
+    were made later are left out. What was dropped before the last of the backups is not in it: the tables that the one
+    before it had are returned then. What comes out is checked as `photondb check` does. Raises StartupError, and then
     `target` does not exist.
     """
     require_new(target)
     chain = _chain({path: read_manifest(path) for path in backups})
-    chain = _until(chain, at_us)
+    if at_us is not None and chain[-1][1].taken_us < at_us:
+        raise StartupError(_ends_before(chain))
     stored = sum(file.stored_size for _, manifest in chain for file in manifest.files)
     progress = start_progress("verifying", stored)
     for path, manifest in chain:
@@ -44,10 +69,11 @@ def restore(backups: Sequence[Path], target: Path, at_us: int | None, start_prog
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _restore(chain, partial, at_us, start_progress)
+        missing = _restore(chain, partial, at_us, start_progress)
         if target.exists():
             target.rmdir()
         partial.rename(target)
+        return missing
     except StoreError as error:
         raise StartupError(f"the restore failed: {error}") from None
     except OSError as error:
@@ -71,19 +97,13 @@ def _chain(manifests: dict[Path, Manifest]) -> list[tuple[Path, Manifest]]:
     return chain
 
 
-def _until(chain: list[tuple[Path, Manifest]], at_us: int | None) -> list[tuple[Path, Manifest]]:
-    """The backups that are needed for that time."""
-    if at_us is None:
-        return chain
-    for count, (_, manifest) in enumerate(chain, 1):
-        if manifest.taken_us >= at_us:
-            return chain[:count]
-    raise StartupError(f"the backups end at {_shown(chain[-1][1].taken_us)}: choose a time before that")
+def _ends_before(chain: list[tuple[Path, Manifest]]) -> str:
+    return f"the backups end at {_shown(chain[-1][1].taken_us)}: choose a time before that"
 
 
 def _restore(
     chain: list[tuple[Path, Manifest]], directory: Path, at_us: int | None, start_progress: StartProgress
-) -> None:
+) -> list[Missing]:
     directory.mkdir(mode=0o700, parents=True)
     path, full = chain[0]
     progress = start_progress("restoring", sum(file.size for file in full.files))
@@ -94,14 +114,20 @@ def _restore(
         progress(file.size)
     store = Store.open(directory)
     try:
+        before = catalog.State()
         for path, manifest in chain[1:]:
+            before = catalog.load(store) or before
             _apply(store, path, manifest, start_progress)
+        missing = []
         if at_us is not None:
+            missing = [Missing(name, chain[-2][0]) for name in _dropped(before, catalog.load(store) or before)]
+            _leave_out_newer(store, at_us)
             _undo(store, at_us)
         store.sync()
         start_progress("checking", 0)
         for problem in check_store(store):
             raise StartupError(f"the restored data is not sound: {problem}")
+        return missing
     finally:
         store.close()
 
@@ -168,6 +194,38 @@ def _make_again(
             store.write(batch)
             batch, size = Batch(), 0
     store.write(batch)
+
+
+def _dropped(before: catalog.State, after: catalog.State) -> list[str]:
+    """The names of tables that were there before, and are not any more."""
+    gone = [record.info for table, record in before.tables.items() if table not in after.tables]
+    return sorted(f"{info.database}.{info.name}" for info in gone)
+
+
+def _leave_out_newer(store: Store, at_us: int) -> None:
+    """Drop the databases, tables and indexes that were made after `at_us`."""
+    state = catalog.load(store) or catalog.State()
+    infos = [record.info for record in state.tables.values()]
+    changes: list[CatalogueChange] = [
+        DropDatabase(database.name) for database in state.databases.values() if database.created_us > at_us
+    ]
+    dropped = {change.name for change in changes if isinstance(change, DropDatabase)}
+    infos = [info for info in infos if info.database not in dropped]
+    changes += [DropTable(info.database, info.name) for info in infos if info.created_us > at_us]
+    changes += [
+        DropIndex(info.database, info.name, index.name)
+        for info in infos
+        for index in info.indexes
+        if info.created_us <= at_us < index.created_us
+    ]
+    for change in changes:
+        outcome = catalog.carry_out(state, change)
+        if state.counters.node != catalog.HOME:  # home's is the newer version, and will be adopted
+            outcome.state = replace(outcome.state, counters=state.counters)
+        batch = Batch()
+        outcome.write_to(batch, store)
+        store.write(batch)
+        state = outcome.state
 
 
 def _undo(store: Store, at_us: int) -> None:

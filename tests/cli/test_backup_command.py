@@ -47,6 +47,29 @@ def test_backup_of_a_running_suite_is_restored_and_served(tmp_path: Path, proces
         connection.close()
 
 
+def test_a_table_that_was_dropped_before_the_next_backup_is_named(tmp_path: Path) -> None:
+    full, more, data = (tmp_path / name for name in ("full", "more", "data"))
+    with RunningSuite(data, processes=False) as suite, r.connect(port=suite.driver_port) as connection:
+        for name in ("kept", "dropped"):
+            r.table_create(name).run(connection)
+        assert photondb("backup", "--data-dir", str(data), "--to", str(full)).returncode == 0
+        at = r.now().to_epoch_time().run(connection)
+        r.table_drop("dropped").run(connection)
+        r.table_create("later").run(connection)
+        made = photondb("backup", "--data-dir", str(data), "--to", str(more), "--incremental", str(full))
+        assert made.returncode == 0
+    done = photondb("restore", str(full), str(more), "--to", str(tmp_path / "then"), "--at", str(at))
+    first, second = done.stdout.splitlines()
+    assert first == (
+        f"without the table test.dropped, which was dropped after the backup {full}: restore up to that one to have it"
+    )
+    assert second == f"restored to {tmp_path / 'then'}"
+    checked = photondb("check", str(tmp_path / "then"))
+    assert checked.returncode == 0
+    assert "test.kept" in checked.stdout
+    assert "test.later" not in checked.stdout
+
+
 def test_backup_of_a_stopped_suite(tmp_path: Path) -> None:
     with RunningSuite(tmp_path / "data", processes=False):
         pass

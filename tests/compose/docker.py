@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,8 +103,9 @@ class Stack:
 
 
 @contextmanager
-def running_stack(secrets: Path, *, start: bool = True) -> Iterator[Stack]:
-    """A stack under a name of its own, which is removed with its data. Needs `build_image` before."""
+def running_stack(secrets: Path, *, start: bool = True, files: Sequence[str] = ("compose.yaml",)) -> Iterator[Stack]:
+    """A stack of these compose files under a name of its own, which is removed with its data. Needs `build_image`
+    before."""
     secrets.mkdir(mode=0o755, exist_ok=True)
     secret = secrets / "admin_password"
     secret.write_text(PASSWORD)
@@ -123,7 +124,7 @@ def running_stack(secrets: Path, *, start: bool = True) -> Iterator[Stack]:
         before = {name: os.environ.get(name) for name in environ}
         stack.callback(_restore, before)
         os.environ.update(environ)
-        compose = DockerCompose(str(FOLDER), "compose.yaml", wait=True)
+        compose = DockerCompose(str(FOLDER), list(files), wait=True)
         stack.callback(compose.stop)
         try:
             if start:

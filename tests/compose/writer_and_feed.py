@@ -30,14 +30,16 @@ def connection_to(ports: Callable[[], list[int]]) -> Any:
 
 
 class WriterAndFeed:
-    """Inserts documents into the table `events`, one after the other, and follows the table.
+    """Inserts documents into the table `events`, which it makes with so many shards, one after the other, and follows
+    the table.
 
     `acknowledged` are the ids of documents that the suite said were written, `seen` those that the feed gave. Whoever
     loses his connection makes another one; the feed resumes after the last change that it saw.
     """
 
-    def __init__(self, ports: Callable[[], list[int]]) -> None:
+    def __init__(self, ports: Callable[[], list[int]], shards: int = 1) -> None:
         self._ports = ports
+        self._shards = shards
         self.acknowledged: list[int] = []
         self.seen: list[int] = []
         self.problems: list[Exception] = []
@@ -48,7 +50,7 @@ class WriterAndFeed:
 
     def __enter__(self) -> WriterAndFeed:
         with connection_to(self._ports) as conn:
-            r.table_create("events").run(conn)
+            r.table_create("events", shards=self._shards).run(conn)
             feed = r.table("events").changes(include_position=True).run(conn)
             self._position = feed.next()["position"]
         for thread in self._threads:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,14 @@ from typing import Any
 import orjson
 import pytest
 
-from photondb.api.catalogue import CreateIndex, CreateTable, DropIndex, DropTable, SplitTable
+from photondb.api.catalogue import CreateDatabase, CreateIndex, CreateTable, DropIndex, DropTable, SplitTable
 from photondb.api.context import INTERNAL
 from photondb.config import StartupError
 from services.storage import catalog, layout
 from services.storage.archive import BackupDamaged, Manifest, read_manifest
 from services.storage.backup import back_up
 from services.storage.check import check_store, rows
-from services.storage.restore import restore
+from services.storage.restore import backups_until, restore
 from services.storage.rocks import Store
 from services.storage.trimmer import LogTrimmer
 from services.storage.views import View
@@ -128,6 +129,39 @@ async def test_backups_under_writers_are_what_was_there_at_their_moment(
     sequences = [manifest.marks[1].sequence for manifest in manifests]
     assert sequences == sorted(set(sequences)), "the writers did not write during the backups"
     assert not list((node.path / "checkpoints").iterdir())
+
+
+async def test_a_moment_has_the_tables_and_indexes_of_then(node: Node, writers: list[Writer], tmp_path: Path) -> None:
+    """What was made later is left out; of what was dropped before the next backup it is said that it is missing."""
+    (writer, dropped) = writers
+    await writer.write(20)
+    await dropped.write(20)
+    await backup(node, tmp_path / "full")
+    at_us = time.time_ns() // 1000
+    await writer.table.change(CreateIndex("test", "a", "later", term(lambda row: row["n"])))
+    for change in (CreateDatabase("later"), CreateTable("later", "t"), CreateTable("test", "c")):
+        await node.storage.change_catalogue(INTERNAL, change)
+    await writer.write(20)
+    await node.storage.change_catalogue(INTERNAL, DropTable("test", "b"))
+    await backup(node, tmp_path / "more", tmp_path / "full")
+    both = [tmp_path / "full", tmp_path / "more"]
+    assert backups_until(both, at_us) == both
+    assert backups_until(both, at_us - 60_000_000) == both[:1]
+    missing = restore(both, tmp_path / "restored", at_us, quiet)
+    assert [(table.name, table.last) for table in missing] == [("test.b", tmp_path / "full")]
+    assert contents(tmp_path / "restored", writer.table.info.id) == writer.states[20]
+    store = Store.open(tmp_path / "restored")
+    state = catalog.load(store)
+    store.close()
+    assert state is not None
+    assert set(state.databases) == {"rethinkdb", "test"}
+    assert {record.info.name: [index.name for index in record.info.indexes] for record in state.tables.values()} == {
+        "a": ["n"]
+    }
+    assert restore(both, tmp_path / "newest", None, quiet) == []
+    store = Store.open(tmp_path / "newest")
+    assert {name for _, name in (catalog.load(store) or state).catalogue().tables} == {"a", "c", "t"}
+    store.close()
 
 
 async def test_any_moment_can_be_restored(node: Node, writers: list[Writer], tmp_path: Path) -> None:
