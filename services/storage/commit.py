@@ -55,6 +55,37 @@ class ShardChanges:
         """The sequence number of the first change."""
         return self.start + 1
 
+    def log(self, batch: Batch, time_us: int) -> None:
+        """Put a record of each change into the change log, and move the position on. They come one after another,
+        which is where RocksDB keeps them."""
+        position = self.position
+        sequence, rows, document_bytes, log_bytes = (
+            position.sequence,
+            position.rows,
+            position.document_bytes,
+            position.log_bytes,
+        )
+        put, prefix, pack, header_bytes = batch.put, self.table.log_prefix, HEADER.pack, HEADER.size
+        for key, old, new in self.records:
+            sequence += 1
+            if old is None:
+                assert new is not None, "a document that is not there cannot be deleted"
+                old_length, new_length = 0, len(new)
+                rows += 1
+                old = b""
+            elif new is None:
+                old_length, new_length = len(old), 0
+                rows -= 1
+                new = b""
+            else:
+                old_length, new_length = len(old), len(new)
+            document_bytes += new_length - old_length
+            log_bytes += header_bytes + len(key) + old_length + new_length
+            header = pack(time_us, rows, document_bytes, log_bytes, len(key), old_length, new_length)
+            put(prefix + sequence.to_bytes(8, "big"), b"".join((header, key, old, new)))
+        position.sequence, position.time_us, position.rows = sequence, time_us, rows
+        position.document_bytes, position.log_bytes = document_bytes, log_bytes
+
 
 class PreparedRecords:
     """Records of changes of one table, made but for what depends on where the table stands when they are committed."""
@@ -118,48 +149,25 @@ class Commit:
         """Put, replace or delete the document `key`. `old` is what `documents` has for it; None is no document."""
         store_key = table.document_prefix + key
         self.documents[store_key] = new
+        size = HEADER.size + len(key)
+        if old is not None:
+            size += len(old)
         if new is None:
             self.batch.delete(store_key)
         else:
             self.batch.put(store_key, new)
-        self.record(table, key, old, new)
-
-    def record(self, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
-        """Put the record of a change into the change log."""
+            size += len(new)
+        self.size += size
         changes = self.changes.get(table.id)
         if changes is None:
             changes = self.changes[table.id] = ShardChanges(table)
-        position = changes.position
-        position.sequence += 1
-        position.time_us = self.time_us
-        if new is None:
-            assert old is not None, "a document that is not there cannot be deleted"
-            old_length, new_length = len(old), 0
-            position.rows -= 1
-            documents: tuple[bytes, ...] = (old,)
-        elif old is None:
-            old_length, new_length = 0, len(new)
-            position.rows += 1
-            documents = (new,)
-        else:
-            old_length, new_length = len(old), len(new)
-            documents = (old, new)
-        position.document_bytes += new_length - old_length
-        size = HEADER.size + len(key) + old_length + new_length
-        position.log_bytes += size
-        self.size += size
-        header = HEADER.pack(
-            self.time_us,
-            position.rows,
-            position.document_bytes,
-            position.log_bytes,
-            len(key),
-            old_length,
-            new_length,
-        )
-        record = b"".join((header, key, *documents))
-        self.batch.put(table.log_prefix + position.sequence.to_bytes(8, "big"), record)
         changes.records.append((key, old, new))
+
+    def log(self) -> None:
+        """Put the records of all changes into the change log. Nothing can be changed any more."""
+        for changes in self.changes.values():
+            if changes.position.sequence == changes.start:  # those that were prepared are there
+                changes.log(self.batch, self.time_us)
 
     def record_all(self, prepared: PreparedRecords) -> None:
         """Put prepared records of a table, of which there are none in the commit yet, into the change log. Nothing is
@@ -244,6 +252,7 @@ class LocalCommitPath:
             table = changes.table
             if table.dropped or changes.start != table.position.sequence:
                 raise PositionConflict(f"shard {layout.SHARD} of table {table.id}")
+        commit.log()
         self._store.write(commit.batch)
         self._store.documents.note(commit.documents)
         documents = 0

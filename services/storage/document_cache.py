@@ -71,12 +71,23 @@ class DocumentCache:
         """Know how a commit has left the documents that it read or changed: None is no document any more. New ones are
         not kept before somebody reads them: to load many must not drive out what is used."""
         young, old = self._young, self._old
+        longest = self._generation_bytes // MAX_SHARE - OVERHEAD_BYTES
+        grown = 0
         for key, document in documents.items():
-            if key in young or key in old:
-                if document is None:
-                    self._forget(key)
-                else:
-                    self._keep(key, document)
+            present = young.get(key)
+            if present is document:  # which nobody has changed, or nobody has read
+                if document is None and key in old:
+                    del old[key]
+            elif present is not None and document is not None and len(document) <= longest:
+                young[key] = document
+                grown += len(document) - len(present)
+            elif document is None:
+                self._forget(key)
+            elif present is not None or key in old:
+                self._keep(key, document)
+        self._room -= grown
+        if self._room < 0:
+            self._age()
 
     @property
     def used_bytes(self) -> int:
@@ -103,8 +114,12 @@ class DocumentCache:
             for _ in range(min(FREED_AT_A_TIME, len(dying))):
                 dying.popitem()
         if self._room < 0:
-            self._dying, self._old, self._young = self._old, young, {}
-            self._room = self._generation_bytes
+            self._age()
+
+    def _age(self) -> None:
+        """Begin a young generation: that which is full becomes the old one."""
+        self._dying, self._old, self._young = self._old, self._young, {}
+        self._room = self._generation_bytes
 
     def _forget(self, key: bytes) -> None:
         self._young.pop(key, None)

@@ -12,6 +12,7 @@ from photondb.telemetry import tracing
 from photondb.telemetry.operations import COMMIT, SYNC
 from services.storage.commit import MIN_COMMIT_DOCUMENTS, Commit, CommitPath
 from services.storage.failures import indeterminate, write_error
+from services.storage.plain_writes import PlainWrite, begin
 from services.storage.pressure import wait_for_relief
 from services.storage.rocks import Store, StoreError
 from services.storage.tables import Table
@@ -42,13 +43,13 @@ class WriteStatements:
         """Carry out the statements in order, and return when all are as durable as they ask. The error of one that
         fails as a whole stands in its place."""
         results: list[WriteSummary | Exception] = []
-        statements: list[tuple[int, Statement]] = []
+        statements: list[tuple[int, Statement | PlainWrite]] = []
         for write in writes:
             table = self._tables.get(write.table)
             if table is None:
                 results.append(TableGone())
                 continue
-            statement = Statement(write, table, self._max_document_bytes)
+            statement = begin(write, table, self._max_document_bytes)
             if not statement.done:
                 statements.append((len(results), statement))
             results.append(statement.summary)
@@ -84,7 +85,7 @@ class WriteStatements:
     def _commit_some(
         self,
         context: CallContext,
-        statements: list[tuple[int, Statement]],
+        statements: list[tuple[int, Statement | PlainWrite]],
         start: int,
         results: list[WriteSummary | Exception],
     ) -> tuple[int, asyncio.Future[None] | None]:
@@ -123,7 +124,9 @@ class WriteStatements:
             return position, self._path.append(commit, hard)
 
 
-def _parents(statements: list[tuple[int, Statement]], start: int, position: int, context: CallContext) -> SpanNames:
+def _parents(
+    statements: list[tuple[int, Statement | PlainWrite]], start: int, position: int, context: CallContext
+) -> SpanNames:
     """The spans of the statements in a commit: those from `start` to before `position`, and the one at `position` if
     it has been begun. Where no statement of the call says of which trace it is, the call is all one query's."""
     if all(statement.write.trace is None for _, statement in statements):

@@ -174,6 +174,7 @@ async def test_failed_write_leaves_no_trace(shard: Shard) -> None:
     seen: list[Commit] = []
     shard.path.follow(seen.append)
     commit = shard.commit((b"a", b"2"), (b"b", b"3"))
+    commit.log()
     shard.store.write(commit.batch)  # a batch that was written once is refused
     batch = Batch()
     batch.put(shard.table.document_prefix + b"a", b"1")
