@@ -22,7 +22,9 @@ from tests.storage.language import func, term
 NAMES = ("a", "b", "name", 'a"b', 'x","a', "a,", "a\\", "", ":1,", '"a":', "{", "ä")
 TEXTS = ("", "x", "a,", '"', '","a":1', '{"a":1}', "\\", 'x\\"', "[", "ö", "a" * 40)
 plain_values = st.sampled_from((*TEXTS, 0, 1, -5, 1.5, 1e300, 123456789.25, True, False, None))
-values = plain_values | st.sampled_from(([], [1, "b"], ['"a":1,'], {"a": 1}, {"b": {"a": 2}}, [{"a": 3}]))
+values = plain_values | st.sampled_from(
+    ([], [1, "b"], ['"a":1,'], {"a": 1}, {"c": 3, "b": {"a": 2}}, [{"a": 3}], {"b": 1, "a": 2})
+)
 documents = st.dictionaries(st.sampled_from(NAMES), values, max_size=6)
 patches = st.dictionaries(st.sampled_from(NAMES), plain_values, max_size=3)
 
