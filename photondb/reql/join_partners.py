@@ -168,17 +168,13 @@ def eq_join_by_hash(runtime: Runtime, left: float, info: TableInfo, index: Index
 
 def expected_rows(runtime: Runtime, sequence: Any) -> float:
     """About how many rows a sequence has."""
-    from photondb.reql.planner.explain import Explainer
+    from photondb.reql.planner.explained_streams import StreamExplainer
 
     if type(sequence) is list:
         return float(len(sequence))
     if sequence.grouping is not None:
         return 0.0
-    return float(Explainer(runtime, _evaluates_nothing).stream(sequence)["rows"])
-
-
-def _evaluates_nothing(shape: Any) -> Any:
-    raise AssertionError("a stream is explained without evaluating anything")
+    return float(StreamExplainer(runtime).stream(sequence)["rows"])
 
 
 def _is_table(sequence: Any) -> bool:
