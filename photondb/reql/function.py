@@ -44,6 +44,7 @@ class FunctionCode:
         "parts",
         "path",
         "shape",
+        "sides",
         "simple_field",
         "slots",
         "variable_base",
@@ -79,6 +80,8 @@ class FunctionCode:
         self.constant = not slots and shape[2][0] == shapes.CONSTANT
         self.parts: Any = None
         """What the planner found out about it as a filter (`photondb.reql.planner.conditions`)."""
+        self.sides: Any = None
+        """The same as a filter behind a join (`photondb.reql.planner.join_filters`)."""
 
 
 def _simple_field(shape: shapes.Shape) -> str | None:

@@ -9,7 +9,7 @@ on the right that changes twice in a moment may be told of once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +22,6 @@ from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ReqlError, op_failed, resource_limit
 from photondb.reql.feed_notices import change_notice, initial_notice, state_notice
 from photondb.reql.feed_streams import FeedSource, ReaderOfChunks, ready_readers
-from photondb.reql.sources import ComputedSource
 from photondb.reql.steps import Step
 from photondb.reql.stream import Stream
 from photondb.reql.suspend import wait
@@ -58,17 +57,6 @@ class Join(Protocol):
     def pairs(self, runtime: Runtime, wanted: list[tuple[Any, Any]]) -> Iterator[list[dict[str, Any]]]:
         """The pairs of rows, given with their keys: {left, right}."""
         ...
-
-
-class JoinedSource(ComputedSource):
-    """The pairs of a join, which can also be watched."""
-
-    def __init__(self, left: Any, join: Join, make: Callable[[Runtime], Iterator[list[Any]]]) -> None:
-        super().__init__(make)
-        self.left = left
-        self.join = join
-        self.about = (join.right.id, None if join.index is None else join.index.id)
-        self.inputs = (left,)
 
 
 class _LeftRow:

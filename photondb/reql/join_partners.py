@@ -7,16 +7,20 @@ turns out to be costlier than expected, because there are more left rows, is lef
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import KeyRange
 from photondb.datum.errors import DatumError
 from photondb.datum.keys import after_prefix, primary_key
+from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
 from photondb.reql.index_values import Apart
+from photondb.reql.narrowed_sides import Narrowing, narrowing_of
+from photondb.reql.planner import costs
 from photondb.reql.planner.access import ranges_of
 from photondb.reql.planner.expressions import ROW
 from photondb.reql.planner.joins import (
@@ -29,11 +33,14 @@ from photondb.reql.planner.joins import (
     equality_of,
     hash_pays,
     look_up_of,
+    no_equality,
+    way_by,
     ways_of_join,
 )
 from photondb.reql.planner.key_sets import NotComparable, one_of
+from photondb.reql.planner.narrowing import Needed, cannot_begin_right, rows_found
 from photondb.reql.sources import ComputedSource, ScanSource
-from photondb.reql.steps import FilterStep
+from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, elements, is_infinite
 from photondb.reql.system_tables import is_system
 
@@ -44,18 +51,97 @@ _NOTHING: Any = object()
 """Stands for what a left row has to be equal with when it fails."""
 
 
+class PartnersHints(NamedTuple):
+    """What the query says about how to join; None leaves it to the planner."""
+
+    method: Method | None = None
+    first: Literal["left", "right"] | None = None
+
+
+NO_HINTS = PartnersHints()
+
+_NEEDED = Needed(lacking=True, unkeyed=False)
+"""Left rows for which a join by a predicate fails."""
+
+
 class Partners:
     """The partners of the left rows of a join, among the rows of the right side."""
 
-    def __init__(self, runtime: Runtime, left: Any, right: Any, predicate: Func) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        left: Any,
+        right: Any,
+        predicate: Func,
+        alone_too: bool = False,
+        hints: PartnersHints = NO_HINTS,
+    ) -> None:
+        """Partners for each left row; with `alone_too` rows without any are wanted as well. Raises ReqlError for hints
+        that cannot be followed."""
         self.runtime = runtime
         self.left = left
         self.right = right
+        self.alone_too = alone_too
+        self.hints = hints if runtime.context.optimizations else NO_HINTS
         self.rows = _Rereadable(runtime, right)
-        self.equality = equality_of(predicate) if runtime.context.optimizations else None
+        equality = equality_of(predicate) if runtime.context.optimizations else None
+        self.equality = None if self.hints.method is Method.PAIRS else equality
         self._way: Way | None = None
+        self._check_hints()
         self._table: HashTable | None = None
         self._looked_up = 0
+
+    def _check_hints(self) -> None:
+        method, first = self.hints
+        if method not in (None, Method.PAIRS):
+            if self.equality is None:
+                raise no_equality()
+            self.chosen_way(self.left)
+        if first == "right" and self.narrowing() is None:
+            raise cannot_begin_right()
+
+    def chosen_way(self, left: Any) -> Way:
+        """How the partners of the rows of a left side are found. Raises ReqlError where it cannot be so as hinted."""
+        assert self.equality is not None
+        return chosen_way(self.runtime, left, self.right, self.equality, self.hints.method)
+
+    def narrowing(self, wanted: int | None = None) -> Narrowing | None:
+        """How the left side is narrowed when the right one has been read; None where the left side is read first.
+        So many pairs are `wanted`."""
+        method, first = self.hints
+        if self.equality is None or self.alone_too or first == "left" or method not in (None, Method.HASH):
+            return None
+        narrowing = narrowing_of(self.runtime, self.left, self.equality.left_expression, _NEEDED)
+        if narrowing is None or is_infinite(self.right) or first == "right":
+            return narrowing
+        left_rows, left_cost = expected(self.runtime, self.left)
+        left_cost += left_rows * costs.TAKE
+        if left_cost < costs.PLANNING:
+            return None
+        right_rows, right_cost = expected(self.runtime, self.right)
+        cost = narrowing.cost(right_rows, right_cost)
+        if wanted is not None:
+            left_cost *= min(1.0, wanted / max(rows_found(narrowing.look_up, right_rows), 1.0))
+        return narrowing if cost is not None and cost < left_cost + self.chosen_way(self.left).cost else None
+
+    def left_to_read(self, wanted: int | None = None) -> Any:
+        """The left side, or only those rows of it that may have partners, by the rows of the right side, when so many
+        pairs are wanted."""
+        narrowing = self.narrowing(wanted)
+        if narrowing is None:
+            return self.left
+        assert self.equality is not None
+        values: list[Any] = []
+        with suppress(ReqlError, DatumError):  # something is wrong with a right row: the predicate will say what
+            if self.rows.keep():
+                values = list(map(self.equality.right, self.rows))
+                left = narrowing.by_values(values)
+                if left is not None:
+                    self._way = Way(Method.HASH, 0.0)
+                    return left
+        if self.hints.first == "right":
+            raise cannot_begin_right()
+        return self.left
 
     def batches(self, lists: Iterable[list[Any]]) -> Iterator[list[Any]]:
         """The left rows in lists of as many as partners should be looked for at a time."""
@@ -84,7 +170,7 @@ class Partners:
     def _candidates(self, equality: Equality, values: list[Any]) -> HashTable:
         """A table of right rows with all those that equal one of the values."""
         if self._way is None:
-            self._way = chosen_way(self.runtime, self.left, self.right, equality)
+            self._way = self.chosen_way(self.left)
             if self._way.look_up is not None and not _all_have_values(self.runtime, self.right, self._way.look_up):
                 self._way = Way(Method.HASH, self._way.cost)
         if self._way.method is Method.LOOK_UP and self._looked_up_enough(len(values)):
@@ -118,15 +204,25 @@ class Partners:
         return ways_of_join(0, rows, None, False, self.runtime.array_limit)
 
 
+MakePairs = Callable[["Runtime", int | None], Iterator[list[Any]]]
+"""Makes the pairs of a join, of which so many are wanted, if that is known."""
+
+
 class PartnersSource(ComputedSource):
     """The pairs of a join by a predicate; `name` is its term's."""
 
-    def __init__(self, name: str, partners: Partners, make: Callable[[Runtime], Iterator[list[Any]]]) -> None:
-        super().__init__(make)
+    def __init__(self, name: str, partners: Partners, make: MakePairs) -> None:
+        super().__init__(lambda runtime: make(runtime, None))
         self.name = name
         self.partners = partners
         self.about = (name,)
         self.inputs = (partners.left, partners.right)
+        self._make = make
+
+    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
+        wanted = limit if keeps_count(steps) else None
+        pairs = ComputedSource(lambda runtime: self._make(runtime, wanted))
+        return pairs.chunks(runtime, steps, limit, rows)
 
 
 def _left_value(equality: Equality, row: Any) -> Any:
@@ -136,9 +232,10 @@ def _left_value(equality: Equality, row: Any) -> Any:
         return _NOTHING
 
 
-def chosen_way(runtime: Runtime, left: Any, right: Any, equality: Equality) -> Way:
-    """How the rows of two sequences, arrays or streams, find each other."""
-    if is_infinite(left):
+def chosen_way(runtime: Runtime, left: Any, right: Any, equality: Equality, wanted: Method | None = None) -> Way:
+    """How the rows of two sequences, arrays or streams, find each other: by the method that is wanted, or the cheapest
+    one. Raises ReqlError where that is not possible."""
+    if is_infinite(left) and wanted is None:
         return Way(Method.HASH, 0.0)
     rows = expected_rows(runtime, right)
     look_up = None
@@ -146,7 +243,9 @@ def chosen_way(runtime: Runtime, left: Any, right: Any, equality: Equality) -> W
         info = right.source.info
         look_up = look_up_of(info, equality.right_expression, runtime.statistics(info))
     in_order = look_up is not None and look_up.named is None and _in_order(left, equality)
-    return ways_of_join(expected_rows(runtime, left), rows, look_up, in_order, runtime.array_limit)[0]
+    left_rows = 0.0 if is_infinite(left) else expected_rows(runtime, left)
+    ways = ways_of_join(left_rows, rows, look_up, in_order, runtime.array_limit)
+    return ways[0] if wanted is None else way_by(wanted, ways)
 
 
 def eq_join_look_up(runtime: Runtime, info: TableInfo, index: IndexInfo | None) -> LookUp:
@@ -157,24 +256,27 @@ def eq_join_look_up(runtime: Runtime, info: TableInfo, index: IndexInfo | None) 
     return LookUp(index, 1.0 if known is None else max(known.entries / max(known.distinct, 1), 1.0))
 
 
-def eq_join_by_hash(runtime: Runtime, left: float, info: TableInfo, index: IndexInfo | None) -> bool:
-    """Whether an `eq_join` of so many rows with a table had better read all of it. In a transaction it would then
-    conflict with whatever others write to it."""
-    if not runtime.context.optimizations or runtime.context.transaction or is_system(info):
-        return False
-    right = float(runtime.statistics(info).rows)
-    return hash_pays(left, right, eq_join_look_up(runtime, info, index), runtime.array_limit, LOCAL_CHUNK_ROWS)
+def eq_join_by_hash(runtime: Runtime, left: float, info: TableInfo, look_up: LookUp, kept: float, cost: float) -> bool:
+    """Whether an `eq_join` of so many rows with a table had better read, at a cost, `kept` rows of it than look up."""
+    rows = float(runtime.statistics(info).rows)
+    return hash_pays(left, rows, look_up, runtime.array_limit, LOCAL_CHUNK_ROWS, kept, cost)
 
 
 def expected_rows(runtime: Runtime, sequence: Any) -> float:
     """About how many rows a sequence has."""
+    return expected(runtime, sequence)[0]
+
+
+def expected(runtime: Runtime, sequence: Any) -> tuple[float, float]:
+    """About how many rows a sequence has, and what it costs to read them."""
     from photondb.reql.planner.explained_streams import StreamExplainer
 
     if type(sequence) is list:
-        return float(len(sequence))
+        return float(len(sequence)), 0.0
     if sequence.grouping is not None:
-        return 0.0
-    return float(StreamExplainer(runtime).stream(sequence)["rows"])
+        return 0.0, 0.0
+    explained = StreamExplainer(runtime).stream(sequence)
+    return float(explained["rows"]), float(explained["cost"])
 
 
 def _is_table(sequence: Any) -> bool:

@@ -30,6 +30,7 @@ from photondb.reql.planner.extremes import (
     reaches,
 )
 from photondb.reql.planner.key_sets import KeySet, single_key
+from photondb.reql.planner.trace import Signature, signature
 from photondb.reql.spilling.folding import TooLarge, partials, started
 from photondb.reql.spilling.sorting import sorted_chunks
 from photondb.reql.steps import FilterStep, Step, keeps_count
@@ -179,6 +180,10 @@ class ScanSource:
             return None
         return index, bound
 
+    def signature(self, scan: Scan, rest: Sequence[Step]) -> Signature:
+        """What tells a scan of these rows from the query's others."""
+        return signature(scan, rest)
+
     def expected_rows(self, rows: int, known: IndexStatistics | None) -> float:
         """About how many documents are in the ranges, of a table with so many `rows`."""
         pairs = tuple((wanted.low, wanted.high) for wanted in self.ranges)
@@ -194,7 +199,7 @@ class ScanSource:
         scan.chunk_rows = rows
         if not rest:
             scan.limit = limit
-        trace = None if runtime.trace is None else runtime.trace.begin(scan, rest)
+        trace = None if runtime.trace is None else runtime.trace.begin(scan, rest, self.signature(scan, rest))
         runtime.require_index(self.info, self.index)
         reply = runtime.scan(self.info, scan)
         chunk, cursor = reply.chunk, reply.cursor
@@ -235,7 +240,7 @@ class ScanSource:
             return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
         runtime.require_index(self.info, self.index)
         scan.aggregate = aggregate
-        trace = None if runtime.trace is None else runtime.trace.begin(scan, rest)
+        trace = None if runtime.trace is None else runtime.trace.begin(scan, rest, self.signature(scan, rest))
         extreme = extreme_of(aggregate) if self.whole and not steps else None
         short_cut = self._bound(runtime, extreme)
         if extreme is not None and short_cut is not None:

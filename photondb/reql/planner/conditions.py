@@ -157,6 +157,16 @@ def drops_missing(step: FilterStep) -> bool:
     return step.default.code.shape[1:] == ((), (shapes.LITERAL_SCALAR, "bool", False))
 
 
+def never_fails(step: FilterStep) -> bool:
+    """Whether the filter keeps or leaves out every document, whatever is in it."""
+    func = step.func
+    if not isinstance(step.default, bool) or not func.pushable:
+        return False
+    if func.code.object_body:
+        return bool(func.code.shape[2][0] == shapes.CONSTANT)
+    return len(func.slots) == 1 and is_safe(func.code.shape[2], func.code.shape[1][0])
+
+
 def parts_of(func: Func) -> Sequence[Part]:
     """The parts of a filter's conjunction, in the order in which they are evaluated."""
     code = func.code
@@ -197,15 +207,15 @@ def _of_fields(pattern: dict[str, Any], subject: Expression) -> Iterator[Part]:
 
 def _analysed(func: Func) -> Iterator[Part]:
     _, (row,), body = func.code.shape
-    for shape in _conjuncts(body):
+    for shape in conjuncts(body):
         yield _Analysis(func, row).part(shape)
 
 
-def _conjuncts(shape: Shape, term: int = Term.AND) -> Iterator[Shape]:
+def conjuncts(shape: Shape, term: int = Term.AND) -> Iterator[Shape]:
     """The parts of `and`, or of another term, however it is nested. `has_fields` of several fields is a conjunction."""
     if shape[0] == term and shape[1] and not shape[2]:
         for arg in shape[1]:
-            yield from _conjuncts(arg, term)
+            yield from conjuncts(arg, term)
     elif term == Term.AND and shape[0] == Term.HAS_FIELDS:
         subject, *names = shape[1]
         yield from ((shape[0], (subject, name), shape[2]) for name in names)
@@ -236,8 +246,8 @@ class _Analysis:
         if shape[0] != Term.OR or not shape[1] or shape[2]:
             return ()
         branches = []
-        for branch in _conjuncts(shape, Term.OR):
-            parts = tuple(map(self.part, _conjuncts(branch)))
+        for branch in conjuncts(shape, Term.OR):
+            parts = tuple(map(self.part, conjuncts(branch)))
             helpful = tuple(part for part in parts if part.keys is not None)
             if not helpful or (len(parts) > 1 and not all(part.safe for part in parts)):
                 return ()

@@ -27,6 +27,10 @@ KEEP = 0.5
 """A document that is put into a hash table."""
 
 
+PLANNING = 100.0
+"""What takes less is not worth looking for another way."""
+
+
 def of_table(rows: float, matching: float, limit: int | None) -> float:
     """To read a table of `rows` documents, or as far as it takes for `limit` of the `matching` ones."""
     share = 1.0 if limit is None or matching <= limit else limit / matching

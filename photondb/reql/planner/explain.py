@@ -101,7 +101,7 @@ class Explainer:
             return {**make_step("eq_join", "query", left["rows"], left["cost"]), "input": left}
         named = dict(shape[2]).get("index")
         name = None if named is None or named[1] == right.info.primary_key else named[1]
-        return self.streams.eq_joined(
+        return self.streams.eq_join_by_estimate(
             left, right.info, None if name is None else self.runtime.find_index(right.info, name)
         )
 

@@ -9,15 +9,17 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.reql.join_feeds import JoinedSource
-from photondb.reql.join_partners import PartnersSource, chosen_way, eq_join_by_hash, eq_join_look_up
+from photondb.reql.equality_join import JoinedSource
+from photondb.reql.join_partners import PartnersSource, eq_join_by_hash, eq_join_look_up, expected_rows
+from photondb.reql.narrowed_sides import Narrowing
 from photondb.reql.ordering import Top
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import Decision
-from photondb.reql.planner.explanation import Explanation, between, make_step, milliseconds, name_of_step, note
+from photondb.reql.planner.explanation import Explanation, between, bottom, make_step, milliseconds, name_of_step, note
 from photondb.reql.planner.extremes import extreme_of
-from photondb.reql.planner.joins import Method, Way
-from photondb.reql.planner.trace import ScanTrace, Signature, Trace, place, signature
+from photondb.reql.planner.joins import LookUp, Method, Way
+from photondb.reql.planner.narrowing import WHY
+from photondb.reql.planner.trace import ScanTrace, Signature, Trace, place
 from photondb.reql.sources import ComputedSource, ScanSource, SlicedSource, SortedSource, UnionSource
 from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.stream import Stream, table_stream
@@ -92,26 +94,53 @@ class StreamExplainer:
             return self.stream(side)
         return make_step("array", "query", len(side), 0)
 
-    def eq_joined(self, left: Explanation, info: TableInfo, index: IndexInfo | None) -> Explanation:
-        """A join of a sequence with a table, in which its rows are looked up."""
-        look_up = eq_join_look_up(self.runtime, info, index)
-        if eq_join_by_hash(self.runtime, left["rows"], info, index):
-            rows = self.runtime.statistics(info).rows
-            method, cost = Method.HASH.value, rows * (costs.READ_IN_ORDER + costs.TAKE + costs.KEEP)
-        else:
-            method, cost = "look up the rows of the left side, many at a time", left["rows"] * look_up.cost
-        step = make_step("eq_join", "query", left["rows"], left["cost"] + cost)
-        return {**step, "table": self.table_name(info), "by": look_up.by, "method": method, "input": left}
+    def eq_join_by_estimate(self, left: Explanation, info: TableInfo, index: IndexInfo | None) -> Explanation:
+        """A join of so many rows, of which nothing else is known, with a table."""
+        look_up, rows = eq_join_look_up(self.runtime, info, index), self.runtime.statistics(info).rows
+        cost = rows * (costs.READ_IN_ORDER + costs.TAKE + costs.KEEP)
+        hashed = eq_join_by_hash(self.runtime, left["rows"], info, look_up, rows, cost)
+        return self._eq_joined(left, info, look_up, cost if hashed else None, None)
 
-    def _joined(self, source: PartnersSource) -> Explanation:
-        """A join by a predicate."""
+    def _eq_joined(
+        self, left: Explanation, info: TableInfo, look_up: LookUp, hashed: float | None, right: Explanation | None
+    ) -> Explanation:
+        """A join with a table, in which rows are looked up, or which has been read as `right` at some cost."""
+        method = "look up the rows of the left side, many at a time" if hashed is None else Method.HASH.value
+        cost = left["rows"] * look_up.cost if hashed is None else hashed
+        step = make_step("eq_join", "query", left["rows"], left["cost"] + cost)
+        step |= {"table": self.table_name(info), "by": look_up.by, "method": method}
+        return {**step, "input": left if right is None else [left, right]}
+
+    def _equality_joined(self, source: JoinedSource, steps: Sequence[Step], limit: int | None) -> Explanation:
+        """An `eq_join` with `steps` behind it, of whose rows so many are read."""
+        plan, join = source.plan(self.runtime, steps, limit), source.join
+        narrowed = plan.narrowing is not None
+        left = self._side(plan.left) if plan.narrowing is None else self._narrowed(plan.narrowing, plan.right)
+        right = None if plan.right is None or not (narrowed or plan.right.steps) else self.stream(plan.right)
+        look_up = eq_join_look_up(self.runtime, join.right, join.index)
+        step = self._eq_joined(left, join.right, look_up, None if plan.right is None else plan.cost, right)
+        return {**step, "first": "right"} if narrowed else step
+
+    def _narrowed(self, narrowing: Narrowing, right: Any) -> Explanation:
+        """A left side of which only those rows are read that the right side may have partners for."""
+        explained = self.stream(narrowing.expected(expected_rows(self.runtime, right)))
+        bottom(explained)["why"] = WHY
+        return explained
+
+    def _joined(self, source: PartnersSource, wanted: int | None) -> Explanation:
+        """A join by a predicate, of which so many pairs are wanted."""
         partners = source.partners
-        left, right = self._side(partners.left), self._side(partners.right)
+        narrowing = partners.narrowing(wanted)
+        left = self._side(partners.left) if narrowing is None else self._narrowed(narrowing, partners.right)
+        right = self._side(partners.right)
         if partners.equality is None:
             way = Way(Method.PAIRS, left["rows"] * right["rows"] * SMALL_COST)
+        elif narrowing is not None:
+            way = Way(Method.HASH, right["cost"] + right["rows"] * (costs.TAKE + costs.KEEP))
         else:
-            way = chosen_way(self.runtime, partners.left, partners.right, partners.equality)
-        return self.by_way(source.name, left, right, way)
+            way = partners.chosen_way(partners.left)
+        step = self.by_way(source.name, left, right, way)
+        return step if narrowing is None else {**step, "first": "right"}
 
     @staticmethod
     def by_way(name: str, left: Explanation, right: Explanation, way: Way) -> Explanation:
@@ -174,10 +203,9 @@ class StreamExplainer:
             rows, cost = sum(each["rows"] for each in inputs), sum(each["cost"] for each in inputs)
             return self._with_steps({**make_step("union", "query", rows, cost), "input": inputs}, steps, "query")
         if isinstance(source, JoinedSource):
-            step = self.eq_joined(self._side(source.left), source.join.right, source.join.index)
-            return self._with_steps(step, steps, "query")
+            return self._with_steps(self._equality_joined(source, steps, limit), steps, "query")
         if isinstance(source, PartnersSource):
-            return self._with_steps(self._joined(source), steps, "query")
+            return self._with_steps(self._joined(source, limit if keeps_count(steps) else None), steps, "query")
         if isinstance(source, ComputedSource):
             return self._with_steps(make_step("computed rows", "query", 0, 0), steps, "query")
         return self._with_steps(make_step("rows in the order of an index", "query", 0, 0), steps, "query")
@@ -219,7 +247,7 @@ class StreamExplainer:
         step = self._with_steps(step, scan.steps, "storage", matching)
         pushed = between(step, bottom)
         top = self._with_steps(step, rest, "query", None if scan.steps else matching)
-        self._scans[signature(scan, rest)] = (bottom, pushed, between(top, step))
+        self._scans[source.signature(scan, rest)] = (bottom, pushed, between(top, step))
         return top
 
     def _chosen(self, info: TableInfo, decision: Decision) -> Explanation:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import TableStatistics
 from photondb.datum.order import SortKey, sort_key
+from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.function import Func
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import expression_on
@@ -112,6 +113,38 @@ class Method(enum.Enum):
     MERGE = "merge both sides, which are in the order of what must be equal"
 
 
+def method_of(name: str) -> Method:
+    """The method that a query names. Raises ReqlError."""
+    names = [method.name.lower() for method in Method]
+    if name not in names:
+        raise logic_error(f'`join_method` must be one of {", ".join(names)}, not "{name}".')
+    return Method[name.upper()]
+
+
+_WHY_NOT = {
+    Method.LOOK_UP: "the right side is no table with an index (of this version) on what is compared",
+    Method.MERGE: "both sides must be tables that are compared by their primary keys",
+    Method.PASSES: "the right side is short enough for a hash table",
+    Method.HASH: "the right side has more rows than an array may have",
+}
+
+
+def way_by(method: Method, ways: list[Way]) -> Way:
+    """The way by the method that a query wants. Raises ReqlError where there is none."""
+    for way in ways:
+        if way.method is method:
+            return way
+    raise logic_error(f'This join cannot be made with `join_method="{method.name.lower()}"`: {_WHY_NOT[method]}.')
+
+
+def no_equality() -> ReqlError:
+    """The error for a join that is to be made by a method for what is equal, and says nothing of that."""
+    return logic_error(
+        "`join_method` needs a predicate that begins with an equality of something of the left and something of the "
+        "right row. Other predicates are called for every pair."
+    )
+
+
 class LookUp(NamedTuple):
     """A way to look up the rows of a table by a value: by an index, or the primary key (None). A value leads to so many
     rows, about (`matching`)."""
@@ -131,15 +164,18 @@ class LookUp(NamedTuple):
         return "primary key" if self.named is None else f"index {self.named.name}"
 
 
-def look_up_of(info: TableInfo, expression: Expression | None, statistics: TableStatistics) -> LookUp | None:
+def look_up_of(
+    info: TableInfo, expression: Expression | None, statistics: TableStatistics, lacking: bool = True
+) -> LookUp | None:
     """The way to look up rows of a table by the value of an expression, if there is one. The index lists all documents,
-    so that it tells whether there are any for which the expression has no value."""
+    those that are `lacking` a value only if need be, so that it tells whether there are any for which the expression
+    has no value."""
     if expression is None:
         return None
     if expression == ("field", ROW, info.primary_key):
         return LookUp(None, 1.0)
     for index in sorted(info.indexes, key=lambda index: index.name):
-        usable = index.ready and index.complete and index.lists_lacking
+        usable = index.ready and index.complete and not index.multi and (index.lists_lacking or not lacking)
         if usable and expression_on(index) == expression:
             known = statistics.indexes.get(index.id)
             matching = statistics.rows * 0.01 if known is None else known.entries / max(known.distinct, 1)
@@ -178,10 +214,12 @@ def ways_of_join(left: float, right: float, look_up: LookUp | None, in_order: bo
     return sorted(ways, key=lambda way: way.cost)
 
 
-def hash_pays(left: float, right: float, look_up: LookUp, most_kept: int, chunk_rows: int) -> bool:
-    """Whether to read a table of so many rows once takes clearly less than to look up the rows that so many left ones
-    want, of which those of a chunk are looked up together, each of them once."""
-    if right > most_kept:
+def hash_pays(
+    left: float, right: float, look_up: LookUp, most_kept: int, chunk_rows: int, kept: float, cost: float
+) -> bool:
+    """Whether to read `kept` rows of a table of `right` ones once, at a cost, takes clearly less than to look up the
+    rows that so many left ones want, of which those of a chunk are looked up together, each of them once."""
+    if kept > most_kept:
         return False
     looked_up = min(left, math.ceil(left / chunk_rows) * right / look_up.matching)
-    return 2 * right * (costs.READ_IN_ORDER + costs.TAKE + costs.KEEP) < looked_up * look_up.cost
+    return 2 * cost < looked_up * look_up.cost

@@ -98,10 +98,9 @@ class Trace:
             key = None
         return self.streams.setdefault(key, StepMeasure())
 
-    def begin(self, scan: Scan, rest: Sequence[Step]) -> ScanTrace:
-        """Note that a scan begins, and have it measured."""
+    def begin(self, scan: Scan, rest: Sequence[Step], key: Signature) -> ScanTrace:
+        """Note that a scan begins, and have it measured; `key` tells it from the query's others."""
         scan.measured = True
-        key = signature(scan, rest)
         found = self.scans.get(key)
         if found is None:
             if len(self.scans) >= MAX_SCANS:

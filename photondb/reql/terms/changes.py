@@ -13,10 +13,11 @@ from photondb.api.storage import KeyRange
 from photondb.datum.keys import primary_key
 from photondb.datum.text import print_datum
 from photondb.datum.types import type_name
+from photondb.reql.equality_join import JoinedSource
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error
 from photondb.reql.feed_streams import FeedSource, MergedSource, united_notes
 from photondb.reql.geo_steps import IntersectingStep
-from photondb.reql.join_feeds import JoinedSource, JoinFeedSource
+from photondb.reql.join_feeds import JoinFeedSource
 from photondb.reql.parameters import Datum, Number, Runtime, Time, Value
 from photondb.reql.runtime import ABSENT_INDEX_ID
 from photondb.reql.sources import ScanSource, SlicedSource, UnionSource
