@@ -7,6 +7,7 @@ side once and keep it in a hash table; and either side may be the one that is re
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Hashable, Iterator, Sequence
+from copy import copy
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -85,6 +86,18 @@ class EqualityJoin:
         self._ordered = ordered or index is None
         self._index = None if index is None else IndexValues.of_index(index)
         self._look_up = _by_primary_key if index is None else _by_index(index, ordered)
+
+    @property
+    def never_fails(self) -> bool:
+        """Whether what a row looks for can be told for every one that is an object. It may be no key all the same."""
+        code = self.func.code
+        return self.func.pushable and len(code.slots) == 1 and is_safe(code.shape[2], code.shape[1][0])
+
+    def of_narrowed(self) -> EqualityJoin:
+        """The same join of a left side that another join has narrowed already."""
+        join = copy(self)
+        join.hints = self.hints._replace(first=None)
+        return join
 
     def key(self, row: Any) -> Any:
         """What a row looks for; None for nothing."""
@@ -194,8 +207,12 @@ class JoinedSource(ComputedSource, Narrowable):
     def inputs(self) -> Sequence[Any]:  # type: ignore[override]
         return (self.left,)
 
+    @property
+    def rows_can_be_left_out(self) -> bool:
+        return self.join.never_fails
+
     def with_left(self, left: Stream) -> JoinedSource:
-        return JoinedSource(left, self.join)
+        return JoinedSource(left, self.join.of_narrowed())
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         plan = self.plan(runtime, steps, limit)
@@ -265,9 +282,12 @@ def _filters(left: Any, join: EqualityJoin, steps: Sequence[Step]) -> SideFilter
     if not steps or type(steps[0]) is not FilterStep:
         return SideFilters((), ())
     filters = side_filters(steps)
-    code = join.func.code
-    safe = join.func.pushable and len(code.slots) == 1 and is_safe(code.shape[2], code.shape[1][0])
-    if safe and type(left) is not list and isinstance(left.source, ScanSource) and keeps_objects(left.steps):
+    if (
+        join.never_fails
+        and type(left) is not list
+        and isinstance(left.source, ScanSource)
+        and keeps_objects(left.steps)
+    ):
         return filters
     return SideFilters((), filters.right)
 

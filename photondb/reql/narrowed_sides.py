@@ -83,6 +83,11 @@ class Narrowable(ABC):
 
     left: Any
 
+    @property
+    @abstractmethod
+    def rows_can_be_left_out(self) -> bool:
+        """Whether left rows need not be seen: nothing fails on them, unless they look for what cannot be a key."""
+
     @abstractmethod
     def with_left(self, left: Stream) -> Source:
         """The same source with another left side."""
@@ -106,7 +111,7 @@ def narrowing_of(runtime: Runtime, left: Any, expression: Expression | None, nee
         if look_up is None:
             return None
         return Narrowing(info, look_up, needed, lambda scan: Stream(scan, left.table, left.steps))
-    if not isinstance(source, Narrowable):
+    if not isinstance(source, Narrowable) or not source.rows_can_be_left_out:
         return None
     inner = narrowing_of(runtime, source.left, LEFT_OF_PAIR.of(below), needed)
     if inner is None:
