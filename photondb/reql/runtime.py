@@ -340,9 +340,9 @@ class Runtime:
         """How to find the rows that the filters at the beginning of `steps` keep, of which the first `limit` are
         wanted; None where no index can help."""
         hint = next((step.hint for step in steps if type(step) is FilterStep and step.hint is not None), None)
-        if not info.indexes and hint is None:
+        if hint is None and system_tables.is_system(info):
             return None
-        if type(hint) is str and info.index(hint) is None:
+        if type(hint) is str and hint != info.primary_key and info.index(hint) is None:
             wait(self.service.refresh_catalogue())
             info = self.current(info)
         conditions, alternatives = asked_of(steps)

@@ -157,10 +157,12 @@ class ScanSource:
         decision = None
         if pushed and self.whole and any(type(step) is FilterStep for step in steps[:pushed]):
             decision = runtime.choose_access(self.info, steps[:pushed], limit if pushed == len(steps) else None)
-            if decision is not None and decision.chosen.index is not None:
-                chosen = decision.chosen
-                scan.index, scan.ranges, scan.primary_order = decision.chosen.index.id, chosen.ranges, True
-                scan.others, scan.every = chosen.parts, chosen.every
+            chosen = None if decision is None else decision.chosen
+            if chosen is not None and not chosen.is_whole_table:
+                scan.ranges = chosen.ranges
+                if chosen.index is not None:
+                    scan.index, scan.primary_order = chosen.index.id, True
+                    scan.others, scan.every = chosen.parts, chosen.every
         return scan, steps[pushed:], decision
 
     def _bound(self, runtime: Runtime, extreme: Extreme | None) -> tuple[IndexInfo, Bound] | None:

@@ -67,6 +67,10 @@ def explain(database: RunningDatabase, query: Any, **options: Any) -> dict[str, 
         (T.filter(r.row["a"] == 5, index=False), "whole table"),
         (T.filter(r.row["a"] == 5, default=True), "primary key"),
         (T.filter(r.row["c"] == 5), "whole table"),
+        (T.filter({"id": 5}), "primary key"),
+        (T.filter(r.row["id"] < 3).count(), "primary key"),
+        (T.filter((r.row["id"] == 3) | (r.row["id"] == 9)).update({"x": 1}), "primary key"),
+        (T.filter((r.row["a"] > 3) & (r.row["id"] == 9)), "primary key"),
         (T.get_all(5, index="a").filter(r.row["g"] == 1), "index a"),
         (T.get(5)["a"], "primary key"),
     ],
@@ -269,6 +273,88 @@ def test_methods_of_joins(database: RunningDatabase, left: Any, function: Any, m
     assert database.run(query.count()) == expected
     plan = explain(database, query, optimizations=False)
     assert plan["method"] == "call the predicate for every pair"
+
+
+def test_the_side_that_is_read_first(database: RunningDatabase) -> None:
+    few = r.table("few")
+    narrowed = [
+        (T.inner_join(few, lambda left, right: left["a"] == right["id"]), "index a", 12),
+        (T.inner_join(few, lambda left, right: left["id"] == right["id"]), "primary key", 3),
+        (T.pluck("a", "id").inner_join([{"x": 7}], lambda left, right: right["x"] == left["a"]), "index a", 4),
+        (T.eq_join("a", few), "index a", 12),
+        (T.eq_join("a", T).filter({"right": {"id": 3}}), "index a", 4),
+        (T.eq_join("g", few).eq_join(r.row["left"]["a"], few), "index a", 12),
+        (T.inner_join(few, lambda left, right: left["a"] == right["id"]).limit(5), "index a", 5),
+    ]
+    for query, by, rows in narrowed:
+        plan = database.run(query, explain="analyze")
+        join = plan
+        while "first" not in join:
+            assert isinstance(join["input"], dict), query
+            join = join["input"]
+        scan = join
+        while "input" in scan:
+            scan = scan["input"][0] if isinstance(scan["input"], list) else scan["input"]
+        assert (join["first"], scan["by"]) == ("right", by), query
+        assert scan["why"] == "only rows that the right side may have partners for are read"
+        assert scan["actual_rows"] <= max(rows, 12), query
+        assert plan["actual_rows"] == rows, query
+    others = [
+        T.inner_join(few, lambda left, right: left["n"] == right["id"]),  # no index
+        T.outer_join(few, lambda left, right: left["a"] == right["id"]),  # which wants all rows
+        T.filter(lambda row: row["g"] / 2 >= 0).inner_join(few, lambda left, right: left["a"] == right["id"]),
+        T.eq_join("a", T),
+        T.get_all(5, index="a").inner_join(few, lambda left, right: left["a"] == right["id"]),
+        T.limit(3).eq_join("a", few),
+    ]
+    for query in others:
+        assert "first" not in explain(database, query), query
+
+
+def test_filters_of_one_side_of_a_join(database: RunningDatabase) -> None:
+    joined = T.eq_join("n", T)
+    plan = explain(database, joined.filter((r.row["left"]["a"] == 5) & (r.row["right"]["g"] == 0)))
+    scan = scan_of(plan["input"] if isinstance(plan["input"]["input"], dict) else plan["input"]["input"][0])
+    assert (scan["by"], plan["step"]) == ("index a", "filter")
+    assert scan_of(explain(database, joined.filter(r.row["left"]["a"] / 1 == 5)))["by"] == "primary key"
+    assert scan_of(explain(database, joined.filter(r.row["left"]["a"] == 5, default=True)))["by"] == "primary key"
+    assert scan_of(explain(database, joined.zip().filter(r.row["a"] == 5)))["by"] == "primary key"
+
+
+def test_hints_for_joins(database: RunningDatabase) -> None:
+    few, by_look_up = r.table("few"), "look up the rows of the left side, many at a time"
+    assert explain(database, T.eq_join("a", few, join_first="left"))["method"] == "hash table of the right side"
+    assert explain(database, T.eq_join("a", few), join_method="look_up")["method"] == by_look_up
+    assert explain(database, T.limit(1).eq_join("a", few, join_method="hash"))["method"].startswith("hash")
+    assert explain(database, T.eq_join("a", few, join_first="right"))["first"] == "right"
+    join = T.inner_join(T, lambda left, right: left["g"] == right["id"])
+    for method in ("pairs", "hash", "look_up"):
+        plan = explain(database, join, join_method=method)
+        assert plan["method"].replace(" ", "_").startswith({"pairs": "call"}.get(method, method))
+        assert database.run(T.limit(2).inner_join(T, lambda x, y: x["g"] == y["id"]).count(), join_method=method) == 2
+    assert explain(database, T.limit(1).inner_join(few, lambda x, y: x["a"] == y["id"]), optimizations=False)
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "message"),
+    [
+        (T.eq_join("c", T), {"join_first": "right"}, "needs, on the left, a table with an index"),
+        (T.eq_join("a", T), {"join_first": "right"}, "at most 1000 rows"),
+        (T.eq_join("a", T), {"join_first": "up"}, '`join_first` must be "left" or "right", not "up"'),
+        (T.eq_join("a", T), {"join_method": "merge"}, 'must be "look_up" or "hash", not "merge"'),
+        (T.inner_join(T, lambda x, y: x["a"] == y["c"]), {"join_method": "look_up"}, "no table with an index"),
+        (T.inner_join(T, lambda x, y: x["a"] == y["c"]), {"join_method": "merge"}, "compared by their primary keys"),
+        (T.inner_join(T, lambda x, y: x["a"] == y["c"]), {"join_method": "passes"}, "short enough for a hash table"),
+        (T.inner_join(T, lambda x, y: x["a"] < y["c"]), {"join_method": "hash"}, "begins with an equality"),
+        (T.inner_join(T, lambda x, y: x["a"] < y["c"]), {"join_first": "right"}, "needs, on the left"),
+        (T.inner_join(T, lambda x, y: x["a"] == y["c"]), {"join_method": "quick"}, "one of pairs, hash, passes"),
+    ],
+)
+def test_hints_that_cannot_be_followed(
+    database: RunningDatabase, query: Any, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ReqlError, match=message):
+        database.run(query.count(), **options)
 
 
 def test_values_by_an_index(database: RunningDatabase) -> None:

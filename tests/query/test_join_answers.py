@@ -106,8 +106,12 @@ keys_of_rows = st.sampled_from(
 )
 
 
+some_tables = (joined_tables | matching_tables).filter(lambda rows: "\\x00" not in repr(rows))
+"""Without strings that can be no primary keys, which are only complained about where they are looked for."""
+
+
 @settings(SETTINGS, max_examples=120)
-@given(joined_tables | matching_tables, joined_tables | matching_tables, lefts, keys_of_rows, places)
+@given(some_tables, some_tables, lefts, keys_of_rows, places)
 def test_equality_joins(
     target: Target,
     rows: list[Any],

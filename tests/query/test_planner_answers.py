@@ -59,6 +59,7 @@ expressions: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
         lambda row: row["a"] + 1,
         lambda row: row["a"].default(1),
         lambda row: r.expr([row["a"], row["b"]]),
+        lambda row: row["id"],
     ]
 )
 COMPARISONS = ("eq", "lt", "le", "gt", "ge", "ne")
@@ -123,7 +124,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def check(target: Target, query: Callable[[dict[str, Any]], Any]) -> None:
     """A query by whatever index, which is `query` of the optional argument that names it."""
     expected = ask(target, query({}), optimizations=False, array_limit=100_000)
-    for name in INDEXES:
+    for name in (*INDEXES, "id"):
         found = ask(target, query({"index": name}), array_limit=100_000)
         if found["t"] == 18 and "cannot answer this filter" in str(found["r"]):
             continue
@@ -202,7 +203,7 @@ def same(target: Target, query: Any, seed: int) -> None:
     query = query.coerce_to("array")  # so that it comes as one batch
 
     def order(way: Choice) -> tuple[bool, int]:
-        return way.index is None, zlib.crc32(f"{seed} {way.by} {way.why}".encode())
+        return way.is_whole_table, zlib.crc32(f"{seed} {way.by} {way.why}".encode())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(access, "_order", order)
@@ -236,7 +237,7 @@ def _simple(name: str, value: Any) -> Callable[[Any], Any]:
     return lambda row: row[name] == value
 
 
-simple = st.builds(_simple, st.sampled_from("ab"), st.integers(0, 2))
+simple = st.builds(_simple, st.sampled_from(["a", "b", "id"]), st.integers(0, 2))
 few_values = st.sampled_from([0, 1, 1, 2, 2, None, [1], {"b": 1}])
 plain_tables = st.lists(st.dictionaries(st.sampled_from("ab"), few_values), max_size=12).map(
     lambda rows: [{**row, "id": 7 * n % 13} for n, row in enumerate(rows)]
@@ -301,6 +302,7 @@ def _function(predicate: Callable[[Any], Any]) -> Callable[[Any], Any]:
         ("default", r.row["a"].default(1) == 1),
         ("tags", r.row["b"].contains(1)),
         ("deep", r.row["a"]["b"].contains(1)),
+        ("id", r.row["id"] > 1),
     ],
 )
 def test_every_index_can_answer_some_filter(target: Target, name: str, predicate: Any) -> None:

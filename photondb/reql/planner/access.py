@@ -16,7 +16,7 @@ from photondb.reql.function import Func
 from photondb.reql.index_values import Apart
 from photondb.reql.planner import costs, estimates
 from photondb.reql.planner.conditions import Alternatives, Condition
-from photondb.reql.planner.expressions import Expression, elements_of, indexed_expression
+from photondb.reql.planner.expressions import ROW, Expression, elements_of, indexed_expression
 from photondb.reql.planner.key_sets import KeySet, beginning, compound, single_key
 
 MAX_RANGES = 1000
@@ -40,6 +40,11 @@ class Choice(msgspec.Struct, frozen=True):
     """About how many entries of the index are read."""
 
     @property
+    def is_whole_table(self) -> bool:
+        """Whether all documents are read. Otherwise `keys` are of the index, or, without one, of the primary key."""
+        return self.keys is None
+
+    @property
     def parts(self) -> list[IndexPart]:
         """What to read of the further indexes."""
         return [IndexPart(other.index.id, other.ranges) for other in self.others if other.index is not None]
@@ -48,7 +53,7 @@ class Choice(msgspec.Struct, frozen=True):
     def by(self) -> str:
         """The way in words."""
         if self.index is None:
-            return "whole table"
+            return "whole table" if self.is_whole_table else "primary key"
         names = [other.index.name for other in (self, *self.others) if other.index is not None]
         return f"index {names[0]}" if not self.others else "indexes " + (" and " if self.every else " or ").join(names)
 
@@ -83,14 +88,17 @@ def choose(
     """The cheapest way to the documents that fulfil the conditions and alternatives, of which the first `limit` are
     wanted. With a hint the index of that name (False: none). Raises ReqlError where that index does not help."""
     ways = [] if hint is False else _ways(info, conditions, statistics, limit)
+    by_primary_key = None if hint is False else _by_primary_key(info, conditions, statistics, limit)
     if type(hint) is str:
         ways = [way for way in ways if way.index is not None and way.index.name == hint]
+        if hint == info.primary_key and by_primary_key is not None:
+            ways = [by_primary_key]
         if not ways:
             raise logic_error(_why_not(info, hint, conditions))
     elif hint is None:
         ways += _intersections(ways, statistics, limit)
         unions = [_union(info, one, statistics, limit) for one in alternatives]
-        ways += [way for way in unions if way is not None]
+        ways += [way for way in (*unions, by_primary_key) if way is not None]
     matching = min((way.rows for way in ways), default=float(statistics.rows))
     why = "no index is on what the filter compares" if hint is not False else "the query says so"
     table = Choice(None, None, float(statistics.rows), costs.of_table(statistics.rows, matching, limit), why)
@@ -99,13 +107,13 @@ def choose(
         return Decision(msgspec.structs.replace(chosen, why=f"the query says so; {chosen.why}"), (chosen, table))
     considered = tuple(sorted([*ways, table], key=_order))
     chosen = considered[0]
-    if chosen.index is None and ways:
+    if chosen.is_whole_table and ways:
         chosen = msgspec.structs.replace(chosen, why="cheaper than an index, which leads to too many documents")
     return Decision(chosen, considered)
 
 
 def _order(way: Choice) -> tuple[float, bool, int, int, str]:
-    return way.cost, way.index is None, -way.conditions, len(way.others), way.by
+    return way.cost, way.is_whole_table, -way.conditions, len(way.others), way.by
 
 
 def _ways(
@@ -113,6 +121,20 @@ def _ways(
 ) -> list[Choice]:
     """The ways by one index each."""
     return [way for index in info.indexes for way in _by_index(index, conditions, statistics, limit)]
+
+
+def _by_primary_key(
+    info: TableInfo, conditions: Sequence[Condition], statistics: TableStatistics, limit: int | None
+) -> Choice | None:
+    """The way by the primary key, whose documents stand in its order: what a condition leads to is read as it is."""
+    found = _all_on(("field", ROW, info.primary_key), conditions)
+    keys = _met(found) if found else None
+    if keys is None or len(keys.ranges) > MAX_RANGES:
+        return None
+    rows = estimates.by_primary_key(keys, statistics.rows)
+    cost = len(keys.ranges) * costs.RANGE + costs.of_table(rows, rows, limit)
+    why = " and ".join(condition.text for condition in found)
+    return Choice(None, KeySet(keys.ranges), rows, cost, why, len(found))
 
 
 MAX_COMBINED = 8
@@ -257,13 +279,13 @@ def expression_on(index: IndexInfo) -> Expression | None:
 def _why_not(info: TableInfo, name: str, conditions: Sequence[Condition]) -> str:
     index = info.index(name)
     where = f"table `{info.database}.{info.name}`"
-    if index is None:
+    if index is None and name != info.primary_key:
         return f"Index `{name}` was not found on {where}."
-    if not index.ready:
+    if index is not None and not index.ready:
         return f"Index `{name}` on {where} is still being built: it cannot answer a filter yet."
-    if index.geo:
+    if index is not None and index.geo:
         return f"Index `{name}` is a geospatial index, which cannot answer a filter."
-    if not index.complete:
+    if index is not None and not index.complete:
         return f"Index `{name}` was made by an earlier version: drop it and create it again to use it for filters."
     said = ", ".join(condition.text for condition in conditions) or "no comparison that an index can answer"
     return f"Index `{name}` cannot answer this filter, which has: {said}."

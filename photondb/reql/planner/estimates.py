@@ -28,6 +28,12 @@ def documents(keys: KeySet, rows: int, known: IndexStatistics | None) -> float:
     return sum(_in_range(pair, known) for pair in keys.ranges) + apart(keys.apart, known)
 
 
+def by_primary_key(keys: KeySet, rows: int) -> float:
+    """About how many documents of a table have their primary key in the key set: of each key there is one."""
+    found = (1.0 if single_key(KeySet((pair,))) is not None else _guess(pair, rows) for pair in keys.ranges)
+    return min(float(rows), sum(found))
+
+
 def apart(places: frozenset[Apart], known: IndexStatistics | None) -> float:
     """How many documents are listed apart in these places."""
     return 0.0 if known is None else float(sum(known.apart.get(place.name, 0) for place in places))

@@ -227,7 +227,7 @@ class StreamExplainer:
         if decision is not None:
             step = self._chosen(source.info, decision)
             matching: float | None = min(
-                (way.rows for way in decision.considered if way.index is not None), default=None
+                (way.rows for way in decision.considered if not way.is_whole_table), default=None
             )
         else:
             matching = None
@@ -255,7 +255,7 @@ class StreamExplainer:
         step = make_step("scan", "storage", chosen.rows, chosen.cost)
         step["table"] = self.table_name(info)
         step["by"] = chosen.by
-        if chosen.index is not None:
+        if not chosen.is_whole_table:
             step["ranges"] = sum(len(way.ranges) for way in (chosen, *chosen.others))
         step["why"] = chosen.why
         others = [way for way in decision.considered if way.by != chosen.by]

@@ -41,7 +41,8 @@ def is_sequence(shape: Shape) -> bool:
         sequences = shape[1] if shape[0] == Term.UNION else shape[1][:1]
         others = () if shape[0] == Term.UNION else shape[1][1:]
         if shape[0] in JOINS and len(shape[1]) == 3:
-            sequences = shape[1][::2] if shape[0] == Term.EQ_JOIN else shape[1][:2]
+            constant = shape[1][1][0] == shapes.CONSTANT
+            sequences = shape[1][::2] if shape[0] == Term.EQ_JOIN else shape[1][: 1 if constant else 2]
             others = ()
         if not sequences or any(reads(arg) for arg in others if arg[0] != Term.FUNC):
             return False

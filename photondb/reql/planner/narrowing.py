@@ -109,7 +109,6 @@ def cost_of_right_first(look_up: LookUp, right_rows: float, right_cost: float) -
 def cannot_begin_right() -> ReqlError:
     """The error for a query that wants the right side to be read first where that is not possible."""
     return logic_error(
-        '`join_first="right"` needs a left side that is a table (or filters and projections of one that cannot fail) '
-        "with an index on what is compared, and a right side of at most "
-        f"{MAX_VALUES} rows. An index of an earlier version may have to be dropped and created again."
+        '`join_first="right"` needs, on the left, a table with an index on what is compared, and on the right at most '
+        f"{MAX_VALUES} rows."
     )
