@@ -119,6 +119,10 @@ class Count:
     def start(self) -> Accumulator:
         return _Counting()
 
+    def result_of(self, partial: int) -> int:
+        """The result that a partial result amounts to."""
+        return partial
+
     def to_wire(self) -> dict[str, Any]:
         return {"count": True}
 
@@ -176,6 +180,10 @@ class Sum(_OfFunction):
     def start(self) -> Accumulator:
         return _Summing(self.func)
 
+    def result_of(self, partial: list[int | float]) -> int | float:
+        """The result that a partial result amounts to."""
+        return normalise_number(partial[0])
+
 
 class Avg(_OfFunction):
     """The mean of numbers; rows without the value are left out."""
@@ -188,6 +196,10 @@ class Avg(_OfFunction):
 
     def start(self) -> Accumulator:
         return _Averaging(self.func)
+
+    def result_of(self, partial: list[int | float]) -> int | float:
+        """The result that a partial result amounts to. Raises ReqlError for that of nothing."""
+        return _mean(*partial)
 
 
 class _Summing:
@@ -226,9 +238,13 @@ class _Summing:
 
 class _Averaging(_Summing):
     def result(self) -> int | float:
-        if not self.count:
-            raise _nothing("average", "avg")
-        return normalise_number(self.total / self.count)
+        return _mean(self.total, self.count)
+
+
+def _mean(total: int | float, count: int | float) -> int | float:
+    if not count:
+        raise _nothing("average", "avg")
+    return normalise_number(total / count)
 
 
 class Min(_OfFunction):
@@ -385,6 +401,10 @@ class Distinct:
 
     def to_wire(self) -> dict[str, Any]:
         return {"distinct": self.limit}
+
+    def result_of(self, partial: list[Any]) -> list[Any]:
+        """The result where there is but one partial result, of values that are all different."""
+        return self.combined([sorted(partial, key=sort_key)])
 
     def key_of(self, value: Any) -> bytes:
         """The place of a value in the order of the result."""

@@ -36,7 +36,7 @@ class BlockFolding:
         strings = Strings(MAX_STRINGS)
         self._reader = ColumnReader(sorted(self._plan.fields), strings)
         self._texts = Texts(strings)
-        self._folding = self._plan.start()
+        self._folding = self._plan.start(self._texts)
 
     def feed(self, documents: Sequence[bytes]) -> None:
         """Take documents. Raises Unsuited: then none of these was taken."""
@@ -44,9 +44,8 @@ class BlockFolding:
             vectors = self._reader.read(documents)
         except msgspec.DecodeError:
             raise Unsuited from None
-        self._texts.renew()
         columns = Columns(dict(zip(self._reader.fields, vectors, strict=True)), len(documents), self._texts)
-        self._plan.feed(self._folding, columns, 0)
+        self._folding.take(self._plan.summary(columns), 0)
 
     @property
     def weight(self) -> int:

@@ -27,9 +27,6 @@ from photondb.reql.wire import Term
 if TYPE_CHECKING:
     from photondb.reql.compiler import Compiler, Node
 
-NO_RECURSE = "_NO_RECURSE_"
-"""The optional argument that marks a term which is already mapped over a sequence; drivers never send it."""
-
 Argument = tuple[Run, Check | None]
 Named = list[tuple[str, Run, Check | None]]
 OnSubject = Callable[[Frame, Any], Any]
@@ -74,7 +71,7 @@ def _named(
     named: Named = []
     present = set()
     for name, shape in given:
-        if name == NO_RECURSE:
+        if name == shapes.NO_RECURSE:
             continue
         kind = definition.optargs[name].kind
         node = compiler.compile(compiler.as_parameter(kind.shortcut, shape), (*path, name))
@@ -164,10 +161,10 @@ class _Element:
         number = compiler.new_variable()
         self.compiler = compiler
         self.effects = effects
-        self.nested = any(name == NO_RECURSE for name, _ in shape[2])
+        self.nested = any(name == shapes.NO_RECURSE for name, _ in shape[2])
         """Whether the term stands in such a function already: elements may not be sequences in their turn."""
         self.slot = compiler.variable_base + number
-        optargs = (*shape[2], (NO_RECURSE, (shapes.LITERAL, "")))
+        optargs = (*shape[2], (shapes.NO_RECURSE, (shapes.LITERAL, "")))
         self.shape: Shape = (int(Term.FUNC), (number,), (shape[0], ((shapes.VAR, number), *shape[1][1:]), optargs))
 
     def function(self, run: Run, path: Frames) -> Run:
@@ -294,7 +291,7 @@ def _spliced(call: _Call, nodes: list[Node], grouped: bool) -> Run:
 def _mapped_over(call: _Call, rest: list[Any], array_limit: int) -> Func:
     """The function that applies a term to an element of a sequence, with arguments that have been evaluated."""
     args = [value.to_wire()[:2] if type(value) is Func else literal_term(value) for value in rest]
-    body = [int(call.definition.number), [[int(Term.VAR), [1]], *args], {NO_RECURSE: True}]
+    body = [int(call.definition.number), [[int(Term.VAR), [1]], *args], {shapes.NO_RECURSE: True}]
     about = {"frames": list(call.path), "literals": call.definition.literals, "array_limit": array_limit}
     return Func.from_wire([int(Term.FUNC), [[int(Term.MAKE_ARRAY), [1]], body], about])
 

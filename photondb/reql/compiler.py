@@ -14,7 +14,7 @@ from typing import Any
 from photondb.datum.errors import DatumError
 from photondb.datum.validation import check_pseudotype as checked_pseudotype
 from photondb.reql import shape as shapes
-from photondb.reql.calls import NO_RECURSE, compile_call
+from photondb.reql.calls import compile_call
 from photondb.reql.callsite import Run
 from photondb.reql.compiled import CHARACTERS_PER_TERM, CompiledCache
 from photondb.reql.effects import Effects
@@ -206,7 +206,7 @@ class Compiler:
     ) -> None:
         """Raise for an optional argument that the term does not have."""
         for name, _ in given:
-            if name not in known and not (no_recurse and name == NO_RECURSE):
+            if name not in known and not (no_recurse and name == shapes.NO_RECURSE):
                 raise CompileError(f"Unrecognized optional argument `{name}`.", (*path, name))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from photondb.datum.order import sort_key
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _KEY_TYPES = frozenset({bool, float, int, str})
 """Types of values that always have a place in an index."""
+
+_NUMBER_TYPES = frozenset({int, float})
 
 _NUMBERS_ONLY = (Count, Sum, Avg)
 """Aggregates whose accumulators hold no rows."""
@@ -173,6 +176,21 @@ class Group:
         """The place of a group, as it is in a partial result, in the order of the result."""
         return order_bytes(part[0])
 
+    def result_of(self, partial: list[list[Any]]) -> Grouped:
+        """The result where there is but one partial result, of groups that are all different."""
+        from photondb.reql.values import Grouped
+
+        inner = self.aggregate
+        if not isinstance(inner, _NUMBERS_ONLY):
+            accumulator = self.start()
+            accumulator.merge(partial)
+            return Grouped(accumulator.pairs())
+        if len(partial) > self.limit:
+            raise too_many_groups(self.limit)
+        if isinstance(inner, Count):
+            return Grouped(_in_order([(value, count) for value, count in partial if count]))
+        return Grouped(_in_order([(value, inner.result_of(part)) for value, part in partial if part[1]]))
+
     def combined(self, results: Iterable[Grouped]) -> Grouped:
         """One result of those of several parts, whose groups are all different and in order."""
         from photondb.reql.values import Grouped
@@ -197,6 +215,16 @@ class Group:
             wire["limit"],
             steps_from_wire(wire["steps"]),
         )
+
+
+def _in_order(pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """Pairs in the order of what stands first in them."""
+    types = {type(value) for value, _ in pairs}
+    if types <= _NUMBER_TYPES or types == {str}:
+        pairs.sort(key=itemgetter(0))  # Python's order of numbers and of strings is ReQL's
+    else:
+        pairs.sort(key=lambda pair: sort_key(pair[0]))
+    return pairs
 
 
 class GroupAccumulator:
@@ -266,9 +294,9 @@ class GroupAccumulator:
 
     def pairs(self) -> list[tuple[Any, Any]]:
         """(group, aggregate) in the order of the groups; groups of which no row counted are left out."""
-        found = [(value, accumulator.result()) for value, accumulator in self.groups.values() if not accumulator.empty]
-        found.sort(key=lambda pair: sort_key(pair[0]))
-        return found
+        return _in_order(
+            [(value, accumulator.result()) for value, accumulator in self.groups.values() if not accumulator.empty]
+        )
 
     def result(self) -> Any:
         from photondb.reql.values import Grouped

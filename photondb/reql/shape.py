@@ -32,6 +32,9 @@ OBJECT = -4  # (OBJECT, ((key, shape), ...))
 VAR = -5  # (VAR, n): the n-th variable
 NOW = -6  # (NOW, n): the n-th constant, which is the time at which the query began
 
+NO_RECURSE = "_NO_RECURSE_"
+"""The optional argument that marks a term which is already mapped over a sequence; drivers never send it."""
+
 MAX_DEPTH = 400
 """How deeply terms may nest."""
 

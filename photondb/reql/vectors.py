@@ -1,18 +1,16 @@
-"""Expressions over whole columns of rows at once, with the results that they have row by row.
+"""Values of many rows at once, as numpy arrays.
 
 A `Vector` holds one value for each of many rows: its kind, in the order of ReQL's types, and a double, which is the
 number itself, 0 or 1 for a boolean, and the code of a string in `Strings`. What does not fit into that (arrays,
-objects, negative zero) and what an operation has no plain result for (the sum of a number and a string) is `ODD`. An
-odd value stays odd through every operation, unless it is left out as `and`, `or`, `branch` and `default` leave things
-out. So whoever finds none in what comes out has exactly what the evaluator of single rows gives, and whoever finds one
-asks that evaluator. `ABSENT` is a value that is not there: the non-existence error on its way through an expression.
+objects, negative zero) is `ODD`, and stays so (`photondb.reql.vector_expressions`): whoever finds nothing odd in what
+comes out of an expression has exactly what the evaluator of single rows gives, and whoever finds something asks that
+evaluator. `ABSENT` is a value that is not there: the non-existence error on its way through an expression.
 """
 
 from __future__ import annotations
 
-import operator
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import copysign
 from typing import Any, Final
 
@@ -113,15 +111,15 @@ class Texts:
 
     def __init__(self, strings: Strings) -> None:
         self._strings = strings
-        self._known = len(strings.texts)
+        self._known = -1
         self._extra: list[str] = []
-        self._table: Array | None = None
+        self._table = np.empty(0)
 
-    def renew(self) -> None:
-        """Take in strings that have come up in rows since. Ranks that were given before are not valid any more."""
-        if self._known != len(self._strings.texts):
-            self._known = len(self._strings.texts)
-            self._table = None
+    @property
+    def has_own(self) -> bool:
+        """Whether there are strings of the query that are in no row, so that they have numbers in this evaluation
+        alone."""
+        return bool(self._extra)
 
     def code_of(self, text: str) -> int:
         """The number that stands for a string of the query: that of the rows' strings, or a negative one of its own."""
@@ -132,73 +130,32 @@ class Texts:
             return -1 - self._extra.index(text)
         if code is None:
             self._extra.append(text)
-            self._table = None
+            self._known = -1
             return -len(self._extra)
         return code
 
     def ranks(self) -> Array:
-        """Ranks by code. The query's own strings have negative codes, so that they are at the end, as Python counts."""
-        if len(self._strings.texts) != self._known:
-            raise Unsuited  # there are new strings since the evaluation began, so that ranks are not what they were
-        if self._table is None:
+        """Ranks by code. The query's own strings have negative codes, so that they are at the end, as Python counts.
+        With each new string ranks become others, but their order does not."""
+        if self._known != len(self._strings.texts):
             texts, ranks = self._strings.ranked()
             place = {text: number for number, text in enumerate(sorted(self._extra), 1)}
             extra = [2 * bisect_left(texts, text) + place[text] / (len(place) + 1) for text in reversed(self._extra)]
             self._table = np.concatenate([ranks, np.array(extra, np.float64)])
+            self._known = len(texts)
         return self._table
-
-    def text(self, code: int) -> str:
-        """The string of a number."""
-        return self._strings.texts[code] if code >= 0 else self._extra[-1 - code]
-
-
-class Columns:
-    """Rows as columns, by the names of their fields."""
-
-    __slots__ = ("_selected", "_vectors", "rows", "texts")
-
-    def __init__(self, vectors: dict[str, Vector], rows: int, texts: Texts) -> None:
-        self.rows = rows
-        self.texts = texts
-        self._vectors = vectors
-        self._selected: tuple[Columns, Array] | None = None
-
-    def vector(self, field: str) -> Vector:
-        """The values of a field."""
-        found = self._vectors.get(field)
-        if found is None:
-            assert self._selected is not None, f"the column of field {field} is not there"
-            origin, rows = self._selected
-            found = self._vectors[field] = origin.vector(field).at(rows)
-        return found
-
-    def part(self, start: int, end: int) -> Columns:
-        """The rows from position `start` to `end`."""
-        vectors = {
-            name: Vector(
-                found.kinds if isinstance(found.kinds, int) else found.kinds[start:end], found.values[start:end]
-            )
-            for name, found in self._vectors.items()
-        }
-        return Columns(vectors, end - start, self.texts)
-
-    def select(self, rows: Array) -> Columns:
-        """The rows at some positions."""
-        chosen = Columns({}, len(rows), self.texts)
-        chosen._selected = self, rows
-        return chosen
 
     def sortable(self, vector: Vector) -> Any:
         """Numbers for the values of a vector that are in the order of the values among those of one kind."""
         if isinstance(vector.kinds, int):
             if vector.kinds != STRING:
                 return vector.values
-            return self.texts.ranks()[np.asarray(vector.values).astype(np.intp)]
+            return self.ranks()[np.asarray(vector.values).astype(np.intp)]
         strings = vector.kinds == STRING
         if not strings.any():
             return vector.values
         values = np.array(np.broadcast_to(vector.values, strings.shape), np.float64)
-        values[strings] = self.texts.ranks()[values[strings].astype(np.intp)]
+        values[strings] = self.ranks()[values[strings].astype(np.intp)]
         return values
 
     def datum(self, kind: int, value: float) -> Any:
@@ -206,11 +163,51 @@ class Columns:
         if kind == NUMBER:
             return normalise_number(float(value))
         if kind == STRING:
-            return self.texts.text(int(value))
+            code = int(value)
+            return self._strings.texts[code] if code >= 0 else self._extra[-1 - code]
         return bool(value) if kind == BOOL else None
 
 
-Expression = Callable[[Columns], Vector]
+class Columns:
+    """Rows as columns, by the names of their fields."""
+
+    __slots__ = ("_mask", "_origin", "_places", "_vectors", "rows", "texts")
+
+    def __init__(self, vectors: dict[str, Vector], rows: int, texts: Texts) -> None:
+        self.rows = rows
+        self.texts = texts
+        self._vectors = vectors
+        self._origin: Columns | None = None
+        self._mask: Array | None = None
+        self._places: Array | None = None
+
+    def vector(self, field: str) -> Vector:
+        """The values of a field."""
+        found = self._vectors.get(field)
+        if found is None:
+            assert self._origin is not None, f"the column of field {field} is not there"
+            found = self._vectors[field] = self._origin.vector(field).at(self._chosen())
+        return found
+
+    @property
+    def positions(self) -> Array:
+        """Where the rows stand among those that were there before any were selected."""
+        if self._origin is None:
+            return np.arange(self.rows)
+        chosen = self._chosen()
+        return chosen if self._origin._origin is None else self._origin.positions[chosen]
+
+    def select(self, mask: Array) -> Columns:
+        """The rows for which a mask is true."""
+        chosen = Columns({}, int(np.count_nonzero(mask)), self.texts)
+        chosen._origin, chosen._mask = self, mask
+        return chosen
+
+    def _chosen(self) -> Array:
+        if self._places is None:
+            assert self._mask is not None
+            self._places = np.flatnonzero(self._mask)
+        return self._places
 
 
 def column_of(values: Sequence[Any], missing: Any, strings: Strings) -> Vector:
@@ -226,7 +223,7 @@ def column_of(values: Sequence[Any], missing: Any, strings: Strings) -> Vector:
         codes = strings.codes(values)
         if codes is not None:
             return Vector(STRING, np.array(codes, np.float64))
-    pairs = [_kind_and_number(value, missing, strings) for value in values]
+    pairs = [kind_and_number(value, missing, strings) for value in values]
     kinds = np.array([kind for kind, _ in pairs], np.uint8)
     numbers = np.array([number for _, number in pairs], np.float64)
     return Vector(int(kinds[0]) if len(kinds) and (kinds == kinds[0]).all() else kinds, numbers)
@@ -236,7 +233,7 @@ _NUMBERS = {int, float}
 _STRINGS = {str}
 
 
-def _kind_and_number(value: Any, missing: Any, strings: Strings) -> tuple[int, float]:
+def kind_and_number(value: Any, missing: Any, strings: Strings) -> tuple[int, float]:
     kind = type(value)
     if kind is str:
         code = strings.code(value)
@@ -248,151 +245,3 @@ def _kind_and_number(value: Any, missing: Any, strings: Strings) -> tuple[int, f
     if value is None:
         return NULL, 0.0
     return (ABSENT, 0.0) if value is missing else (ODD, 0.0)
-
-
-# --- expressions
-
-
-def constant(value: Any) -> Expression:
-    """A value of the query. Raises Unsuited for one that is not plain."""
-    if type(value) is str:
-        return lambda columns: Vector(STRING, np.float64(columns.texts.code_of(value)))
-    kind, number = _kind_and_number(value, ..., Strings(0))
-    if kind == ODD:
-        raise Unsuited
-    vector = Vector(kind, np.float64(number))
-    return lambda columns: vector
-
-
-def field(name: str) -> Expression:
-    """A field of the row."""
-    return lambda columns: columns.vector(name)
-
-
-def comparison(compare: Callable[[Any, Any], Any], left: Expression, right: Expression) -> Expression:
-    """Two values compared, by an operator of Python."""
-    ordered = compare not in (operator.eq, operator.ne)
-
-    def evaluate(columns: Columns) -> Vector:
-        a, b = left(columns), right(columns)
-        first = columns.sortable(a) if ordered else a.values
-        second = columns.sortable(b) if ordered else b.values
-        if _plain(a) and _plain(b):
-            if a.kinds == b.kinds:
-                return Vector(BOOL, compare(first, second))
-            return Vector(BOOL, np.bool_(compare(a.kinds, b.kinds)))
-        values = np.where(np.equal(a.kinds, b.kinds), compare(first, second), compare(a.kinds, b.kinds))
-        return Vector(_kinds(a, b, BOOL), values)
-
-    return evaluate
-
-
-def arithmetic(operate: Callable[[Any, Any], Any], left: Expression, right: Expression) -> Expression:
-    """Two numbers added, subtracted, multiplied or divided."""
-
-    def evaluate(columns: Columns) -> Vector:
-        a, b = left(columns), right(columns)
-        with np.errstate(all="ignore"):
-            values = operate(np.asarray(a.values, np.float64), np.asarray(b.values, np.float64))
-        odd = ~np.isfinite(values) | ((values == 0) & np.signbit(values))
-        if a.all_are(NUMBER) and b.all_are(NUMBER):
-            return Vector(np.where(odd, np.uint8(ODD), np.uint8(NUMBER)) if odd.any() else NUMBER, values)
-        odd = odd | np.not_equal(a.kinds, NUMBER) | np.not_equal(b.kinds, NUMBER)
-        kinds = _kinds(a, b, NUMBER)
-        return Vector(np.where(odd & np.equal(kinds, NUMBER), np.uint8(ODD), kinds), values)
-
-    return evaluate
-
-
-def first_deciding(stop_at: bool, parts: Sequence[Expression]) -> Expression:
-    """`and` (which stops at a false value) and `or` (which stops at a true one)."""
-
-    def evaluate(columns: Columns) -> Vector:
-        result = parts[0](columns)
-        for part in parts[1:]:
-            following = part(columns)
-            if result.all_are(BOOL) and following.all_are(BOOL):
-                join = np.logical_or if stop_at else np.logical_and
-                result = Vector(BOOL, join(result.values, following.values))
-            else:
-                stops = _bad(result.kinds) | np.equal(_truth(result), stop_at)
-                result = _where(stops, result, following)
-        return result
-
-    return evaluate
-
-
-def negation(part: Expression) -> Expression:
-    """True for false and null."""
-
-    def evaluate(columns: Columns) -> Vector:
-        value = part(columns)
-        kinds = BOOL if _plain(value) else np.where(_bad(value.kinds), value.kinds, np.uint8(BOOL))
-        return Vector(kinds, np.logical_not(_truth(value)))
-
-    return evaluate
-
-
-def defaulting(part: Expression, otherwise: Expression) -> Expression:
-    """The first value, or the second where the first is null or absent."""
-
-    def evaluate(columns: Columns) -> Vector:
-        value = part(columns)
-        if value.all_are(NUMBER) or value.all_are(STRING) or value.all_are(BOOL):
-            return value
-        return _where(np.not_equal(value.kinds, ABSENT) & np.not_equal(value.kinds, NULL), value, otherwise(columns))
-
-    return evaluate
-
-
-def having(names: Sequence[str]) -> Expression:
-    """Whether the row has all these fields, none of them null."""
-
-    def evaluate(columns: Columns) -> Vector:
-        values: Any = np.bool_(True)
-        for name in names:
-            kinds = columns.vector(name).kinds
-            values = values & np.not_equal(kinds, ABSENT) & np.not_equal(kinds, NULL)
-        return Vector(BOOL, values)
-
-    return evaluate
-
-
-def choice(condition: Expression, value: Expression, otherwise: Expression) -> Expression:
-    """One value where a condition holds, and another where it does not."""
-
-    def evaluate(columns: Columns) -> Vector:
-        asked = condition(columns)
-        chosen = _where(_truth(asked), value(columns), otherwise(columns))
-        return chosen if _plain(asked) else _where(_bad(asked.kinds), asked, chosen)
-
-    return evaluate
-
-
-def _plain(vector: Vector) -> bool:
-    """Whether no value is absent or odd, as far as is known without looking at each."""
-    return isinstance(vector.kinds, int) and vector.kinds not in (ABSENT, ODD)
-
-
-def _bad(kinds: Any) -> Any:
-    """Where values are absent or odd."""
-    return np.equal(kinds, ABSENT) | np.equal(kinds, ODD)
-
-
-def _kinds(a: Vector, b: Vector, kind: int) -> Any:
-    """What an operation on two values gives where both are plain, and which of them is given where one is not."""
-    return np.where(_bad(a.kinds), np.uint8(0) + a.kinds, np.where(_bad(b.kinds), np.uint8(0) + b.kinds, kind)).astype(
-        np.uint8
-    )
-
-
-def _truth(vector: Vector) -> Any:
-    """Where values count as true."""
-    return np.not_equal(vector.kinds, NULL) & (np.not_equal(vector.kinds, BOOL) | np.not_equal(vector.values, 0))
-
-
-def _where(condition: Any, a: Vector, b: Vector) -> Vector:
-    kinds: Any = a.kinds
-    if not (isinstance(a.kinds, int) and isinstance(b.kinds, int) and a.kinds == b.kinds):
-        kinds = np.where(condition, a.kinds, b.kinds).astype(np.uint8)
-    return Vector(kinds, np.where(condition, a.values, b.values))

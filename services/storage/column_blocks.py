@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import Any
 
 import msgspec
@@ -74,11 +74,13 @@ class Keys:
         return int(self._ends[position - 1]) if position else 0
 
 
-class Block(msgspec.Struct, frozen=True, gc=False):
-    """Some rows of a table: their primary keys, and for each field of the table's columns their values."""
+class Block(msgspec.Struct, frozen=True, gc=False, eq=False):
+    """Some rows of a table: their primary keys, and for each field of the table's columns their values. No other block
+    has its `number`."""
 
     keys: Keys
     fields: Sequence[Vector]
+    number: int = msgspec.field(default_factory=count().__next__)
 
     @property
     def size(self) -> int:

@@ -16,15 +16,15 @@ from typing import Any
 
 from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan
-from photondb.datum.json import loads_stored
 from photondb.reql.aggregates import Count
 from photondb.reql.column_reader import can_be_columns
 from photondb.reql.errors import ErrorKind, ReqlError
-from photondb.reql.vector_plan import ChosenRows, VectorPlan
-from photondb.reql.vectors import Columns, Texts, Unsuited
+from photondb.reql.vector_plan import VectorPlan
+from photondb.reql.vectors import Unsuited
 from photondb.telemetry import catalogue
 from photondb.telemetry.scrape import Scrape
 from services.storage import layout
+from services.storage.column_evaluation import evaluated
 from services.storage.columns import TableColumns
 from services.storage.metrics import ColumnCacheMetrics
 from services.storage.rocks import Store, StoreError
@@ -41,11 +41,6 @@ HOT_SECONDS = 600.0
 
 MIN_ROWS = 1000
 """Smaller tables are scanned as fast."""
-
-TURN_ROWS = 1 << 16
-TERMS_OF_A_TURN = 8
-"""How many rows are evaluated before others get their turn, by an expression of no more than so many terms: less than
-some milliseconds."""
 
 BUILD_ROWS = 1024
 BUILD_BYTES = 512 << 10
@@ -124,29 +119,8 @@ class ColumnCache:
                 raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
             await asyncio.sleep(0)
 
-        snapshot = await columns.caught_up(give_way)
-        view = View(self._store)
-        try:
-            texts = Texts(snapshot.strings)
-            numbers = {name: number for number, name in enumerate(snapshot.fields) if name in plan.fields}
-            folding = plan.start()
-            rows = 0
-            for wanted in scan.ranges:
-                for block, first in snapshot.parts(wanted):
-                    if rows >= TURN_ROWS:
-                        view.pin()
-                        await give_way()
-                        rows = 0
-                    vectors = {name: block.fields[number] for name, number in numbers.items()}
-                    plan.feed(folding, Columns(vectors, len(block.keys), texts), first)
-                    rows += len(block.keys) * (1 + plan.terms // TERMS_OF_A_TURN)
-            partial = folding.partial()
-            if isinstance(partial, ChosenRows):
-                keys = [table.document_prefix + key for key in snapshot.keys(partial.positions)]
-                partial = [loads_stored(document) for document in view.documents(keys) if document is not None]
-                assert len(partial) == len(keys), "the columns have a document that the store has not"
-        finally:
-            view.close()
+        partial = await evaluated(self._store, columns, plan, scan.ranges, table.document_prefix, give_way)
+        columns.trim_summaries(self.max_bytes - self.size + columns.summaries.size)
         self.metrics.hits += 1
         return partial
 
@@ -231,6 +205,10 @@ class ColumnCache:
         """Let go of what was not used for the longest time, until there is room for some columns with all others that
         stay. Returns whether there is."""
         while self.size > self.max_bytes:
+            for columns in self._kept.values():
+                columns.summaries.trim(0)
+            if self.size <= self.max_bytes:
+                break
             oldest = next((table for table, columns in self._kept.items() if columns is not wanted), None)
             if oldest is None:
                 return False

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from photondb.reql.column_reader import ColumnReader
 from photondb.reql.vectors import Strings, Unsuited
+from services.storage.block_summaries import BlockSummaries
 from services.storage.column_blocks import BLOCK_ROWS, Block, Keys, Snapshot, empty, joined
 from services.storage.rocks import Store
 from services.storage.tables import Table
@@ -42,6 +43,10 @@ MAX_STRINGS = 1 << 18
 """Columns hold at most so many different strings, or one for so many documents, but not more than the last of these;
 those beyond are left to scans."""
 
+SUMMARY_PART = 4
+MIN_SUMMARY_BYTES = 1 << 20
+"""What queries came to in blocks may take one in so many bytes of what the blocks take, or the second of these."""
+
 GiveWay = Callable[[], Awaitable[None]]
 Row = Sequence[tuple[int, float]]
 
@@ -63,7 +68,9 @@ class TableColumns:
         self._firsts: list[bytes] = []
         """The first key of each block."""
         self._block_bytes = 0
-        self._snapshot: Snapshot | None = None
+        self.snapshot: Snapshot | None = None
+        """The blocks as they were when they were last used, unless some have changed since."""
+        self.summaries = BlockSummaries()
         self._changed: set[bytes] = set()
         self._catching_up = asyncio.Lock()
         self._closed = False
@@ -77,7 +84,12 @@ class TableColumns:
     @property
     def size(self) -> int:
         """About how much memory the columns take, also while they are being made."""
-        return self._block_bytes + self._reader.strings.bytes + len(self._changed) * BYTES_PER_CHANGE
+        changes = len(self._changed) * BYTES_PER_CHANGE
+        return self._block_bytes + self._reader.strings.bytes + changes + self.summaries.size
+
+    def trim_summaries(self, room: int) -> None:
+        """Let go of summaries beyond a part of what the columns take themselves, and beyond `room` bytes."""
+        self.summaries.trim(min(room, max(MIN_SUMMARY_BYTES, self._block_bytes // SUMMARY_PART)))
 
     @property
     def outrun(self) -> bool:
@@ -106,6 +118,7 @@ class TableColumns:
         self._block_bytes += block.size - sum(piece.size for piece in self._pieces)
         self._blocks.append(block)
         self._firsts.append(block.keys[0])
+        self.summaries.replace(None, [block])
         self._pieces.clear()
         self._piece_rows = 0
 
@@ -131,9 +144,9 @@ class TableColumns:
                     raise Unsuited
             if self._closed:
                 raise Unsuited
-            if self._snapshot is None:
-                self._snapshot = Snapshot(self.fields, self._blocks, self._reader.strings)
-            return self._snapshot
+            if self.snapshot is None:
+                self.snapshot = Snapshot(self.fields, self._blocks, self._reader.strings)
+            return self.snapshot
 
     def _take_in_next(self, keys: list[bytes]) -> None:
         """Make the block anew that the last of some keys, which are in order, belongs to. Its keys leave `keys`."""
@@ -154,7 +167,8 @@ class TableColumns:
         self._blocks[number : number + 1] = parts
         self._firsts[number : number + 1] = [part.keys[0] for part in parts]
         self._block_bytes += sum(part.size for part in parts) - block.size
-        self._snapshot = None
+        self.summaries.replace(block, parts)
+        self.snapshot = None
         del keys[start:]
 
     def _rows_of(self, keys: Sequence[bytes]) -> dict[bytes, Row | None]:

@@ -43,6 +43,10 @@ class DivisibleAggregate(Protocol):
         """The result, of the results for some parts, for the next ones, and so on. Raises where it is too large."""
         ...
 
+    def result_of(self, partial: list[Any]) -> Any:
+        """The result where there is but one partial result. Raises where it is too large."""
+        ...
+
 
 class Folding:
     """The accumulator of a DivisibleAggregate within a query. It holds no more than the query may, and puts aside the
@@ -52,14 +56,29 @@ class Folding:
         self.aggregate = aggregate
         self._runtime = runtime
         self._state: Any = aggregate.start()
+        self._only: list[Any] | None = None
+        """The only partial result so far, as long as nothing else has come. A small one need not be taken apart."""
         self._workspace: Workspace | None = None
         self._sorter: Sorter | None = None
 
     def feed(self, rows: Sequence[Any]) -> None:
+        self._take_apart()
         self._state.feed(rows)
         self._settle()
 
     def merge(self, partial: list[Any]) -> None:
+        if self._only is None and self.empty and len(partial) <= PART_ITEMS:
+            self._only = partial
+            return
+        self._take_apart()
+        self._merge(partial)
+
+    def _take_apart(self) -> None:
+        if self._only is not None:
+            partial, self._only = self._only, None
+            self._merge(partial)
+
+    def _merge(self, partial: list[Any]) -> None:
         for start in range(0, len(partial), PART_ITEMS):
             some = partial if len(partial) <= PART_ITEMS else partial[start : start + PART_ITEMS]
             self._state.merge(some)
@@ -68,6 +87,7 @@ class Folding:
 
     def parts(self) -> Iterator[Accumulator]:
         """Accumulators of some groups or values, of the next ones, and so on. They can be read several times."""
+        self._take_apart()
         if self._sorter is None and self._state.held <= MAX_SORTED_AT_ONCE:
             yield self._state
             return
@@ -93,17 +113,19 @@ class Folding:
         return [item for part in self.parts() for item in part.partial()]
 
     def result(self) -> Any:
+        if self._only is not None:
+            return self.aggregate.result_of(self._only)
         if self._sorter is None and self._state.held <= MAX_SORTED_AT_ONCE:
             return self._state.result()
         return self.aggregate.combined(self.results())
 
     @property
     def empty(self) -> bool:
-        return self._sorter is None and bool(self._state.empty)
+        return self._sorter is None and not self._only and bool(self._state.empty)
 
     @property
     def held(self) -> int:
-        return int(self._state.held)
+        return int(self._state.held) if self._only is None else len(self._only)
 
     def _settle(self) -> None:
         size = self._state.weight

@@ -9,7 +9,6 @@ from typing import Any
 from photondb.datum.text import print_datum
 from photondb.datum.types import type_name
 from photondb.reql import shape as shapes
-from photondb.reql.calls import NO_RECURSE
 from photondb.reql.compiler import Compiler, Node
 from photondb.reql.errors import CompileError, ErrorKind, Frames, ReqlError, logic_error, non_existence_error
 from photondb.reql.function import Frame, Func
@@ -34,7 +33,7 @@ def _access(name: str, accepts_numbers: bool) -> Callable[[Compiler, Shape, Fram
 
     def form(compiler: Compiler, shape: Shape, path: Frames) -> Node:
         check_arity(shape, path, 2, 2)
-        compiler.check_optargs((NO_RECURSE,), shape[2], path)
+        compiler.check_optargs((shapes.NO_RECURSE,), shape[2], path)
         if any(arg[0] == Term.ARGS for arg in shape[1]):
             raise CompileError(f"`r.args` is not supported in `{name}`.", path)
         subject = compiler.compile(shape[1][0], (*path, 0))
@@ -43,7 +42,7 @@ def _access(name: str, accepts_numbers: bool) -> Callable[[Compiler, Shape, Fram
         mapped = None
         if not shape[2]:
             number = compiler.new_variable()
-            body = (shape[0], ((shapes.VAR, number), shape[1][1]), ((NO_RECURSE, (shapes.LITERAL, "")),))
+            body = (shape[0], ((shapes.VAR, number), shape[1][1]), ((shapes.NO_RECURSE, (shapes.LITERAL, "")),))
             element = Node(operator.itemgetter(compiler.variable_base + number), body[1][0])
             run = _access_to(element, which, _Access(name, path, None, accepts_numbers))
             mapped = compiler.function_of((int(Term.FUNC), (number,), body), run, which.effects, path)
