@@ -14,7 +14,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from photondb.reql.vector_expressions import Expression
-from photondb.reql.vectors import ABSENT, MAX_EXACT, NULL, NUMBER, ODD, Array, Columns, Texts, Unsuited, Vector
+from photondb.reql.vectors import ABSENT, MAX_EXACT, NULL, NUMBER, ODD, Array, Columns, Texts, Unsuited, Vector, all_of
+
+NEAR_EXACT = 2.0**40
+"""Numbers whose largest one times how many they are is below this need not be looked at more closely: 8,000 blocks of
+them come to less than `MAX_EXACT`."""
+
+SAMPLE_ROWS = 1024
+"""Of many rows so many tell how far those that come first may reach."""
 
 PENDING_ROWS = 4096
 """So many rows, or four times as many as are wanted, are gathered before those that come first are chosen again."""
@@ -74,7 +81,7 @@ def own_bytes(array: Array) -> int:
 def numbers_of(vector: Vector, rows: int) -> tuple[Array, Array | None]:
     """The numbers to be added up, and where they are (None: everywhere). Null and what is absent are left out."""
     if vector.all_are(NUMBER):
-        return np.broadcast_to(vector.values, (rows,)), None
+        return all_of(vector.values, rows), None
     kinds, values = vector.spread(rows)
     counted = kinds == NUMBER
     if not (counted | (kinds == NULL) | (kinds == ABSENT)).all():
@@ -83,11 +90,24 @@ def numbers_of(vector: Vector, rows: int) -> tuple[Array, Array | None]:
 
 
 def magnitude_of(numbers: Array) -> float:
-    """The sum of the magnitudes of numbers. Raises Unsuited when it is too large for integers to be exact."""
-    magnitude = float(np.abs(numbers).sum())
-    if not magnitude < MAX_EXACT:
-        raise Unsuited
-    return magnitude
+    """What the magnitudes of numbers add up to, or somewhat more. Integers are added exactly, which doubles are not
+    where this is `MAX_EXACT` or more."""
+    if not len(numbers):
+        return 0.0
+    magnitude = float(max(numbers.max(), -numbers.min())) * len(numbers)
+    return magnitude if magnitude < NEAR_EXACT else float(np.abs(numbers).sum())
+
+
+def fractions_of(numbers: Array) -> Array | None:
+    """Which numbers have fractions, if there are any."""
+    fractions: Array = np.floor(numbers) != numbers
+    return fractions if fractions.any() else None
+
+
+def added_up(total: float, numbers: Array) -> float:
+    """Numbers added to a total, one after the other, which decides about the last digits. Numpy adds in another order,
+    but it has no other way to subtract."""
+    return float(np.subtract.reduce(-numbers, initial=total))
 
 
 # --- count
@@ -154,7 +174,7 @@ class Addends:
     def __init__(self, numbers: Array) -> None:
         self.numbers = numbers
         self.magnitude = magnitude_of(numbers)
-        self.integral = bool((np.floor(numbers) == numbers).all())
+        self.integral = fractions_of(numbers) is None
         self.total = float(numbers.sum()) if self.integral else 0.0
 
     @property
@@ -163,8 +183,7 @@ class Addends:
 
 
 class _SumFolding:
-    """Adds up one after the other, as the evaluator of rows does, because that decides about the last digits, unless all
-    are integers."""
+    """Adds up as the evaluator of rows does."""
 
     held = 0
 
@@ -176,14 +195,14 @@ class _SumFolding:
 
     def take(self, summary: Addends, first: int) -> None:
         magnitude = self.magnitude + summary.magnitude
-        if not magnitude < MAX_EXACT:
-            raise Unsuited  # integers are added exactly, doubles are not beyond this
+        if self.integral and not magnitude < MAX_EXACT:
+            raise Unsuited
         self.magnitude = magnitude
         self.integral = self.integral and summary.integral
         if self.integral:
             self.total += summary.total
-        elif len(summary.numbers):
-            self.total = float(np.add.accumulate(np.concatenate([[self.total], summary.numbers]))[-1])
+        else:
+            self.total = added_up(self.total, summary.numbers)
         self.count += len(summary.numbers)
 
     def partial(self) -> list[int | float]:
@@ -222,14 +241,24 @@ class Choosing:
         keys: list[Array] = []  # the least important first
         for (kinds, numbers), (_, descending) in zip(reversed(rows.parts), reversed(self.parts), strict=True):
             places = texts.sortable(Vector(kinds, numbers))
-            places = np.where((kinds == ABSENT) | (kinds == NULL), 0.0, places)
+            without = (kinds == ABSENT) | (kinds == NULL)
+            if without.any():
+                places = np.where(without, 0.0, places)
             signed = kinds.astype(np.int16)
             keys += [-places, -signed] if descending else [places, signed]
         if len(self.parts) == 1 and 0 < self.count < len(rows) and (keys[1] == keys[1][0]).all():
-            cut = np.partition(keys[0], self.count - 1)[self.count - 1]
-            near = np.flatnonzero(keys[0] <= cut)
+            near = np.flatnonzero(keys[0] <= _bound(keys[0], self.count))
             keys, rows = [key[near] for key in keys], rows.at(near)
         return rows.at(np.lexsort(keys)[: self.count])
+
+
+def _bound(places: Array, count: int) -> float:
+    """The `count`-th of some numbers in order."""
+    step = len(places) // SAMPLE_ROWS
+    if step > 1 and count < SAMPLE_ROWS:
+        # The bound of some of them is no less than that of all.
+        places = places[places <= np.partition(places[::step], count - 1)[count - 1]]
+    return float(np.partition(places, count - 1)[count - 1])
 
 
 class Candidates:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from photondb.reql.vector_aggregates import magnitude_of, numbers_of, own_bytes
+from photondb.reql.vector_aggregates import fractions_of, magnitude_of, numbers_of, own_bytes
 from photondb.reql.vector_expressions import Expression
-from photondb.reql.vectors import ABSENT, MAX_EXACT, NULL, ODD, Array, Columns, Texts, Unsuited, Vector
+from photondb.reql.vectors import ABSENT, MAX_EXACT, NULL, ODD, Array, Columns, Texts, Unsuited, Vector, all_of
 
 MAX_CODE_RANGE = 1 << 16
 """Integral values within such a range are grouped by counting instead of sorting."""
@@ -30,7 +30,7 @@ class Grouping:
     def summary(self, columns: Columns, values: Vector | None) -> Divided:
         found = self.key(columns)
         if isinstance(found.kinds, int) and found.kinds not in (ODD, ABSENT, NULL):
-            names, codes = _divided(found.kinds, np.broadcast_to(found.values, (columns.rows,)))
+            names, codes = _divided(found.kinds, all_of(found.values, columns.rows))
         else:
             kinds, numbers = found.spread(columns.rows)
             if (kinds == ODD).any():
@@ -75,9 +75,12 @@ class GroupAddends:
         self.magnitude = magnitude_of(numbers)
         self.numbers = numbers
         self.codes: Array = codes.astype(np.uint16 if groups <= 1 << 16 else np.uint32)
-        fractions = np.floor(numbers) != numbers
-        self.integral: Array = np.bincount(codes[fractions], minlength=groups) == 0
-        self.totals: Array = np.bincount(codes, numbers, groups)
+        fractions = fractions_of(numbers)
+        if fractions is None:
+            self.integral: Array = np.ones(groups, np.bool_)
+        else:
+            self.integral = np.bincount(codes, fractions, groups) == 0
+        self.totals: Array = np.bincount(codes, numbers, groups) if self.integral.any() else np.zeros(groups)
 
     @property
     def size(self) -> int:
@@ -99,9 +102,9 @@ class _GroupFolding:
     def take(self, summary: Divided, first: int) -> None:
         addends = summary.addends
         magnitude = self.magnitude + (0.0 if addends is None else addends.magnitude)
-        if not magnitude < MAX_EXACT:
-            raise Unsuited
         places = _places(self.names, summary.names)
+        if not magnitude < MAX_EXACT and (places is None or self.integral[places].any()):
+            raise Unsuited
         if places is None:
             names, kept, places = _united(self.names, summary.names)
             if len(names) > self.grouping.limit:
@@ -121,11 +124,8 @@ class _GroupFolding:
         if integral.all():
             self.totals[places] += addends.totals
             return
-        codes = addends.codes if isinstance(places, slice) else places[addends.codes]
-        # Each total comes before what is added to it, one after the other.
-        groups = len(self.names)
-        numbered = np.concatenate([np.arange(groups), codes])
-        self.totals = np.bincount(numbered, np.concatenate([self.totals, addends.numbers]), groups)
+        codes = addends.codes.astype(np.intp) if isinstance(places, slice) else places[addends.codes]
+        np.add.at(self.totals, codes, addends.numbers)  # one after the other, as they come
 
     def partial(self) -> list[list[Any]]:
         counts = self.counts.tolist()

@@ -20,7 +20,7 @@ from photondb.reql.vector_aggregates import Choosing, Counting, Folding, Summary
 from photondb.reql.vector_expressions import Expression
 from photondb.reql.vector_functions import FunctionTranslator
 from photondb.reql.vector_groups import Distinguishing, Grouping
-from photondb.reql.vectors import ABSENT, BOOL, NULL, ODD, Array, Columns, Texts, Unsuited, Vector
+from photondb.reql.vectors import ABSENT, BOOL, NULL, ODD, Array, Columns, Texts, Unsuited, Vector, all_of
 
 MAX_CHOSEN = 1000
 """Of more documents than this each would have to be read by itself: then a scan of all of them is as good."""
@@ -73,7 +73,7 @@ class VectorPlan:
             return self._aggregate.summary(columns, None)
         found = self._map(columns)
         if isinstance(found.kinds, int) and found.kinds not in (ODD, ABSENT):
-            return self._aggregate.summary(columns, Vector(found.kinds, np.broadcast_to(found.values, (columns.rows,))))
+            return self._aggregate.summary(columns, Vector(found.kinds, all_of(found.values, columns.rows)))
         kinds, numbers = found.spread(columns.rows)
         there = kinds != ABSENT
         if (kinds == ODD).any() or not (self._skip_missing or there.all()):
@@ -129,7 +129,7 @@ class VectorPlan:
 def _kept(found: Vector, rows: int, default: bool) -> Array:
     """For which rows a filter gives something true; `default` is for those that lack what it asks."""
     if found.all_are(BOOL):
-        return np.broadcast_to(found.values, (rows,))
+        return all_of(np.asarray(found.values, np.bool_), rows)
     kinds, values = found.spread(rows)
     if (kinds == ODD).any():
         raise Unsuited

@@ -94,14 +94,22 @@ class Vector:
         kinds = self.kinds if isinstance(self.kinds, int) else self.kinds[rows]
         return Vector(kinds, self.values[rows] if np.ndim(self.values) else self.values)
 
+    def view(self) -> Vector:
+        """The same values, as views of its arrays."""
+        return Vector(self.kinds if isinstance(self.kinds, int) else self.kinds.view(), self.values.view())
+
     def spread(self, rows: int) -> tuple[Array, Array]:
         """Kinds and values of `rows` rows as arrays."""
-        kinds = np.broadcast_to(np.asarray(self.kinds, np.uint8), (rows,))
-        return kinds, np.broadcast_to(np.asarray(self.values, np.float64), (rows,))
+        return all_of(np.asarray(self.kinds, np.uint8), rows), all_of(np.asarray(self.values, np.float64), rows)
 
     def all_are(self, kind: int) -> bool:
         """Whether all values are known to be of a kind."""
         return isinstance(self.kinds, int) and self.kinds == kind
+
+
+def all_of(values: Array, rows: int) -> Array:
+    """The values of `rows` rows, of which a single one is that of all."""
+    return values if values.ndim else np.broadcast_to(values, (rows,))
 
 
 class Texts:

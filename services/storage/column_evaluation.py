@@ -82,7 +82,8 @@ async def _folded(
 
 
 def _summary(plan: VectorPlan, block: Block, numbers: Sequence[tuple[str, int]], texts: Texts) -> Summary | OddBlock:
-    vectors = {name: block.fields[number] for name, number in numbers}
+    # As views, so that it can be told what of a summary takes memory of its own.
+    vectors = {name: block.fields[number].view() for name, number in numbers}
     try:
         return plan.summary(Columns(vectors, len(block.keys), texts))
     except Unsuited:

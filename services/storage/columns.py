@@ -134,7 +134,8 @@ class TableColumns:
                 try:
                     while keys:
                         for _ in range(CATCH_UP_BLOCKS):
-                            self._take_in_next(keys)
+                            if keys:
+                                self._take_in_next(keys)
                         if (keys or self._changed) and turns < MAX_CATCH_UP_TURNS:
                             await give_way()
                             turns += 1
@@ -150,8 +151,6 @@ class TableColumns:
 
     def _take_in_next(self, keys: list[bytes]) -> None:
         """Make the block anew that the last of some keys, which are in order, belongs to. Its keys leave `keys`."""
-        if not keys:
-            return
         number = max(bisect_right(self._firsts, keys[-1]) - 1, 0)
         low = self._firsts[number] if number else b""
         start = len(keys)
