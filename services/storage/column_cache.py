@@ -119,8 +119,10 @@ class ColumnCache:
                 raise ReqlError(ErrorKind.RESOURCE_LIMIT, "The query took longer than its time limit.")
             await asyncio.sleep(0)
 
-        partial = await evaluated(self._store, columns, plan, scan.ranges, table.document_prefix, give_way)
-        columns.trim_summaries(self.max_bytes - self.size + columns.summaries.size)
+        try:
+            partial = await evaluated(self._store, columns, plan, scan.ranges, table.document_prefix, give_way)
+        finally:
+            columns.trim_summaries(self.max_bytes - self.size + columns.summaries.size)
         self.metrics.hits += 1
         return partial
 
