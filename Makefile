@@ -14,7 +14,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --u
 	--allow-unsafe --all-build-deps --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help serve docs test lint format types unit bench crash polyglot isolation feeds-model compose-test lock clean
+.PHONY: help serve docs test lint format types unit bench bench-scan-workers crash polyglot isolation feeds-model compose-test lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
@@ -40,6 +40,9 @@ unit: $(VENV)/.installed-dev ## Run the tests; PYTEST_ARGS="tests/bus -k wildcar
 
 bench: $(VENV)/.installed-dev ## Measure, and write the tables and plots of docs/performance.md (ten minutes)
 	$(BIN)/python -m benchmarks.suite $(ARGS)
+
+bench-scan-workers: $(VENV)/.installed-dev ## Measure what scan workers gain for 1,000,000 documents (two minutes); wants two idle cores
+	$(BIN)/python -m benchmarks.scan_workers $(ARGS)
 
 crash: $(VENV)/.installed-dev ## Kill storage 240 times under load, at random moments and at every point of its commits, and nodes and fronts of suites 60 times each
 	PHOTONDB_CRASH_ROUNDS=240 PHOTONDB_NODE_CRASH_ROUNDS=60 PHOTONDB_FRONT_CRASH_ROUNDS=60 $(BIN)/pytest tests/chaos/test_crash.py tests/chaos/test_storage_node_crashes.py tests/chaos/test_front_crashes.py

@@ -1,12 +1,10 @@
 """Measures aggregates over a whole table: by storage itself, by scan workers, and over columns.
 
     python -m benchmarks.scans [--rows ROWS] [--directory DIR]
-    python -m benchmarks.scans --point-reads --rows 1000000
 
 The four ways take turns in one run, and the shortest time of each counts. The time is that of all processes together
 and, in brackets, of storage's alone, which is what point operations have to do without. The last line is the time of an
-update without and with columns that must follow. With `--point-reads` it is how long the aggregates take, with and
-without workers, while documents are read by key, and how long these reads take.
+update without and with columns that must follow. `benchmarks.scan_workers` measures how long scans take with workers.
 """
 
 from __future__ import annotations
@@ -166,62 +164,15 @@ async def measure(directory: Path, rows: int, rounds: int = ROUNDS, updates: int
     return lines
 
 
-async def beside_point_reads(directory: Path, rows: int, rounds: int) -> list[str]:
-    """How long aggregates take with and without workers, and how long reads by key take meanwhile, as lines of a
-    table."""
-    names: list[str] = []
-    lines: list[str] = []
-    for way in ("documents", "one worker", "two workers"):
-        storage = Storage(directory, LocalBus(), options=WAYS[way])
-        await storage.start()
-        table = (await storage.catalogue(INTERNAL)).tables["test", "t"].id
-        scans = queries(table)
-        names = list(scans)
-        await ready(storage, scans)
-        waits: list[float] = []
-        reading = asyncio.create_task(point_reads(storage, table, rows, waits))
-        await asyncio.wait([reading], timeout=0.01)  # the first read comes before the first scan
-        least = []
-        for scan in scans.values():
-            least.append(min([(await cost_of(storage, scan)).elapsed for _ in range(rounds)]))
-        reading.cancel()
-        await storage.stop()
-        waits.sort()
-        late = [waits[int(len(waits) * share)] for share in (0.5, 0.99)]
-        cells = [*(f"{elapsed:,.0f}" for elapsed in least), *(f"{wait:.2f}" for wait in late)]
-        lines.append(f"| {way} | " + " | ".join(cells) + " |")
-    heads = [f"{rows:,} documents, ms", *names, "reads by key meanwhile: p50", "p99"]
-    return ["| " + " | ".join(heads) + " |", "| --- " * len(heads) + "|", *lines]
-
-
-async def point_reads(storage: Storage, table: int, rows: int, waits: list[float]) -> None:
-    """Read a document every other millisecond, for ever. A wait in ms begins when the document was meant to be read."""
-    chance = random.Random(3)
-    while True:
-        began = perf_counter()
-        await asyncio.sleep(0)
-        await storage.get(INTERNAL, [(table, primary_key(chance.randrange(rows)))])
-        waits.append((perf_counter() - began) * 1000)
-        await asyncio.sleep(0.002)
-
-
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=ROWS, help="how many documents the table has")
-    parser.add_argument(
-        "--point-reads", action="store_true", help="measure how long it takes with workers, and reads by key meanwhile"
-    )
     parser.add_argument("--directory", type=Path, help="where to make the store (default: the temporary directory)")
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="photondb-", dir=arguments.directory))
     try:
-        if arguments.point_reads:
-            asyncio.run(fill_anew(directory / "data", arguments.rows))
-            lines = asyncio.run(beside_point_reads(directory / "data", arguments.rows, ROUNDS))
-        else:
-            lines = asyncio.run(measure(directory / "data", arguments.rows))
-        print("\n".join(lines))
+        print("\n".join(asyncio.run(measure(directory / "data", arguments.rows))))
     finally:
         shutil.rmtree(directory)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import scans, spilling, traced_turns
+from benchmarks import scan_workers, scans, spilling, traced_turns
 from benchmarks.suite import DOCS, PAGE, PARTS, Page
 from benchmarks.workloads import WORKLOADS
+from services.storage import scan_workers as workers_of_storage
 
 PLACES = {
     "queries": ("queries", "one-by-one"),
@@ -60,11 +61,19 @@ def test_a_table_without_a_place_is_an_error(tmp_path: Path) -> None:
         Page(tmp_path).write("weather", "sunny")
 
 
-async def test_scans_are_measured_beside_point_reads(tmp_path: Path) -> None:
+async def test_scans_by_workers_are_measured_beside_point_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And that both of two workers have about the same to do, at the same time."""
+    monkeypatch.setattr(workers_of_storage, "MIN_BYTES", 100_000)
+    monkeypatch.setattr(workers_of_storage, "MIN_BYTES_PER_WORKER", 50_000)
+    monkeypatch.setattr(scans, "MIN_BYTES", 100_000)
+    monkeypatch.setattr(scan_workers, "MIN_BYTES", 100_000)
     await scans.fill_anew(tmp_path / "data", 1200)
-    lines = await scans.beside_point_reads(tmp_path / "data", 1200, rounds=1)
-    assert len(lines) == 5
-    assert all(len(re.findall(r"\d+\.\d\d \|", line)) == 2 for line in lines[2:]), lines
+    lines = await scan_workers.measure(tmp_path / "data", 1200, rounds=1)
+    assert all(len(re.findall(r"\d+\.\d\d \|", line)) == 2 for line in lines[2:5]), lines
+    workers = [re.findall(r"in (\d) workers", line) for line in lines[5:]]
+    assert workers == [[]] * 4 + [["1"]] * 4 + [["2"]] * 4, lines
 
 
 async def test_scans_are_measured_in_every_way(tmp_path: Path) -> None:
