@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def start_eagerly(coroutine: Coroutine[Any, Any, T]) -> Eager[T]:
     finally:
         if caller is not None:
             asyncio._enter_task(loop, caller)
-    return Eager(loop.create_task(_Rest(coroutine, waits_for), context=context), None)
+    return Eager(loop.create_task(_Rest(coroutine, waits_for, context), context=context), None)
 
 
 _NOTHING = object()
@@ -66,7 +66,8 @@ class _Rest(Generator[Any, Any, T]):
     there and then, and a generator function that has not begun would not pass that on.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], waits_for: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], waits_for: Any, context: contextvars.Context) -> None:
+        self.context = context
         self._coroutine = coroutine
         self._waits_for = waits_for
 
@@ -86,3 +87,67 @@ class _Rest(Generator[Any, Any, T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self
+
+
+class _Finished:
+    """A coroutine that has returned None already, and the task of it."""
+
+    def __init__(self) -> None:
+        self._fulfiller: Any = None  # pycapnp's
+
+    def add_done_callback(self, callback: Any) -> None:
+        callback(self)
+
+    def cancelled(self) -> bool:
+        return False
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> None:
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def send(self, value: Any) -> Any:
+        raise StopIteration
+
+    def throw(self, *error: Any) -> Any:
+        raise StopIteration
+
+    def close(self) -> None:
+        pass
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return
+        yield
+
+
+Begun: TypeAlias = _Finished | _Rest[None]
+
+
+def begin(coroutine: Coroutine[Any, Any, None]) -> Begun:
+    """Run `coroutine` up to where it first has to wait, as `start_eagerly` does, for someone who makes a task of what
+    comes back: pycapnp, of what handles a call. On a loop with `task_factory` there is no task if nothing is left.
+
+    It must not be called from within a task.
+    """
+    context = contextvars.copy_context()
+    try:
+        waits_for = context.run(coroutine.send, None)
+    except StopIteration:
+        return _Finished()
+    return _Rest(coroutine, waits_for, context)
+
+
+def task_factory(
+    loop: asyncio.AbstractEventLoop, coroutine: Any, context: contextvars.Context | None = None
+) -> asyncio.Task[Any]:
+    """Makes the tasks of a loop: those of coroutines that were begun already in the context that they were begun in."""
+    kind = type(coroutine)
+    if kind is _Finished:
+        return coroutine  # type: ignore[no-any-return]
+    if kind is _Rest:
+        context = coroutine.context
+    return asyncio.Task(coroutine, loop=loop, context=context)

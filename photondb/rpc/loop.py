@@ -11,6 +11,8 @@ from typing import Any
 import capnp
 import uvloop
 
+from photondb.rpc.eager import task_factory
+
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run `main` to its end, as `asyncio.run` does, with what Cap'n Proto connections and servers need around it.
@@ -29,6 +31,7 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def _with_capnp(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.get_running_loop().set_task_factory(task_factory)
     collector = asyncio.create_task(_collect_garbage())
     try:
         async with capnp.kj_loop():

@@ -21,6 +21,7 @@ from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.context import CURRENT, read_context
 from photondb.rpc.deadline import is_cancelled
+from photondb.rpc.eager import begin
 from photondb.rpc.errors import DeadlineExceeded, Overloaded, WireError
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import rpc_operation
@@ -70,6 +71,7 @@ class Handlers:
     """
 
     unlimited: frozenset[str] = frozenset()
+    eager: frozenset[str] = frozenset()
 
     def __init__(self, service: str, admission: Admission) -> None:
         self.service = service
@@ -153,8 +155,12 @@ async def _ping(self: Any, call: Any) -> None:
     call.results.version = schema.VERSION
 
 
-def _carry_out(method: str, name: str) -> Callable[[Any, Any], Awaitable[None]]:
+def _carry_out(method: str, name: str) -> Callable[[Any, Any], Any]:
     """The implementation of `method`, which pycapnp calls, by the handler called `name`."""
+
+    def start(self: Any, raw_call: Any) -> Any:
+        carrying_out = carry_out(self, raw_call)
+        return begin(carrying_out) if name in self.handlers.eager else carrying_out
 
     async def carry_out(self: Any, raw_call: Any) -> None:
         handlers: Handlers = self.handlers
@@ -183,7 +189,7 @@ def _carry_out(method: str, name: str) -> Callable[[Any, Any], Awaitable[None]]:
             if admission is not None:
                 admission.leave()
 
-    return carry_out
+    return start
 
 
 def _traced(handler: Callable[[Call], Awaitable[None]], service: str, method: str) -> Callable[[Call], Awaitable[None]]:
@@ -204,6 +210,8 @@ async def _before_deadline(handler: Callable[[Call], Awaitable[None]], call: Cal
     if remaining_ms is None:
         await handler(call)
         return
+    if asyncio.current_task() is None:
+        await asyncio.sleep(0)  # as a task, which can be cancelled
     deadline = _Deadline(remaining_ms)
     try:
         await handler(call)

@@ -217,6 +217,8 @@ def storage_servant(storage: StorageApi, max_calls: int = DEFAULT_MAX_CALLS) -> 
 
 
 class _StorageHandlers(Handlers):
+    eager = frozenset({"get", "write", "scan", "short_scans", "positions"})
+
     def __init__(self, service: str, admission: Admission, storage: StorageApi) -> None:
         super().__init__(service, admission)
         self._storage = storage
