@@ -29,7 +29,8 @@ interface Storage extends(Common.Service) {
   #   "table": the id; "kind": "insert", "update", "replace" or "delete";
   #   "keys": how many of the keys are this statement's, "documents": how many of the documents are; all statements
   #   share the two lists, in order;
-  #   "function": the term of a function from the old document to a patch (update) or to the new document (replace);
+  #   "function": the term of a function from the old document to a patch (update) or to the new document (replace), or
+  #   "constant": what it gives for every document;
   #   "conflict": what an insert does when the key exists: "error" (the default), "replace", "update", or the term of a
   #   function of (id, old, new);
   #   "durability": "hard" or "soft", by default the table's;

@@ -90,25 +90,17 @@ class _Rest(Generator[Any, Any, T]):
 
 
 class _Finished:
-    """A coroutine that has returned None already, and the task of it."""
+    """A coroutine that has returned None already, and the task of it, with what pycapnp asks of a task."""
 
-    def __init__(self) -> None:
-        self._fulfiller: Any = None  # pycapnp's
+    cancelled: Any = staticmethod(bool)  # gives False
+    cancel: Any = cancelled
+    exception: Any = staticmethod(type(None))  # gives None
+    result: Any = exception
+    _fulfiller: Any = None
+    """Where pycapnp notes whom the task tells of its end."""
 
     def add_done_callback(self, callback: Any) -> None:
         callback(self)
-
-    def cancelled(self) -> bool:
-        return False
-
-    def exception(self) -> None:
-        return None
-
-    def result(self) -> None:
-        return None
-
-    def cancel(self) -> bool:
-        return False
 
     def send(self, value: Any) -> Any:
         raise StopIteration

@@ -113,6 +113,7 @@ class _SinkHandlers(Handlers):
     """`AnswerSink`, in the gateway. The query service drops it when the channel ends, and so does a lost connection."""
 
     unlimited = frozenset({"deliver"})  # the sender has a window
+    eager = frozenset({"deliver"})
 
     def __init__(self, sink: AnswerSink) -> None:
         super().__init__("gateway", Admission(_SINK_WINDOW))
@@ -150,6 +151,8 @@ class _QueryHandlers(Handlers):
 
 
 class _ChannelHandlers(ClosableHandlers):
+    eager = frozenset({"submit"})
+
     def __init__(self, owner: Handlers, channel: QueryChannel, sink: AnswerSinkStub) -> None:
         super().__init__(owner, channel)
         self._channel = channel

@@ -68,6 +68,8 @@ class Handlers:
     """The base of all handlers. `service` is the name that errors and `ping` give, `admission` the server's limit.
 
     `unlimited` names methods that are not counted: those that free something, and those that may wait for hours.
+    `eager` are those that mostly need not wait: they are carried out where their calls arrive, and become tasks where
+    they have to wait. Up to there they are in no task, so that `asyncio.timeout` is not for them.
     """
 
     unlimited: frozenset[str] = frozenset()
@@ -211,7 +213,7 @@ async def _before_deadline(handler: Callable[[Call], Awaitable[None]], call: Cal
         await handler(call)
         return
     if asyncio.current_task() is None:
-        await asyncio.sleep(0)  # as a task, which can be cancelled
+        await asyncio.sleep(0)  # from here on it is one, which the deadline can cancel
     deadline = _Deadline(remaining_ms)
     try:
         await handler(call)

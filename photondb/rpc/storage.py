@@ -328,6 +328,8 @@ class _StorageHandlers(Handlers):
 
 
 class _CursorHandlers(ClosableHandlers):
+    eager = frozenset({"next"})
+
     def __init__(self, owner: Handlers, cursor: ScanCursor) -> None:
         super().__init__(owner, cursor)
         self._cursor = cursor

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import orjson
 
 from photondb.api.catalogue import Durability
 from photondb.api.storage import IndexPart, KeyRange, LogRecord, Scan, Write, WriteSummary
 from photondb.api.transactions import Isolation, TransactionInfo, TransactionState
 from photondb.datum.json import dumps, loads_stored
 from photondb.reql.function import Func
+from photondb.reql.parameters import constant_function
 from photondb.reql.pipeline import aggregate_from_wire, steps_from_wire, steps_to_wire
 from photondb.rpc.errors import WireError, encodable
 
@@ -25,22 +27,31 @@ if TYPE_CHECKING:
 def write_statements(writes: Sequence[Write]) -> dict[str, Any]:
     """The parameters of `Storage.write`, apart from the context."""
     documents = [document for write in writes for document in write.documents]
+    try:
+        statements = orjson.dumps([_statement(write, as_value=True) for write in writes])
+    except TypeError:  # a constant that is no JSON
+        statements = dumps([_statement(write, as_value=False) for write in writes])
     return {
-        "statements": dumps([_statement(write) for write in writes]),
+        "statements": statements,
         "keys": [key for write in writes for key in write.keys],
         "documents": dumps(documents) if documents else b"",
     }
 
 
-def _statement(write: Write) -> dict[str, Any]:
-    """A statement as a JSON object. What has its default is left out."""
+def _statement(write: Write, as_value: bool) -> dict[str, Any]:
+    """A statement as a JSON object. What has its default is left out. `as_value` says that of a function that gives a
+    constant the value is enough: to compile it would take the other side as long as to carry it out."""
     statement: dict[str, Any] = {"table": write.table, "kind": write.kind}
     if write.keys:
         statement["keys"] = len(write.keys)
     if write.documents:
         statement["documents"] = len(write.documents)
-    if write.function is not None:
-        statement["function"] = write.function.to_wire()
+    function = write.function
+    if function is not None:
+        if as_value and function.code.constant and not function.code.path:
+            statement["constant"] = function.body(function.frame)
+        else:
+            statement["function"] = function.to_wire()
     if isinstance(write.conflict, Func):
         statement["conflict"] = write.conflict.to_wire()
     elif write.conflict != "error":
@@ -64,6 +75,7 @@ class _Statement(msgspec.Struct):
     keys: int = 0
     documents: int = 0
     function: list[Any] | None = None
+    constant: Any = msgspec.UNSET
     conflict: Literal["error", "replace", "update"] | list[Any] = "error"
     durability: Durability | None = None
     return_changes: bool | Literal["always"] = False
@@ -90,7 +102,7 @@ def read_statements(params: Any) -> list[Write]:
                 statement.kind,
                 keys[first_key:end_key],
                 documents[first_document:end_document],
-                None if statement.function is None else Func.from_wire(statement.function),
+                _function(statement),
                 Func.from_wire(conflict) if isinstance(conflict, list) else conflict,
                 statement.durability,
                 statement.return_changes,
@@ -100,6 +112,12 @@ def read_statements(params: Any) -> list[Write]:
         )
         first_key, first_document = end_key, end_document
     return writes
+
+
+def _function(statement: _Statement) -> Func | None:
+    if statement.constant is not msgspec.UNSET:
+        return constant_function(statement.constant)
+    return None if statement.function is None else Func.from_wire(statement.function)
 
 
 class _Outcome(msgspec.Struct, omit_defaults=True):

@@ -76,9 +76,9 @@ class Router(StorageApi):
         here yet."""
         return self._placement.node_of(table, key) if self._placement.knows(table) else HOME
 
-    def node_of_write(self, write: Write) -> int:
-        """The same for a statement on one document."""
-        return node_of_write(write, self._placement.info(write.table)) if self._placement.knows(write.table) else HOME
+    def node_of_write(self, write: Write) -> int | None:
+        """The same for a statement on one document; None for one on several, which `write` must divide."""
+        return node_of_write(write, self._placement.info(write.table)) if self._placement.knows(write.table) else None
 
     async def _info(self, table: int) -> TableInfo:
         """The table with that id. Raises TableGone."""
@@ -200,6 +200,24 @@ class Router(StorageApi):
             for position, document in zip(positions, of_node, strict=True):
                 documents[position] = document
         return documents
+
+    async def get_from(
+        self, number: int, context: CallContext, keys: Sequence[tuple[int, bytes]]
+    ) -> list[bytes | None]:
+        """`get` for documents that are on this node, as `node_of_key` says, in no transaction."""
+        return await self._node(number).ask(lambda api: api.get(context, keys))
+
+    async def write_to(
+        self, number: int, context: CallContext, writes: Sequence[Write]
+    ) -> list[WriteSummary | Exception]:
+        """`write` for statements on documents of this node, as `node_of_write` says, in no transaction."""
+        outcomes = await self._node(number).ask(lambda api: api.write(context, writes))
+        gone = [position for position, outcome in enumerate(outcomes) if isinstance(outcome, TableGone)]
+        if gone:
+            again = await self.write(context, [writes[position] for position in gone])
+            for position, outcome in zip(gone, again, strict=True):
+                outcomes[position] = outcome
+        return outcomes
 
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
         outcomes: list[Outcome | None] = [None] * len(writes)

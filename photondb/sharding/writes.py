@@ -53,10 +53,12 @@ def divide(write: Write, info: TableInfo) -> list[Piece]:
     ]
 
 
-def node_of_write(write: Write, info: TableInfo) -> int:
-    """The node of a statement on one document."""
+def node_of_write(write: Write, info: TableInfo) -> int | None:
+    """The node of a statement on one document; None for one on several, which may be on different nodes."""
     if len(info.nodes) == 1:
         return info.nodes[0]
+    if len(write.documents or write.keys) != 1:
+        return None
     key = _key(write.documents[0], info.primary_key) if write.kind == "insert" else write.keys[0]
     return info.nodes[part_of(key, len(info.nodes))]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,7 +17,7 @@ import orjson
 
 from photondb.api.auth import ADMIN
 from photondb.api.catalogue import TableInfo
-from photondb.api.context import INTERNAL
+from photondb.api.context import INTERNAL, CallContext
 from photondb.api.query import Answer, Request
 from photondb.api.storage import TableGone, Write, WriteSummary
 from photondb.datum.errors import DatumError
@@ -36,11 +36,12 @@ from photondb.telemetry.operations import RUN
 from photondb.telemetry.spans import Span
 from photondb.telemetry.tracing import Tracer
 from services.query import responses
-from services.query.by_node import NODE_WAIT_S, Traced, by_node
+from services.query.by_node import NODE_WAIT_S, Traced, by_goal
 from services.query.execution import Outcome, compile_and_execute, execute
 from services.query.failures import as_reql_error, internal_error
 from services.query.options import NO_OPTIONS, RunOptions, read_options
 from services.query.plans import Plan
+from services.query.point_writes import Group, Outcomes
 from services.query.pure_queries import pure_response
 from services.query.responses import NO_ANSWER
 from services.query.running import Execute, continue_query, noreply_wait, start_query, stop_query
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 PointRead: TypeAlias = tuple[Request, Plan, Frame, RunOptions]
 PointWrite: TypeAlias = tuple[Request, Plan, TableInfo, RunOptions, list[str]]
 Other: TypeAlias = "tuple[Request, Start]"
+Get: TypeAlias = Callable[[CallContext, Sequence[tuple[int, bytes]]], Awaitable[list[bytes | None]]]
 
 PURE_S = 0.002
 """How long queries that need no evaluation are answered for where they arrive; the others of a batch wait in line."""
@@ -315,37 +317,49 @@ class Batch:
     # --- writes
 
     def start_writes(self) -> None:
-        """Begin the commit of all point writes; they are answered when they are durable."""
+        """Have all point writes carried out; they are answered when they are durable."""
         if not self.writes:
             return
         router = self.service.router
-        nodes = None if router is None else list(map(router.node_of_write, self.write_statements))
-        for writes, statements, traced in by_node(nodes, self.writes, self.write_statements, self.traced_writes):
-            started = start_eagerly(self._write(writes, statements, traced))
-            if started.task is not None:
-                self.service.keep(started.task)
-                for request, _, _, options, _ in writes:
-                    if options.noreply:
-                        session = self.channel.session(request.session)
-                        session.noreply.add(started.task)
-                        started.task.add_done_callback(session.noreply.discard)
+        goals = [
+            (
+                0 if router is None else router.node_of_write(statement),
+                (statement.durability or info.durability) == "hard",
+            )
+            for statement, (_, _, info, _, _) in zip(self.write_statements, self.writes, strict=True)
+        ]
+        for goal, writes, statements, traced in by_goal(goals, self.writes, self.write_statements, self.traced_writes):
+            spans = self._begin_traced(writes, traced)
+            if spans is not None:
+                for number, position in enumerate(traced):
+                    statements[position].trace = number
+            unanswered = [request.session for request, _, _, options, _ in writes if options.noreply]
+            waits = [self._expect_noreply(session) for session in unanswered]
+            done = functools.partial(self._written, writes, traced, spans, waits)
+            size = sum([len(request.payload) for request, *_ in writes])
+            group = Group(statements, size, () if spans is None else spans.names, done)
+            # Clients expect to read what they have written without waiting for an answer.
+            self.service.point_writes(goal).add(group, at_once=bool(waits))
 
-    async def _write(self, writes: Sequence[PointWrite], statements: Sequence[Write], traced: Traced) -> None:
-        spans = self._begin_traced(writes, traced)
-        context = INTERNAL
-        if spans is not None:
-            context = INTERNAL.traced(spans.names)
-            for number, position in enumerate(traced):
-                statements[position].trace = number
-        try:
-            outcomes: Sequence[WriteSummary | Exception] = await self.service.storage.write(context, statements)
-        except ReqlError as error:
-            outcomes = [error] * len(writes)
-        except Exception as error:
-            outcomes = [internal_error(error)] * len(writes)
+    def _expect_noreply(self, number: int) -> asyncio.Future[None]:
+        """What a session's NOREPLY_WAIT waits for."""
+        session = self.channel.session(number)
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        session.noreply.add(written)
+        written.add_done_callback(session.noreply.discard)
+        return written
+
+    def _written(
+        self,
+        writes: Sequence[PointWrite],
+        traced: Traced,
+        spans: PointTraces | None,
+        waits: Sequence[asyncio.Future[None]],
+        outcomes: Outcomes,
+    ) -> None:
+        """Answer writes that were carried out."""
         self._count("point_write", len(writes))
         self._note_slow(writes)
-        self.metrics.batch_writes.observe(len(writes))
         for outcome in outcomes:
             if not isinstance(outcome, WriteSummary):
                 self.metrics.requests.fail("point_write", outcome)
@@ -367,6 +381,9 @@ class Batch:
             for position in traced:
                 answers[position].span = writes[position][0].span
         self.channel.send_later(answers)
+        for written in waits:
+            if not written.done():
+                written.set_result(None)
 
     # --- pure queries
 
@@ -384,13 +401,21 @@ class Batch:
         if not self.reads:
             return
         router = self.service.router
-        nodes = None if router is None else [router.node_of_key(table, key) for table, key in self.read_keys]
-        groups = by_node(nodes, self.reads, self.read_keys, self.traced_reads)
+        if router is None:
+            get: Get = self.service.storage.get
+            self.answers += await self._read(get, self.reads, self.read_keys, self.traced_reads, self.others)
+            return
+        nodes = [router.node_of_key(table, key) for table, key in self.read_keys]
+        groups = by_goal(nodes, self.reads, self.read_keys, self.traced_reads)
         if len(groups) == 1:
-            self.answers += await self._read(*groups[0], self.others)
+            get = functools.partial(router.get_from, nodes[0])
+            self.answers += await self._read(get, self.reads, self.read_keys, self.traced_reads, self.others)
             return
         others: list[list[Other]] = [[] for _ in groups]
-        started = [start_eagerly(self._read(*group, others[number])) for number, group in enumerate(groups)]
+        started = [
+            start_eagerly(self._read(functools.partial(router.get_from, node), reads, keys, traced, of_node))
+            for (node, reads, keys, traced), of_node in zip(groups, others, strict=True)
+        ]
         waiting = [eager.task for eager in started if eager.task is not None]
         if waiting:
             await asyncio.wait(waiting, timeout=NODE_WAIT_S)
@@ -410,13 +435,19 @@ class Batch:
         self.channel.start_later(others)
 
     async def _read(
-        self, reads: Sequence[PointRead], keys: Sequence[tuple[int, bytes]], traced: Traced, others: list[Other]
+        self,
+        get: Get,
+        reads: Sequence[PointRead],
+        keys: Sequence[tuple[int, bytes]],
+        traced: Traced,
+        others: list[Other],
     ) -> list[Answer]:
-        """The answers to some reads. Those of tables that are not there go to `others`: the evaluator says so."""
+        """The answers to some reads, from the documents that `get` gives. Those of tables that are not there go to
+        `others`: the evaluator says so."""
         spans = self._begin_traced(reads, traced)
         context = INTERNAL if spans is None else INTERNAL.traced(spans.names)
         try:
-            found = await self.service.storage.get(context, keys)
+            found = await get(context, keys)
         except TableGone:
             await self.service.refresh_catalogue()
             if spans is not None:

@@ -3,9 +3,10 @@ another node than its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
+Goal = TypeVar("Goal", bound=Hashable)
 Item = TypeVar("Item")
 Asked = TypeVar("Asked")
 
@@ -16,24 +17,23 @@ NODE_WAIT_S = 0.02
 """How long the answers from other nodes wait for those of one that takes long."""
 
 
-def by_node(
-    nodes: Sequence[int] | None, items: Sequence[Item], asked: Sequence[Asked], traced: Traced
-) -> list[tuple[Sequence[Item], Sequence[Asked], Traced]]:
-    """The items, what is asked for them, and which of them are traced: for each node apart, where `nodes` says which
-    node each of them is for."""
-    if nodes is None:
-        return [(items, asked, traced)]
-    positions: dict[int, list[int]] = {}
-    for position, node in enumerate(nodes):
-        positions.setdefault(node, []).append(position)
-    if len(positions) == 1:
-        return [(items, asked, traced)]
+def by_goal(
+    goals: Sequence[Goal], items: Sequence[Item], asked: Sequence[Asked], traced: Traced
+) -> list[tuple[Goal, Sequence[Item], Sequence[Asked], Traced]]:
+    """The items, what is asked for them, and which of them are traced, for each goal apart: `goals` says which one each
+    of them has. There is one item at least."""
+    if goals.count(goals[0]) == len(goals):
+        return [(goals[0], items, asked, traced)]
+    positions: dict[Goal, list[int]] = {}
+    for position, goal in enumerate(goals):
+        positions.setdefault(goal, []).append(position)
     chosen = set(traced)
     return [
         (
-            [items[position] for position in of_node],
-            [asked[position] for position in of_node],
-            [place for place, position in enumerate(of_node) if position in chosen] if chosen else (),
+            goal,
+            [items[position] for position in of_goal],
+            [asked[position] for position in of_goal],
+            [place for place, position in enumerate(of_goal) if position in chosen] if chosen else (),
         )
-        for of_node in positions.values()
+        for goal, of_goal in positions.items()
     ]

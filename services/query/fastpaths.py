@@ -153,14 +153,14 @@ def point_read(compiler: Compiler, shape: Shape) -> PointRead | None:
     if node.effects & ~Effects.NOW:
         return None
     fields = fields_of(body, variable)
-    decode = loads_stored if fields is None or _may_quote(body) else field_decoder(fields)
+    decode = loads_stored if fields is None or any(map(_may_quote, outer)) else field_decoder(fields)
     raw = raw_result(outer[0]) if len(outer) == 1 else None
     return PointRead(table, key_slot, node.run, compiler.variable_base + variable, decode, raw)
 
 
-def _may_quote(body: Shape) -> bool:
+def _may_quote(term: Shape) -> bool:
     """Whether an error of the term may show the document, which then must be whole."""
-    return body[0] not in (Term.PLUCK, Term.HAS_FIELDS)
+    return term[0] not in (Term.PLUCK, Term.HAS_FIELDS)
 
 
 class PointWrite:

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -39,6 +40,7 @@ from services.query.metrics import QueryMetrics
 from services.query.options import NO_OPTIONS, RunOptions
 from services.query.peers import PeerQuery, Peers
 from services.query.plans import PlanCache
+from services.query.point_writes import PointWrites
 from services.query.results import ResultCache
 from services.query.slow_queries import SlowQueries
 from services.query.statistics import StatisticsCache
@@ -82,6 +84,7 @@ class Query:
         self.statistics = StatisticsCache(storage, self._in_background)
         self.metrics = QueryMetrics()
         self.channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+        self._point_writes: dict[tuple[int | None, bool], PointWrites] = {}
         self.server_id = ""
         self.server_name = socket.gethostname()
         self.catalogue = Catalogue(version=-1, databases={}, tables={})
@@ -148,6 +151,15 @@ class Query:
         if options.profile:
             runtime.profile = Profile()
         return runtime
+
+    def point_writes(self, goal: tuple[int | None, bool]) -> PointWrites:
+        """The writes that go to a storage node (None: where each belongs, of several nodes), and are hard or soft."""
+        found = self._point_writes.get(goal)
+        if found is None:
+            router, node = self.router, goal[0]
+            write = self.storage.write if router is None or node is None else partial(router.write_to, node)
+            found = self._point_writes[goal] = PointWrites(write, self.keep, self.metrics.batch_writes)
+        return found
 
     async def queries(self) -> list[Job | PeerQuery]:
         """The queries that are being worked on, or have cursors, here and in other query services."""

@@ -29,7 +29,7 @@ class Session:
         self.jobs: dict[int, Job] = {}
         self.cursors: dict[int, Cursor] = {}
         self.running: dict[int, asyncio.Task[Any]] = {}
-        self.noreply: set[asyncio.Task[None]] = set()
+        self.noreply: set[asyncio.Future[None]] = set()
 
     def forget(self, token: int) -> None:
         """A query has been answered for the last time, or nobody waits for its answer any more."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from photondb.rpc.eager import start_eagerly
+from photondb.rpc.eager import begin, start_eagerly, task_factory
 
 MARK: ContextVar[str] = ContextVar("mark", default="unset")
 
@@ -206,3 +206,47 @@ async def test_a_rest_that_is_never_carried_on_is_closed() -> None:
     started.task.cancel()
     with pytest.raises((asyncio.CancelledError, RuntimeError)):
         await started.task
+
+
+@pytest.mark.parametrize("factory", [task_factory, None])
+async def test_what_was_begun_needs_no_task_if_nothing_is_left(factory: Any) -> None:
+    ended: list[str] = []
+
+    async def handle() -> None:
+        ended.append("handled")
+
+    asyncio.get_running_loop().set_task_factory(factory)
+    task: Any = None
+
+    def arrive() -> None:  # not within a task
+        nonlocal task
+        task = asyncio.create_task(begin(handle()))
+        task.add_done_callback(lambda done: ended.append("told"))
+        if factory is not None:
+            assert ended == ["handled", "told"]
+
+    asyncio.get_running_loop().call_soon(arrive)
+    await asyncio.sleep(0)
+    assert await task is None
+    await asyncio.sleep(0)
+    assert ended == ["handled", "told"]
+    assert (task.cancelled(), task.exception(), task.result(), task.cancel()) == (False, None, None, False)
+
+
+async def test_what_was_begun_goes_on_in_its_own_context() -> None:
+    seen: list[str] = []
+    answered = asyncio.get_running_loop().create_future()
+
+    async def handle() -> None:
+        MARK.set("handler's")
+        await answered
+        seen.append(MARK.get())
+
+    asyncio.get_running_loop().set_task_factory(task_factory)
+    tasks: list[asyncio.Task[None]] = []
+    asyncio.get_running_loop().call_soon(lambda: tasks.append(asyncio.create_task(begin(handle()))))
+    await asyncio.sleep(0)
+    answered.set_result(None)
+    await tasks[0]
+    assert seen == ["handler's"]
+    assert MARK.get() == "unset"

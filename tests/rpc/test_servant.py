@@ -20,6 +20,12 @@ from photondb.rpc.servant import servant
 from tests.rpc.probe import PROBE, Probe, ProbeStub, probing, rpc_test, served
 
 
+@pytest.fixture(params=[(), ("echo", "wait", "fail", "about")], ids=["as tasks", "eagerly"], autouse=True)
+def _eager(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers do the same whether they begin as tasks or become some where they wait."""
+    monkeypatch.setattr(Probe, "eager", frozenset(request.param))
+
+
 @pytest.fixture
 def address(tmp_path: Path) -> str:
     return f"unix:{tmp_path}/probe"

@@ -16,7 +16,7 @@ from photondb.api.storage import StorageApi, Write, WriteSummary
 from photondb.datum.keys import primary_key
 from photondb.sharding.placement import part_of
 from photondb.sharding.router import Router
-from services.query.by_node import by_node
+from services.query.by_node import by_goal
 from services.query.service import Query
 from tests.query.conftest import Client
 from tests.reql.evaluate import wire_term
@@ -133,10 +133,12 @@ async def test_late_reads_of_a_table_that_is_gone(tmp_path: Path) -> None:
 
 def test_what_is_divided_stays_together() -> None:
     traced = [1, 3]
-    assert by_node(None, "abcd", "ABCD", traced) == [("abcd", "ABCD", traced)]
-    assert by_node([5, 5, 5, 5], "abcd", "ABCD", traced) == [("abcd", "ABCD", traced)]
-    assert by_node([0, 1, 0, 1], "abcd", "ABCD", ()) == [(["a", "c"], ["A", "C"], ()), (["b", "d"], ["B", "D"], ())]
-    assert by_node([0, 1, 1, 0], "abcd", "ABCD", traced) == [
-        (["a", "d"], ["A", "D"], [1]),
-        (["b", "c"], ["B", "C"], [0]),
+    assert by_goal([5, 5, 5, 5], "abcd", "ABCD", traced) == [(5, "abcd", "ABCD", traced)]
+    assert by_goal([0, 1, 0, 1], "abcd", "ABCD", ()) == [
+        (0, ["a", "c"], ["A", "C"], ()),
+        (1, ["b", "d"], ["B", "D"], ()),
+    ]
+    assert by_goal([0, 1, 1, 0], "abcd", "ABCD", traced) == [
+        (0, ["a", "d"], ["A", "D"], [1]),
+        (1, ["b", "c"], ["B", "C"], [0]),
     ]

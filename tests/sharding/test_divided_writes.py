@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 
@@ -74,6 +75,9 @@ def test_the_node_of_one_document() -> None:
         assert node_of_write(Write(7, "update", keys=[key]), SPREAD) == node
         assert node_of_write(Write(7, "insert", documents=[{"key": number}]), SPREAD) == node
         assert node_of_write(Write(8, "update", keys=[key]), SINGLE) == 2
+    several = Write(7, "update", keys=[primary_key(1), primary_key(2)])
+    assert node_of_write(several, SPREAD) is None
+    assert node_of_write(msgspec.structs.replace(several, table=8), SINGLE) == 2
 
 
 # --- putting together
