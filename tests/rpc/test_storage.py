@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -42,9 +43,11 @@ from photondb.api.storage import (
     Write,
     WriteSummary,
 )
+from photondb.datum.extreme import MAXVAL
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.function import Func
+from photondb.reql.parameters import constant_function
 from photondb.reql.pipeline import aggregate_from_wire, steps_to_wire
 from photondb.reql.steps import FilterStep, MapStep, Step
 from photondb.rpc.eager import start_eagerly
@@ -278,6 +281,33 @@ async def test_functions_in_statements(address: str) -> None:
         assert arrived_update.function.call({"n": 41}) == {"n": 42}
         assert arrived_update.keys == [b"k"]
         assert arrived_insert.conflict.call(1, {"id": 1, "v": "old"}, {"id": 1, "v": "new"}) == {"id": 1, "v": "old"}
+
+
+@pytest.mark.parametrize("other", ["plain", MAXVAL, "half a \ud83d"])
+def test_constants_in_statements(address: str, other: Any) -> None:
+    constants = [
+        {"a": [1, 2.5, -0.0, 1e300, 2**53, {"b": None}], "c": {"$reql_type$": "LITERAL", "value": 1}},
+        None,
+        5,
+        other,
+        {"deep": functools.reduce(lambda inner, _: [inner], range(20), 1)},
+    ]
+
+    @rpc_test
+    async def arrive() -> None:
+        storage = Storage()
+        async with stub_of(storage, address) as stub:
+            storage.result = []
+            writes = [Write(1, "update", keys=[b"k"], function=constant_function(value)) for value in constants]
+            await stub.write(INTERNAL, writes)
+            arrived = [write.function for write in storage.arguments[1]]
+            assert all(function.code.literals for function in arrived)
+            if other == "plain":
+                assert all(function.code.constant for function in arrived)
+                assert repr([function.body(function.frame) for function in arrived]) == repr(constants)
+            assert arrived[2].call({"id": 1}) == 5
+
+    arrive()
 
 
 @rpc_test
