@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from photondb.reql.aggregates import Aggregate
+from photondb.reql.accumulators import Aggregate
 from photondb.reql.column_reader import ColumnReader, can_be_columns
 from photondb.reql.steps import Step
 from photondb.reql.vector_plan import VectorPlan

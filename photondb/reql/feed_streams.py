@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from photondb.api.changefeed import Feed
-from photondb.reql.aggregates import Accumulator, Aggregate
+from photondb.reql.accumulators import Accumulator, Aggregate
 from photondb.reql.chunk import Chunk
 from photondb.reql.steps import Step
 from photondb.reql.suspend import Evaluation, wait

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from photondb.datum.order import sort_key
 from photondb.datum.order_bytes import order_bytes
-from photondb.reql.aggregates import Accumulator, Aggregate, Avg, Collect, Count, Sum, aggregate_from_wire
+from photondb.reql.accumulators import Accumulator, Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum, aggregate_from_wire
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.index_values import IndexValues
 from photondb.reql.memory import mean_weight, weight
+from photondb.reql.row_aggregates import Collect
 from photondb.reql.steps import Fields, Step, steps_from_wire, steps_to_wire
 
 if TYPE_CHECKING:

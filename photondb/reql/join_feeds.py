@@ -17,7 +17,7 @@ from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.changefeed import Feed
 from photondb.datum.errors import DatumError
 from photondb.datum.json import dumps_computed
-from photondb.reql.aggregates import Accumulator, Aggregate
+from photondb.reql.accumulators import Accumulator, Aggregate
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ReqlError, op_failed, resource_limit
 from photondb.reql.feed_notices import change_notice, initial_notice, state_notice

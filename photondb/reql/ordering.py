@@ -9,9 +9,10 @@ from photondb.datum.order import sort_key
 from photondb.datum.order_bytes import LACKING as LACKING_BYTES
 from photondb.datum.order_bytes import descending as turned
 from photondb.datum.order_bytes import order_bytes
-from photondb.reql.aggregates import VALUE_BYTES, Accumulator
+from photondb.reql.accumulators import Accumulator
 from photondb.reql.function import Func
 from photondb.reql.memory import mean_weight
+from photondb.reql.row_aggregates import VALUE_BYTES
 from photondb.reql.steps import MISSING, Fields, values_or_missing
 
 LACKING = (-1,)

@@ -15,7 +15,8 @@ import msgspec
 
 from photondb.datum.json import loads_stored
 from photondb.datum.size import check_size
-from photondb.reql.aggregates import Accumulator, Aggregate, KeyedAccumulator, WeighedAccumulator, aggregate_from_wire
+from photondb.reql.accumulators import Accumulator, Aggregate, KeyedAccumulator, WeighedAccumulator
+from photondb.reql.aggregates import aggregate_from_wire
 from photondb.reql.block_columns import MIN_ROWS, BlockFolding
 from photondb.reql.chunk import EMPTY, Chunk, joined
 from photondb.reql.errors import ReqlError

@@ -28,7 +28,7 @@ from photondb.api.storage import (
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from photondb.reql import system_feeds, system_tables
-from photondb.reql.aggregates import UNBOUNDED
+from photondb.reql.accumulators import UNBOUNDED
 from photondb.reql.configuration import IdentifierFormat
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT, SLICE_SECONDS

@@ -6,14 +6,15 @@ far as they can run there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import IndexStatistics, KeyRange, Scan, ScanReply
-from photondb.reql.aggregates import Accumulator, Aggregate, Avg, Count, Distinct, Sum
+from photondb.reql.accumulators import Accumulator, Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.chunk import Chunk
 from photondb.reql.grouping import Group
 from photondb.reql.ordering import Ordering, Top
@@ -31,6 +32,7 @@ from photondb.reql.planner.extremes import (
 )
 from photondb.reql.planner.key_sets import KeySet, single_key
 from photondb.reql.planner.trace import Signature, signature
+from photondb.reql.row_aggregates import Distinct
 from photondb.reql.spilling.folding import TooLarge, partials, started
 from photondb.reql.spilling.sorting import sorted_chunks
 from photondb.reql.steps import FilterStep, Step, keeps_count
@@ -203,37 +205,11 @@ class ScanSource:
             scan.limit = limit
         trace = None if runtime.trace is None else runtime.trace.begin(scan, rest, self.signature(scan, rest))
         runtime.require_index(self.info, self.index)
-        reply = runtime.scan(self.info, scan)
-        chunk, cursor = reply.chunk, reply.cursor
+        read = _read(runtime, runtime.scan(self.info, scan), trace)
         try:
-            while True:
-                if trace is not None and chunk is not None:
-                    trace.learn(chunk.measures)
-                if chunk is not None and len(chunk):
-                    if rest:
-                        values = chunk.values()
-                        if trace is not None:
-                            values = trace.apply(rest, values)
-                        else:
-                            for step in rest:
-                                values = step.apply(values)
-                        chunk = Chunk.of_values(values)
-                    if limit is not None:
-                        chunk = chunk.head(limit)
-                        limit -= len(chunk)
-                    if len(chunk):
-                        yield chunk
-                    if limit == 0:
-                        return
-                if cursor is None:
-                    return
-                chunk, last = wait(cursor.next())
-                runtime.checkpoint()
-                if last:
-                    cursor = None
+            yield from through(read, rest, limit, trace)
         finally:
-            if cursor is not None:
-                runtime.release(cursor)
+            read.close()
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
         scan, rest, _ = self.planned(runtime, steps)
@@ -256,33 +232,40 @@ class ScanSource:
         else:
             reply = runtime.scan(self.info, scan)
         accumulator = started(aggregate, runtime)
-        for partial in self._partials(runtime, reply, trace):
+        for partial in _partials(runtime, reply, trace):
             accumulator.merge(partial)
         return accumulator
 
-    @staticmethod
-    def _partials(runtime: Runtime, reply: ScanReply, trace: ScanTrace | None) -> Iterator[Any]:
-        """All partial results of a scan with an aggregate."""
-        chunk, cursor = reply.chunk, reply.cursor
-        if trace is not None:
-            trace.learn(reply.measures)
-        if chunk is None:
-            yield reply.partial
-            return
-        try:
-            while True:
+
+def _read(runtime: Runtime, reply: ScanReply, trace: ScanTrace | None) -> Generator[Chunk]:
+    """All chunks of a scan that has begun. Its cursor is given back when the generator is closed."""
+    chunk, cursor = reply.chunk, reply.cursor
+    try:
+        while True:
+            if chunk is not None:
                 if trace is not None:
                     trace.learn(chunk.measures)
-                yield from chunk.values()
-                if cursor is None:
-                    return
-                chunk, last = wait(cursor.next())
-                runtime.checkpoint()
-                if last:
-                    cursor = None
-        finally:
-            if cursor is not None:
-                runtime.release(cursor)
+                yield chunk
+            if cursor is None:
+                return
+            chunk, last = wait(cursor.next())
+            runtime.checkpoint()
+            if last:
+                cursor = None
+    finally:
+        if cursor is not None:
+            runtime.release(cursor)
+
+
+def _partials(runtime: Runtime, reply: ScanReply, trace: ScanTrace | None) -> Iterator[Any]:
+    """All partial results of a scan with an aggregate that has begun."""
+    if trace is not None:
+        trace.learn(reply.measures)
+    if reply.chunk is None:
+        yield reply.partial
+    else:
+        for chunk in _read(runtime, reply, trace):
+            yield from chunk.values()
 
 
 class SlicedSource:
@@ -417,13 +400,18 @@ def depends_on_order(aggregate: Aggregate) -> bool:
     return type(aggregate) not in (Count, Sum, Avg, Distinct)
 
 
-def through(chunks: Iterator[Chunk], steps: Sequence[Step], limit: int | None) -> Iterator[Chunk]:
-    """The rows of chunks after `steps`, at most `limit`."""
+def through(
+    chunks: Iterator[Chunk], steps: Sequence[Step], limit: int | None, trace: ScanTrace | None = None
+) -> Iterator[Chunk]:
+    """The rows of chunks after `steps`, at most `limit`. A `trace` notes what the steps do."""
     for chunk in chunks:
-        if steps:
+        if steps and len(chunk):
             values = chunk.values()
-            for step in steps:
-                values = step.apply(values)
+            if trace is not None:
+                values = trace.apply(steps, values)
+            else:
+                for step in steps:
+                    values = step.apply(values)
             chunk = Chunk.of_values(values)
         if limit is not None:
             chunk = chunk.head(limit)

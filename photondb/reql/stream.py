@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from photondb.api.catalogue import TableInfo
 from photondb.api.storage import KeyRange
 from photondb.datum.keys import key_range
-from photondb.reql.aggregates import Accumulator, Aggregate, Collect
+from photondb.reql.accumulators import Accumulator, Aggregate
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import logic_error
 from photondb.reql.feed_streams import NO_FEED, FeedNotes, MergedSource, united_notes
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering
+from photondb.reql.row_aggregates import Collect
 from photondb.reql.sources import (
     ComputedSource,
     ScanSource,

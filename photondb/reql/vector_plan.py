@@ -11,10 +11,12 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from photondb.reql.aggregates import Aggregate, Avg, Count, Distinct, Max, Min, Sum
+from photondb.reql.accumulators import Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.function import Func
 from photondb.reql.grouping import Group
 from photondb.reql.ordering import Top
+from photondb.reql.row_aggregates import Distinct, Max, Min
 from photondb.reql.steps import FilterStep, MapStep, Step
 from photondb.reql.vector_aggregates import Choosing, Counting, Folding, Summary, Summing, VectorAggregate
 from photondb.reql.vector_expressions import Expression

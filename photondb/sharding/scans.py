@@ -17,7 +17,7 @@ from photondb.api.catalogue import TableInfo
 from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan, ScanCursor, ScanReply
 from photondb.datum.keys import primary_key
-from photondb.reql.aggregates import Aggregate, KeyedAccumulator
+from photondb.reql.accumulators import Aggregate, KeyedAccumulator
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ReqlError
 from photondb.reql.measures import ScanMeasures

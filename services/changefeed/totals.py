@@ -12,7 +12,8 @@ from typing import Any
 from photondb.datum.json import dumps
 from photondb.datum.order import sort_key
 from photondb.datum.types import normalise_number
-from photondb.reql.aggregates import Aggregate, Avg, Count, Sum
+from photondb.reql.accumulators import Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.errors import logic_error
 from photondb.reql.grouping import Group, too_many_groups
 from photondb.reql.steps import present_values

@@ -18,7 +18,8 @@ from photondb.api.context import CallContext, SpanNames
 from photondb.api.storage import KeyRange, Scan
 from photondb.child_process import spawn_child
 from photondb.datum.json import dumps, loads_stored
-from photondb.reql.aggregates import Aggregate, Count
+from photondb.reql.accumulators import Aggregate
+from photondb.reql.aggregates import Count
 from photondb.telemetry import catalogue, tracing
 from photondb.telemetry.operations import SCAN_PART
 from photondb.telemetry.scrape import Scrape

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photondb.datum.json import loads_stored
-from photondb.reql.aggregates import Aggregate, Avg, Count, Sum
+from photondb.reql.accumulators import Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
 from photondb.reql.grouping import Group, Grouping

@@ -17,24 +17,15 @@ from rethinkdb.ast import ReQLEncoder
 import photondb.reql.terms  # noqa: F401  # registers the terms
 from photondb.datum.extreme import MAXVAL, MINVAL
 from photondb.datum.order import equal
-from photondb.reql.aggregates import (
-    Aggregate,
-    Avg,
-    Collect,
-    Count,
-    Distinct,
-    Max,
-    Min,
-    Reduce,
-    Sum,
-    aggregate_from_wire,
-)
+from photondb.reql.accumulators import Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum, aggregate_from_wire
 from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.parameters import constant_function, equality_function
 from photondb.reql.pipeline import Pipeline
+from photondb.reql.row_aggregates import Collect, Distinct, Max, Min, Reduce
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, Step, ZipStep, steps_from_wire, steps_to_wire
 from photondb.reql.values import Grouped
 

@@ -11,10 +11,12 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import KeyRange, Scan, ScanCursor, TableGone
 from photondb.datum.keys import key_range, primary_key
 from photondb.datum.order import sort_key
-from photondb.reql.aggregates import Aggregate, Avg, Collect, Count, Distinct, Max, Min, Reduce, Sum
+from photondb.reql.accumulators import Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.errors import ReqlError
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
+from photondb.reql.row_aggregates import Collect, Distinct, Max, Min, Reduce
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, Step
 from services.storage.options import StorageOptions
 from tests.rpc.probe import rpc_test

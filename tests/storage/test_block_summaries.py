@@ -13,9 +13,11 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import KeyRange, Scan
 from photondb.bus import LocalBus
 from photondb.datum.keys import primary_key
-from photondb.reql.aggregates import Aggregate, Avg, Count, Distinct, Sum
+from photondb.reql.accumulators import Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
+from photondb.reql.row_aggregates import Distinct
 from photondb.reql.steps import FilterStep, MapStep
 from photondb.reql.values import Grouped
 from photondb.reql.vector_plan import VectorPlan

@@ -15,9 +15,10 @@ from photondb.api.catalogue import CreateTable
 from photondb.api.context import INTERNAL
 from photondb.api.storage import Scan
 from photondb.bus import LocalBus
-from photondb.reql.aggregates import Count, Max, Sum
+from photondb.reql.aggregates import Count, Sum
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
+from photondb.reql.row_aggregates import Max
 from photondb.reql.steps import FilterStep, MapStep
 from services.storage import scan_workers
 from services.storage.options import StorageOptions

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from photondb.api.catalogue import IndexInfo
 from photondb.reql import shape as shapes
-from photondb.reql.aggregates import Max, Min
 from photondb.reql.compiler import free_variables
 from photondb.reql.function import Func
 from photondb.reql.join_partners import chosen_way
@@ -22,6 +21,7 @@ from photondb.reql.planner.explanation import Explanation, bottom, make_step
 from photondb.reql.planner.extremes import extreme_of
 from photondb.reql.planner.joins import Method, Way, equality_of
 from photondb.reql.planner.trace import Trace
+from photondb.reql.row_aggregates import Max, Min
 from photondb.reql.shape import Shape
 from photondb.reql.sources import ScanSource
 from photondb.reql.stream import Stream, table_stream

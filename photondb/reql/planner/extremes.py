@@ -16,7 +16,7 @@ from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.api.storage import IndexStatistics, KeyRange
 from photondb.datum.errors import DatumError
 from photondb.datum.order import compare
-from photondb.reql.aggregates import Aggregate, Max, Min
+from photondb.reql.accumulators import Aggregate
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.index_values import Apart, IndexValues
@@ -25,6 +25,7 @@ from photondb.reql.planner import costs, estimates
 from photondb.reql.planner.access import expression_on, ranges_of
 from photondb.reql.planner.expressions import expression_of, is_safe, resolved
 from photondb.reql.planner.key_sets import NOTHING, KeySet, compared
+from photondb.reql.row_aggregates import Max, Min
 from photondb.reql.wire import Term
 
 MIN_ROWS_PER_WANTED = 20

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from photondb.datum.json import dumps_computed, loads_stored
-from photondb.reql.aggregates import Accumulator, Aggregate, Distinct
+from photondb.reql.accumulators import Accumulator, Aggregate
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.grouping import Group
 from photondb.reql.ordering import Top, TopRows
+from photondb.reql.row_aggregates import Distinct
 from photondb.reql.spilling.sorter import Sorter, key_of, row_of
 from photondb.reql.spilling.workspace import Workspace
 

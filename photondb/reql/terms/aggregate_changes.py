@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from photondb.reql.aggregates import Aggregate, Avg, Count, Sum
+from photondb.reql.accumulators import Aggregate
+from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.calls import compile_call
 from photondb.reql.effects import Effects
 from photondb.reql.errors import Frames, logic_error

@@ -7,7 +7,7 @@ from typing import Any
 
 from photondb.datum.binary import binary_bytes
 from photondb.datum.types import reql_type
-from photondb.reql.aggregates import Avg, Count, Max, Min, Reduce, Sum
+from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.errors import logic_error
 from photondb.reql.parameters import (
     Datum,
@@ -20,6 +20,7 @@ from photondb.reql.parameters import (
     equality_function,
 )
 from photondb.reql.registry import term
+from photondb.reql.row_aggregates import Max, Min, Reduce
 from photondb.reql.steps import FilterStep
 from photondb.reql.stream import apply_step, computed, elements, fold, is_infinite, lists
 from photondb.reql.terms.selections import ordinary_index

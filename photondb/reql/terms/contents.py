@@ -7,12 +7,12 @@ from typing import Any
 
 from photondb.datum.order import equal
 from photondb.datum.types import truthy
-from photondb.reql.aggregates import Distinct
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.index_walk import IndexWalk
 from photondb.reql.parameters import Func, Runtime, Sequence, Value, equality_function, field_function
 from photondb.reql.planner.distincts import places_of_values
 from photondb.reql.registry import term
+from photondb.reql.row_aggregates import Distinct
 from photondb.reql.sources import ComputedSource, ScanSource
 from photondb.reql.spilling.folding import Folding
 from photondb.reql.steps import FilterStep, MapStep

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from photondb.api.catalogue import IndexInfo
-from photondb.reql.aggregates import Accumulator, Aggregate
+from photondb.reql.accumulators import Accumulator, Aggregate
 from photondb.reql.callsite import call_closure
 from photondb.reql.chunk import Chunk
 from photondb.reql.compiler import Compiler, Node

@@ -8,7 +8,7 @@ from rethinkdb import r
 
 from photondb.api.storage import KeyRange
 from photondb.datum.keys import HIGHEST, encode_key
-from photondb.reql.aggregates import Count, Max, Min
+from photondb.reql.aggregates import Count
 from photondb.reql.index_values import Apart
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.planner.extremes import (
@@ -21,6 +21,7 @@ from photondb.reql.planner.extremes import (
     pays,
     reaches,
 )
+from photondb.reql.row_aggregates import Max, Min
 from tests.reql.planner.test_access import TABLE, spread
 from tests.reql.planner.test_conditions import function
 
