@@ -39,6 +39,7 @@ from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.suspend import wait
 
 if TYPE_CHECKING:
+    from photondb.reql.index_ordered import IndexOrderedScan
     from photondb.reql.planner.trace import ScanTrace
     from photondb.reql.runtime import Runtime
     from photondb.reql.stream import Stream
@@ -319,7 +320,7 @@ class SortedSource:
         return (self.stream,)
 
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
-        stream, steps = self._filtered(steps)
+        stream, steps = self.filtered(steps)
         wanted = limit if keeps_count(steps) else None
         if wanted is not None and wanted <= runtime.array_limit:
             scan = self.sorted_scan(stream, runtime)
@@ -331,16 +332,34 @@ class SortedSource:
                 pass
             else:
                 return list_source(first).chunks(runtime, steps, limit, rows)
-        return through(self._sorted(runtime, stream, rows), steps, limit)
+        in_order = self._in_index_order(runtime, stream, steps, limit, rows)
+        return through(self._sorted(runtime, stream, rows), steps, limit) if in_order is None else in_order
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        stream, steps = self._filtered(steps)
-        chunks = self._sorted(runtime, stream, AGGREGATE_CHUNK_ROWS)
-        return folded(runtime, through(chunks, steps, None), aggregate)
+        return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
 
     def _sorted(self, runtime: Runtime, stream: Stream, rows: int) -> Iterator[Chunk]:
         stream.check_finite()
         return sorted_chunks(runtime, stream.chunks(runtime), self.ordering, runtime.sequence_limit, rows)
+
+    def _in_index_order(
+        self, runtime: Runtime, stream: Stream, steps: Sequence[Step], limit: int | None, rows: int
+    ) -> Iterator[Chunk] | None:
+        """The rows after `steps` by an index that has them in order, if that takes less than to sort them."""
+        from photondb.reql.index_ordered import pushed_steps
+
+        pushed = pushed_steps(steps)
+        scan = self.index_ordered(runtime, stream, steps[:pushed])
+        if scan is None:
+            return None
+        chunks = scan.in_order(runtime, (*stream.steps, *steps[:pushed]), rows)
+        return None if chunks is None else through(chunks, steps[pushed:], limit)
+
+    def index_ordered(self, runtime: Runtime, stream: Stream, steps: Sequence[Step]) -> IndexOrderedScan | None:
+        """The scan that gives the rows of the unsorted stream in order, with `steps` behind them, if there is one."""
+        from photondb.reql.index_ordered import index_ordered
+
+        return index_ordered(runtime, stream, self.ordering, steps)
 
     def sorted_scan(self, stream: Stream, runtime: Runtime) -> ScanSource | None:
         """The scan of a table that gives the rows in order by itself, which is so for that of the primary key."""
@@ -350,7 +369,7 @@ class SortedSource:
         descending = is_primary_order(source.info, self.ordering)
         return None if descending is None else ScanSource(source.info, None, source.ranges, descending)
 
-    def _filtered(self, steps: Sequence[Step]) -> tuple[Stream, Sequence[Step]]:
+    def filtered(self, steps: Sequence[Step]) -> tuple[Stream, Sequence[Step]]:
         """The unsorted stream with the filters that come first, which need not wait for the order, and the rest."""
         stream = self.stream
         for position, step in enumerate(steps):

@@ -275,6 +275,37 @@ def test_methods_of_joins(database: RunningDatabase, left: Any, function: Any, m
     assert plan["method"] == "call the predicate for every pair"
 
 
+def test_whole_orders_by_an_index(database: RunningDatabase) -> None:
+    def plans(query: Any) -> list[tuple[str, str]]:
+        step, found = explain(database, query), []
+        while step is not None:
+            found.append((step["step"], step.get("by", "")))
+            step = step.get("input")
+        return found
+
+    assert plans(T.order_by("a")) == [("scan", "index a")]
+    assert plans(T.order_by("g", "a").pluck("id")) == [("map", ""), ("scan", "index both")]
+    assert scan_of(explain(database, T.order_by("a")))["why"] == "its order is wanted"
+    assert plans(T.order_by("n")) == [("sort", ""), ("scan", "primary key")]  # no index
+    assert plans(T.order_by(r.desc("a"))) == [("sort", ""), ("scan", "primary key")]
+    assert plans(T.filter({"g": 1, "a": 5}).order_by("a"))[-1] == ("scan", "index both")  # few are left to be sorted
+    assert plans(T.filter(r.row["n"] < 9).order_by("a"))[:1] == [("sort", "")]
+    sparse = r.table("sparse").order_by("seldom")
+    assert plans(sparse)[0] == ("sort", "")  # null stands elsewhere
+    database.run(T.index_create("carries", r.row["a"], include=["n"]))
+    database.run(T.index_wait())
+    database.collect_statistics()
+    try:
+        query = T.filter(r.row["n"] < 9).order_by("a").pluck("a", "n")
+        scan = scan_of(explain(database, query))
+        assert (scan["by"], scan["why"]) == ("index carries", "its order is wanted, and it carries what is")
+        assert database.run(query) == database.run(query, optimizations=False)
+        assert scan_of(explain(database, query, array_limit=1000))["by"] == "whole table"
+    finally:
+        database.run(T.index_drop("carries"))
+    assert [row["id"] for row in database.run(T.order_by("a"))][:5] == [0, 500, 1000, 1500, 1]
+
+
 def test_the_side_that_is_read_first(database: RunningDatabase) -> None:
     few = r.table("few")
     narrowed = [
@@ -372,6 +403,7 @@ def test_values_by_an_index(database: RunningDatabase) -> None:
 STEPS = [
     (T.order_by("n").limit(7).pluck("id"), {"map": 7, "limit": 7, "first in order": 7, "scan": ROWS}),
     (T.order_by("n"), {"sort": ROWS, "scan": ROWS}),
+    (T.order_by("a").pluck("id"), {"map": ROWS, "scan": ROWS}),
     (T.skip(3).limit(5), {"limit": 5, "skip": 5}),
     (T.limit(4).union(T.get_all(5, index="a")), {"union": 8, "limit": 4, "scan": 4}),
     (T.group("g").count(), {"count": 5, "group": 5, "scan": ROWS}),

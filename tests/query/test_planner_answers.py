@@ -16,6 +16,7 @@ from rethinkdb import r
 from photondb.datum.order import equal
 from photondb.reql import join_partners
 from photondb.reql.planner import access, costs, distincts, extremes
+from photondb.reql.planner import orders as orders_by_index
 from photondb.reql.planner.access import Choice
 from photondb.reql.planner.joins import LookUp, Method, Way
 from photondb.reql.terms import groups
@@ -488,6 +489,40 @@ def test_first_rows(target: Target, rows: list[Any], order: Callable[[Any], Any]
     expected = ask(target, order(TABLE), optimizations=False, array_limit=100_000)
     assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))
     assert equal(found["r"], expected["r"]), (found, expected)
+
+
+whole_orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
+    [
+        lambda t: t.order_by("a"),
+        lambda t: t.order_by("b"),
+        lambda t: t.order_by("a", "b"),
+        lambda t: t.order_by("b", "a", lambda row: row["a"]["b"]),
+        lambda t: t.order_by(lambda row: row["a"]["b"]),
+        lambda t: t.order_by(lambda row: row["a"] + 1),
+        lambda t: t.order_by(lambda row: row["a"].default(1)).pluck("id"),
+        lambda t: t.order_by("a").map(r.row["id"]),
+        lambda t: t.order_by("a")["b"],
+        lambda t: t.order_by("a").filter({"b": 1}),
+        lambda t: t.filter(lambda row: row["b"].default(0) != 2).order_by("a").without("b"),
+        lambda t: t.pluck("a", "id").order_by("a").merge({"b": 1}),
+        lambda t: t.merge({"a": 1}).order_by("a"),
+        lambda t: t.order_by("a").concat_map(lambda row: [row["id"], 0]),
+        lambda t: t.order_by("a").skip(1),
+        lambda t: t.order_by("a").map(r.row["id"]).reduce(lambda one, other: one * 10 + other),
+        lambda t: t.order_by(r.desc("a")),
+        lambda t: t.order_by("a", r.desc("b")),
+    ]
+)
+
+
+@settings(SETTINGS, max_examples=200)
+@given(tables | plain_tables | whole_tables, whole_orders)
+def test_whole_orders(target: Target, rows: list[Any], order: Callable[[Any], Any]) -> None:
+    fill(target, rows, TABLE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(orders_by_index, "_suits", lambda *_: True)
+        patch.setattr(costs, "of_index_order", lambda *_: 0.0)
+        alike(target, order(TABLE).coerce_to("array"))
 
 
 # --- different values, and groups

@@ -27,6 +27,12 @@ KEEP = 0.5
 """A document that is put into a hash table."""
 
 
+CARRIED = 0.6
+"""What an entry of a covering index carries, read with its neighbours."""
+
+SORT = 2.0
+"""A document that is put in order in the query service, and written again."""
+
 PLANNING = 100.0
 """What takes less is not worth looking for another way."""
 
@@ -48,3 +54,8 @@ def of_several(ranges: int, entries: float, matching: float, limit: int | None) 
     """To read the `matching` documents that several indexes with so many `entries` lead to together."""
     wanted = matching if limit is None else min(matching, limit)
     return START + ranges * RANGE + entries * ENTRY + wanted * LOOK_UP
+
+
+def of_index_order(rows: float, carried: bool) -> float:
+    """To read so many documents in the order of an index, which may carry all that is wanted of them."""
+    return START + RANGE + rows * (ENTRY + (CARRIED if carried else LOOK_UP))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.reql.equality_join import JoinedSource
+from photondb.reql.index_ordered import pushed_steps
 from photondb.reql.join_partners import PartnersSource, eq_join_by_hash, eq_join_look_up, expected_rows
 from photondb.reql.narrowed_sides import Narrowing
 from photondb.reql.ordering import Top
@@ -188,6 +189,9 @@ class StreamExplainer:
             scan = source.sorted_scan(source.stream, self.runtime) if top else None
             if scan is not None:
                 return self.scan(scan, steps, limit)
+            in_order = None if top else self._in_index_order(source, steps)
+            if in_order is not None:
+                return in_order
             inner = self.stream(source.stream)
             rows = min(inner["rows"], limit) if top and limit is not None else inner["rows"]
             pushed = top and inner["runs_in"] == "storage" and source.ordering.pushable
@@ -209,6 +213,19 @@ class StreamExplainer:
         if isinstance(source, ComputedSource):
             return self._with_steps(make_step("computed rows", "query", 0, 0), steps, "query")
         return self._with_steps(make_step("rows in the order of an index", "query", 0, 0), steps, "query")
+
+    def _in_index_order(self, source: SortedSource, steps: Sequence[Step]) -> Explanation | None:
+        """An order that is that of an index."""
+        stream, steps = source.filtered(steps)
+        pushed = pushed_steps(steps)
+        scan = source.index_ordered(self.runtime, stream, steps[:pushed])
+        if scan is None:
+            return None
+        explained = self.scan(scan, (*stream.steps, *steps[:pushed]), None)
+        found = bottom(explained)
+        why = "its order is wanted, and it carries what is" if scan.order.carried else "its order is wanted"
+        found.update(why=why, cost=round(scan.order.cost, 1))
+        return self._with_steps(explained, steps[pushed:], "query")
 
     def _index_of_order(self, source: SortedSource, limit: int) -> str | None:
         """The index by which the first rows of an order are found."""
