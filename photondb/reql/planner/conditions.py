@@ -9,6 +9,7 @@ function is kept with its code, so that it is done once for each compiled query;
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from photondb.datum.errors import DatumError
@@ -198,8 +199,12 @@ def _of_fields(pattern: dict[str, Any], subject: Expression) -> Iterator[Part]:
         if type(wanted) is dict and reql_type(wanted) is None:
             yield from _of_fields(wanted, expression)
         elif not (type(wanted) is dict and wanted.get("$reql_type$") == "LITERAL"):
-            keys = equal_to(wanted)
-            yield Part(expression, lambda _, keys=keys: keys, False, True, f"{text_of(expression)} == value")  # type: ignore[misc]
+            keys = partial(_equal_to, wanted)
+            yield Part(expression, keys, False, True, f"{text_of(expression)} == value")
+
+
+def _equal_to(wanted: Any, _: Func) -> KeySet:
+    return equal_to(wanted)
 
 
 # --- functions
