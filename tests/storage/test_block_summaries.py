@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from photondb.reql.accumulators import Aggregate
 from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
-from photondb.reql.row_aggregates import Distinct
+from photondb.reql.row_aggregates import Distinct, Max
 from photondb.reql.steps import FilterStep, MapStep
 from photondb.reql.values import Grouped
 from photondb.reql.vector_plan import VectorPlan
@@ -33,7 +35,7 @@ BLOCKS = 32
 
 
 def row(number: int, value: float) -> dict[str, Any]:
-    return {"id": number, "n": value, "part": value / 7, "s": f"s{number % 9}"}
+    return {"id": number, "n": value, "part": value / 7, "s": f"s{number % 9}", "moved": 0}
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ async def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     catalogue = await storage.change_catalogue(INTERNAL, CreateTable("test", "t"))
     found = Table(storage, catalogue.tables["test", "t"])
     await found.insert(*(row(number, number) for number in range(ROWS)), durability="soft")
-    everything = [FilterStep(func(lambda row: row.has_fields("n", "part", "s")))]
+    everything = [FilterStep(func(lambda row: row.has_fields("n", "part", "s", "moved")))]
     while not storage._scanner.columns._kept:
         await storage.scan(INTERNAL, Scan(found.info.id, steps=everything, aggregate=Count()))
     yield found
@@ -191,3 +193,41 @@ async def test_summaries_take_bounded_memory(
     assert set(summaries._of_blocks) == {block.number for block in kept_columns(table)._blocks}
     summaries.trim(0)
     assert summaries.size == 0
+
+
+async def test_who_reads_while_others_write_sees_one_moment_and_what_was_acknowledged(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers move between pairs of documents, each pair in one commit, while aggregates give way after each block."""
+    monkeypatch.setattr("services.storage.column_evaluation.TURN_S", 0.0)
+    chance = random.Random(1)
+    values = {number: float(number) for number in range(ROWS)}
+    acknowledged = 0
+    scans = [
+        Scan(table.info.id, aggregate=Sum(func(field("n")))),
+        Scan(table.info.id, aggregate=Max(func(field("moved")))),
+    ]
+    hits = table.storage._scanner.columns.metrics.hits
+
+    async def write() -> None:
+        nonlocal acknowledged
+        for moved in range(1, 201):
+            giver, taker = chance.sample(range(ROWS), 2)
+            values[giver] -= moved
+            values[taker] += moved
+            rows = [{**row(number, values[number]), "moved": moved} for number in (giver, taker)]
+            await table.insert(*rows, conflict="replace", durability="soft")
+            acknowledged = moved
+            await asyncio.sleep(0)
+
+    async def read() -> None:
+        while not writing.done():
+            before = acknowledged
+            total, latest = await asyncio.gather(*[table.storage.scan(INTERNAL, scan) for scan in scans])
+            assert total.partial == [sum(range(ROWS)), ROWS]
+            (last,) = latest.partial
+            assert last["moved"] >= before
+
+    writing = asyncio.create_task(write())
+    await asyncio.gather(writing, *[read() for _ in range(3)])
+    assert table.storage._scanner.columns.metrics.hits > hits + 10
