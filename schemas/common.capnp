@@ -32,6 +32,9 @@ struct Context {
   traceparents @8 :List(Text);
   # The other traces that the call is part of, when it is made for several traced queries at once: `traceparent` is the
   # first one.
+
+  plain @9 :Bool;
+  # Says that everything but `user` has its default, which saves looking.
 }
 
 enum ErrorCategory {

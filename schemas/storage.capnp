@@ -20,8 +20,9 @@ interface Storage extends(Common.Service) {
   # CreateDatabase, DropDatabase, RenameDatabase, CreateTable, DropTable, AlterTable, SplitTable, CreateIndex,
   # DropIndex, RenameIndex, IndexBuilt or JoinNode; the others are the arguments.
 
-  get @2 (context :Common.Context, tables :List(UInt32), keys :List(Data)) -> GetResult;
-  # The documents at (tables[i], keys[i]).
+  get @2 (context :Common.Context, tables :List(UInt32), keys :List(Data), packed :Data) -> GetResult;
+  # The documents at (tables[i], keys[i]), of the first ones at least. `packed` has both lists instead, as MessagePack:
+  # an array of the keys and one of the tables, which has one entry where it is the same for all.
 
   write @3 (context :Common.Context, statements :Data, keys :List(Data), documents :Data) -> WriteResult;
   # Carry out write statements in order, as one commit; answered when all are as durable as they ask.
@@ -148,6 +149,9 @@ struct GetResult {
 
     error @1 :Common.Error;
   }
+  packed @2 :Data;
+  # In place of `ok`, where the keys were packed and the documents are short: the same as an array in MessagePack, with nil
+  # for a document that is not there.
 }
 
 struct WriteResult {

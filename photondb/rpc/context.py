@@ -21,6 +21,10 @@ _MAX_DEADLINE_MS = 2**32 - 1
 
 def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -> None:
     """Fill in a `Context` of common.capnp. `deadline_ms` is what remains; it is not 0."""
+    if context is INTERNAL:
+        builder.user = INTERNAL.user
+        builder.plain = True
+        return
     if context.spans:
         builder.traceparent, *others = map(write_traceparent, context.spans)
         if others:
@@ -43,6 +47,9 @@ def write_context(builder: Any, context: CallContext, deadline_ms: int | None) -
 def read_context(reader: Any) -> CallContext:
     """What a `Context` of common.capnp holds, with the deadline by this machine's clock."""
     get = reader._get  # as an attribute, a field costs twice as much: pycapnp looks for a real one first
+    if get("plain"):
+        user = get("user")
+        return INTERNAL if user == INTERNAL.user else CallContext(user=user)
     deadline_ms = get("deadlineMs")
     traceparent = get("traceparent")
     as_of_us = get("asOfUs")

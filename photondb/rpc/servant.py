@@ -44,7 +44,7 @@ class Call:
 
     def __init__(self, call: Any) -> None:
         self._call = call
-        self.context: CallContext = read_context(call.params.context)
+        self.context: CallContext = read_context(call.params._get("context"))
 
     @property
     def params(self) -> Any:
@@ -179,7 +179,10 @@ def _carry_out(method: str, name: str) -> Callable[[Any, Any], Any]:
             if call.context.spans:
                 handler = _traced(handler, handlers.service, method)
             CURRENT.set(call.context)
-            await _before_deadline(handler, call, handlers.service)
+            if call.context.deadline is None:
+                await handler(call)
+            else:
+                await _before_deadline(handler, call, handlers.service)
         except asyncio.CancelledError:
             if is_cancelled():
                 raise
@@ -207,11 +210,9 @@ def _traced(handler: Callable[[Call], Awaitable[None]], service: str, method: st
 
 
 async def _before_deadline(handler: Callable[[Call], Awaitable[None]], call: Call, service: str) -> None:
-    """Carry out the call, and cancel it at its deadline. (`asyncio.timeout` would cost a quarter of the call.)"""
+    """Carry out a call, and cancel it at its deadline. (`asyncio.timeout` would cost a quarter of the call.)"""
     remaining_ms = call.context.remaining_ms()
-    if remaining_ms is None:
-        await handler(call)
-        return
+    assert remaining_ms is not None
     if asyncio.current_task() is None:
         await asyncio.sleep(0)  # from here on it is one, which the deadline can cancel
     deadline = _Deadline(remaining_ms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -38,12 +38,16 @@ from photondb.rpc.remote import Method, Remote, RemoteObject
 from photondb.rpc.servant import DEFAULT_MAX_CALLS, Call, ClosableHandlers, Handlers, Servant, servant
 from photondb.rpc.short_scans import MAX_ROWS, Columns, ShortScans, is_short, read_scans, run_scans
 from photondb.rpc.storage_messages import (
+    read_documents,
     read_isolation,
+    read_keys,
     read_outcomes,
     read_records,
     read_scan,
     read_statements,
     read_transaction,
+    write_documents,
+    write_keys,
     write_outcomes,
     write_records,
     write_scan,
@@ -107,10 +111,7 @@ class StorageStub(StorageApi):
         documents: list[bytes | None] = []
         while len(documents) < len(keys):
             rest = keys[len(documents) :] if documents else keys
-            response = await self._client.call(
-                _GET, context, tables=[table for table, _ in rest], keys=[key for _, key in rest]
-            )
-            documents += [document or None for document in response.ok]
+            documents += read_documents(await self._client.call(_GET, context, packed=write_keys(rest)))
         return documents
 
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
@@ -240,10 +241,12 @@ class _StorageHandlers(Handlers):
         call.results.ok = list(points)
 
     async def get(self, call: Call) -> None:
-        keys = list(zip(call.params.tables, call.params.keys, strict=True))
+        params = call.params
+        keys = read_keys(params)
+        packed = bool(params.packed)
         documents = await self._storage.get(call.context, keys)
-        fitting = documents[: _fitting(len(document or b"") for document in documents)]
-        call.results.ok = [document or b"" for document in fitting]
+        fitting = _fitting([len(document) if document else 0 for document in documents])
+        write_documents(call.results, documents[:fitting], packed)
 
     async def write(self, call: Call) -> None:
         outcomes = await self._storage.write(call.context, read_statements(call.params))
@@ -278,7 +281,7 @@ class _StorageHandlers(Handlers):
     async def read_log(self, call: Call) -> None:
         params = call.params
         records = await self._storage.read_log(call.context, params.table, params.shard, params.after, params.limit)
-        records = records[: _fitting(len(record.old or b"") + len(record.new or b"") for record in records)]
+        records = records[: _fitting([len(record.old or b"") + len(record.new or b"") for record in records])]
         call.results.ok = {
             "sequences": [record.sequence for record in records],
             "timesUs": [record.time_us for record in records],
@@ -357,8 +360,10 @@ def _write_chunk(builder: Any, chunk: Chunk, last: bool) -> None:
         builder.measures = write_measures(chunk.measures)
 
 
-def _fitting(sizes: Iterable[int]) -> int:
+def _fitting(sizes: Sequence[int]) -> int:
     """How many things of these sizes go into one reply: one at least, where there is one."""
+    if sum(sizes) <= REPLY_BYTES:
+        return len(sizes)
     count = total = 0
     for size in sizes:
         total += size

@@ -15,6 +15,7 @@ from photondb.api.catalogue import Durability
 from photondb.api.storage import IndexPart, KeyRange, LogRecord, Scan, Write, WriteSummary
 from photondb.api.transactions import Isolation, TransactionInfo, TransactionState
 from photondb.datum.json import dumps, loads_stored
+from photondb.reql.errors import op_failed
 from photondb.reql.function import Func
 from photondb.reql.parameters import constant_function
 from photondb.reql.pipeline import aggregate_from_wire, steps_from_wire, steps_to_wire
@@ -22,6 +23,50 @@ from photondb.rpc.errors import WireError, encodable
 
 if TYPE_CHECKING:
     from photondb.reql.pipeline import Step
+
+
+PACKED_BYTES = 4096
+"""Documents that are longer on average are not packed: to copy them twice more would take longer."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack_keys = msgspec.msgpack.Decoder(tuple[list[bytes], list[int]]).decode
+_unpack_documents = msgspec.msgpack.Decoder(list[bytes | None]).decode
+
+
+def write_keys(keys: Sequence[tuple[int, bytes]]) -> bytes:
+    """The keys in a call of `Storage.get`, packed: an element of a list of Cap'n Proto's costs ten times as much."""
+    tables = [table for table, _ in keys]
+    if tables.count(tables[0]) == len(tables):
+        del tables[1:]
+    return _pack(([key for _, key in keys], tables))
+
+
+def read_keys(params: Any) -> list[tuple[int, bytes]]:
+    """The tables and keys in the parameters of `Storage.get`, packed or not."""
+    packed = params.packed
+    if not packed:
+        return list(zip(params.tables, params.keys, strict=True))
+    keys, tables = _unpack_keys(packed)
+    return list(zip(tables * len(keys) if len(tables) == 1 else tables, keys, strict=True))
+
+
+def write_documents(results: Any, documents: Sequence[bytes | None], packed: bool) -> None:
+    """Fill in the result of `Storage.get`; `packed` where the caller can read it."""
+    if packed and sum([len(document) for document in documents if document]) <= PACKED_BYTES * len(documents):
+        results.packed = _pack(documents)
+    else:
+        results.ok = [document or b"" for document in documents]
+
+
+def read_documents(response: Any) -> list[bytes | None]:
+    """The documents in a result of `Storage.get`, one at least. Raises ReqlError where a storage service gives none."""
+    packed = response.packed
+    if packed:
+        return _unpack_documents(packed)
+    documents = [document or None for document in response.ok]
+    if not documents:
+        raise op_failed("The storage service gives no documents: it is of an older version.")
+    return documents
 
 
 def write_statements(writes: Sequence[Write]) -> dict[str, Any]:

@@ -228,6 +228,20 @@ async def test_get(address: str) -> None:
 
 
 @rpc_test
+async def test_get_as_programs_ask_that_do_not_pack(address: str) -> None:
+    storage = Storage()
+    async with stub_of(storage, address) as stub:
+        storage.result = [b"1", None]
+        keys = [(1, b"a"), (2, b"b")]
+        request = (await stub._client._short.ready(None)).service._capability._request("get")
+        request.init("context").user = "ada"
+        request.tables, request.keys = [table for table, _ in keys], [key for _, key in keys]
+        response = await request.send()
+        assert (response.which(), list(response.ok)) == ("ok", [b"1", b""])
+        assert storage.arguments == (CallContext(user="ada"), keys)
+
+
+@rpc_test
 async def test_get_of_more_than_fits_into_a_reply(address: str) -> None:
     class Large(Storage):
         calls = 0
