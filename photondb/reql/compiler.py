@@ -100,8 +100,8 @@ class Compiler:
         if PROFILE in self.options and shape[0] > 0 and shape[0] != Term.FUNC:
             node.run = profiled(Term(shape[0]).name.lower(), node.run)
         sharing = self.sharing
-        if self._functions and shape[0] > 0 and shape[0] != Term.FUNC and sharing and self.terms <= MAX_SHARED_TERMS:
-            node.run = sharing.shared(shape, node.run, node.effects)
+        if sharing and shape[0] > 0 and shape[0] != Term.FUNC and self.terms <= MAX_SHARED_TERMS:
+            node.run = sharing.shared(shape, node.run, node.effects, self._functions > 0)
         return node
 
     def _compile(self, shape: Shape, path: Frames, literals: bool) -> Node:

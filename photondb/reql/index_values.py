@@ -15,6 +15,9 @@ from typing import Any
 from photondb.api.catalogue import IndexInfo
 from photondb.datum.errors import DatumError
 from photondb.datum.keys import secondary_key
+from photondb.datum.types import reql_type
+from photondb.geo.geojson import TYPE as GEOMETRY
+from photondb.geo.shapes import shape_of
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.function import Func
 from photondb.reql.uninterrupted import WORK
@@ -98,6 +101,22 @@ class IndexValues:
         if not missing:
             return [Apart.FAILED.value]
         return [Apart.LACKING.value] if lacking else []
+
+    def apart_from_geometry(self, document: Any) -> list[bytes]:
+        """What a complete geo index has for the document besides the cells of its shape: that it is listed apart, where
+        its value is anything but geometry, so that whoever compares it as such fails."""
+        try:
+            value = self.of(document)
+            if reql_type(value) == GEOMETRY:
+                shape_of(value)
+                return []
+        except ReqlError as error:
+            if error.kind == ErrorKind.NON_EXISTENCE:
+                return []
+        except DatumError as error:
+            if error.kind == "non_existence":
+                return []
+        return [Apart.FAILED.value]
 
     def _keys_of(self, value: Any) -> list[bytes]:
         if self.multi:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from time import perf_counter
 from typing import Any
 
@@ -38,7 +39,12 @@ def explanation(plan: Plan, frame: Frame, options: RunOptions) -> dict[str, Any]
         mine.extend([None] * (compiler.frame_size - len(mine)))
         return run(mine)
 
-    explainer = Explainer(runtime, evaluate)
+    repeated = plan.repeated
+
+    def repeats(shape: Shape) -> Hashable | None:
+        return None if repeated is None else repeated.key(shape, frame)
+
+    explainer = Explainer(runtime, evaluate, repeats)
     tree = explainer.explain(plan.shape)
     if options.explain == "analyze":
         _analyze(explainer, tree, plan, frame)

@@ -39,6 +39,7 @@ class Plan:
         "pure",
         "read",
         "reads",
+        "repeated",
         "run",
         "shape",
         "shares",
@@ -57,6 +58,8 @@ class Plan:
     ) -> None:
         compiler = Compiler(constants, variables, options, pause)
         check_nesting(shape)
+        if compiler.sharing is not None:
+            compiler.sharing.look_at(shape)
         node = compiler.compile(shape, ())
         self.shape = shape
         self.constants = constants
@@ -70,6 +73,7 @@ class Plan:
             and Term.CHANGES not in compiler.tags
         )
         """Whether there are parts of it whose values are computed once and kept while it runs."""
+        self.repeated = compiler.sharing.repeated if compiler.sharing is not None and self.shares else None
         self.reads: tuple[tuple[str | None, str], ...] | str | None = None
         """What the result cache found out: the tables that are read, or why the answer cannot be kept."""
         self.read: PointRead | None = None

@@ -364,7 +364,7 @@ def _create_index(state: State, change: CreateIndex) -> Outcome:
         change.function,
         change.multi,
         change.geo,
-        complete=not change.geo,
+        complete=not (change.geo and change.multi),
         include=_carried_fields(record.info, change),
         include_all=change.include_all,
         lists_lacking=not change.geo and not change.multi,

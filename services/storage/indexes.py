@@ -94,9 +94,10 @@ class Index:
         """What the document is indexed by. An error of the function, or a value that cannot be a key, is no entry, as
         in RethinkDB; a multi index has an entry for each element of an array, as often as it is in it. A geo index has
         one for each of the cells that cover the document's shapes. A complete index has an entry for documents whose
-        value cannot be a key, too."""
+        value cannot be a key, or is no geometry, too."""
         if self.info.geo:
-            return entry_keys(indexed_shapes(self._values, document))
+            cells = entry_keys(indexed_shapes(self._values, document))
+            return [*cells, *self._values.apart_from_geometry(document)] if self.info.complete else cells
         if self.info.complete:
             return self._values.complete_keys(document, self.info.lists_lacking)
         return [key for key, _ in self._values.entries(document)]

@@ -50,6 +50,44 @@ def test_sub_queries(database: RunningDatabase, query: Any, expected: Any, made:
     assert scans(database, query, optimizations=False) > 1
 
 
+REPEATED = [
+    ([S.count(), S.count()], [4, 4], 1, 1),
+    (S.filter({"limit": 1}).count() + S.filter({"limit": 1}).count() + S.filter({"limit": 2}).count(), 3, 2, 1),
+    ({"one": T.filter(lambda x: x["a"] < 2).avg("id"), "two": T.filter(lambda y: y["a"] < 2).avg("id")}, None, 1, 1),
+    (S.max("limit")["id"] - S.max("limit")["limit"], 0, 1, 1),
+    ([S.count(), r.expr([1, 2]).map(lambda n: n + S.count())], [4, [5, 6]], 1, 1),
+    ([S.sum("limit"), S.avg("limit")], [6, 1.5], 2, 0),
+    ([S.sample(1).count(), S.sample(1).count()], [1, 1], 2, 0),
+]
+
+
+@pytest.mark.parametrize(("query", "expected", "made", "again"), REPEATED)
+def test_equal_parts_of_a_query_are_computed_once(
+    database: RunningDatabase, query: Any, expected: Any, made: int, again: int
+) -> None:
+    query = r.expr(query)
+    assert database.run(query) == database.run(query, optimizations=False)
+    assert expected is None or database.run(query) == expected
+    plan = database.run(query, explain="analyze")
+    steps: list[Any] = [plan]
+    scans: list[Any] = list(plan.get("other_scans", ()))
+    for step in steps:
+        below = step.get("input", [])
+        steps += below if type(below) is list else [below]
+        scans += [step] if step["step"] == "scan" else []
+    assert sum(scan.get("times", 0) for scan in scans) == made
+    told = [step for step in steps if step.get("why") == "an equal part of the query has been computed"]
+    assert len(told) == again
+
+
+def test_what_writes_is_not_shared(database: RunningDatabase) -> None:
+    insert = r.table("s").insert({"id": "new"})["inserted"]
+    try:
+        assert database.run(r.expr([S.count(), insert, S.count()])) == [4, 1, 5]
+    finally:
+        database.run(S.get("new").delete())
+
+
 def test_what_is_never_needed_is_never_computed(database: RunningDatabase) -> None:
     failing = T.filter(lambda row: (row["a"] > 9) & (S.get(99)["limit"] > 1))
     assert database.run(failing.count()) == 0

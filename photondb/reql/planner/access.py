@@ -101,7 +101,10 @@ def choose(
         ways += [way for way in (*unions, by_primary_key) if way is not None]
     matching = min((way.rows for way in ways), default=float(statistics.rows))
     why = "no index is on what the filter compares" if hint is not False else "the query says so"
-    table = Choice(None, None, float(statistics.rows), costs.of_table(statistics.rows, matching, limit), why)
+    cost = costs.of_table(statistics.rows, matching, limit)
+    if any(condition.geo for condition in conditions):
+        cost *= 1 + costs.GEOMETRY / costs.READ_IN_ORDER
+    table = Choice(None, None, float(statistics.rows), cost, why)
     if type(hint) is str:
         chosen = min(ways, key=_order)
         return Decision(msgspec.structs.replace(chosen, why=f"the query says so; {chosen.why}"), (chosen, table))
@@ -198,16 +201,20 @@ def _cost_of(together: Sequence[Choice], rows: float, limit: int | None) -> floa
 def _by_index(
     index: IndexInfo, conditions: Sequence[Condition], statistics: TableStatistics, limit: int | None
 ) -> list[Choice]:
-    if not index.ready or not index.complete or index.geo:
+    if not index.ready or not index.complete:
         return []
     known = statistics.indexes.get(index.id)
     ways = []
     for keys, used in key_sets(index, conditions):
         if len(keys.ranges) > MAX_RANGES:
             continue
-        rows = min(float(statistics.rows), estimates.documents(keys, statistics.rows, known))
+        if index.geo:
+            rows = statistics.rows * estimates.MEETING_SHARE
+        else:
+            rows = min(float(statistics.rows), estimates.documents(keys, statistics.rows, known))
         in_order = single_key(keys) is not None and not index.multi
         cost = costs.of_index(len(keys.ranges) + len(keys.apart), rows, limit, in_order)
+        cost += rows * costs.GEOMETRY if index.geo else 0.0
         ways.append(Choice(index, keys, rows, cost, " and ".join(used), len(used), entries=rows))
     return ways
 
@@ -218,11 +225,11 @@ def key_sets(index: IndexInfo, conditions: Sequence[Condition]) -> list[tuple[Ke
     expression = expression_on(index)
     if expression is None:
         return []
-    if index.multi:
+    if index.multi or index.geo:
         return [
             (_with_failed(condition.keys), [condition.text])
             for condition in conditions
-            if condition.elements and condition.expression == expression
+            if (condition.geo if index.geo else condition.elements) and condition.expression == expression
         ]
     single = _all_on(expression, conditions)
     if single:
@@ -246,7 +253,8 @@ def key_sets(index: IndexInfo, conditions: Sequence[Condition]) -> list[tuple[Ke
 
 
 def _all_on(expression: Expression, conditions: Sequence[Condition]) -> list[Condition]:
-    return [condition for condition in conditions if condition.expression == expression and not condition.elements]
+    on_values = [condition for condition in conditions if not condition.elements and not condition.geo]
+    return [condition for condition in on_values if condition.expression == expression]
 
 
 def _met(conditions: Sequence[Condition]) -> KeySet:
@@ -259,6 +267,12 @@ def _met(conditions: Sequence[Condition]) -> KeySet:
 def _with_failed(keys: KeySet) -> KeySet:
     """With the documents on which the filter fails: it must fail on them now as well."""
     return KeySet(keys.ranges, keys.apart | {Apart.FAILED})
+
+
+def lists_values(index: IndexInfo, lacking: bool) -> bool:
+    """Whether each document stands once in an index, by its value; those that are `lacking` one only if need be."""
+    whole = index.ready and index.complete and not index.multi and not index.geo
+    return whole and (index.lists_lacking or not lacking)
 
 
 _expressions: dict[tuple[int, str], tuple[IndexInfo, Expression | None]] = {}
@@ -283,8 +297,8 @@ def _why_not(info: TableInfo, name: str, conditions: Sequence[Condition]) -> str
         return f"Index `{name}` was not found on {where}."
     if index is not None and not index.ready:
         return f"Index `{name}` on {where} is still being built: it cannot answer a filter yet."
-    if index is not None and index.geo:
-        return f"Index `{name}` is a geospatial index, which cannot answer a filter."
+    if index is not None and index.geo and index.multi:
+        return f"Index `{name}` is a geospatial index with several shapes for a document, and cannot answer a filter."
     if index is not None and not index.complete:
         return f"Index `{name}` was made by an earlier version: drop it and create it again to use it for filters."
     said = ", ".join(condition.text for condition in conditions) or "no comparison that an index can answer"

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 from photondb.datum.errors import DatumError
 from photondb.datum.types import reql_type
+from photondb.geo import cells
+from photondb.geo.geojson import TYPE as GEOMETRY
+from photondb.geo.shapes import shape_of
 from photondb.reql import shape as shapes
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.function import Func
@@ -49,6 +52,7 @@ MAX_VALUES = 1000
 """How long an array of alternatives may be for an index to be asked for each of them."""
 
 _COMPARISONS = frozenset({Term.EQ, Term.LT, Term.LE, Term.GT, Term.GE})
+_GEOMETRY = frozenset({Term.INTERSECTS, Term.INCLUDES})
 _TURNED = {Term.EQ: Term.EQ, Term.LT: Term.GT, Term.LE: Term.GE, Term.GT: Term.LT, Term.GE: Term.LE}
 _SIGNS = {Term.EQ: "==", Term.LT: "<", Term.LE: "<=", Term.GT: ">", Term.GE: ">="}
 
@@ -62,6 +66,8 @@ class Condition(NamedTuple):
     elements: bool
     safe: bool
     text: str
+    geo: bool = False
+    """Whether the keys are those of cells in a geo index."""
 
 
 class Alternatives(NamedTuple):
@@ -87,6 +93,7 @@ class Part(NamedTuple):
     safe: bool
     text: str
     branches: tuple[tuple[Part, ...], ...] = ()
+    geo: bool = False
 
 
 _NO_HELP = "no condition on one expression"
@@ -148,7 +155,7 @@ def _condition(part: Part, func: Func, projections: Sequence[Projection]) -> Con
         keys = part.keys(func)
     except NotComparable:
         return None
-    return Condition(expression, keys, part.elements, part.safe, part.text)
+    return Condition(expression, keys, part.elements, part.safe, part.text, part.geo)
 
 
 def drops_missing(step: FilterStep) -> bool:
@@ -237,7 +244,10 @@ class _Analysis:
 
     def part(self, shape: Shape) -> Part:
         safe = is_safe(shape, self.row)
-        found = self._of_contains(shape) if shape[0] == Term.CONTAINS else self._alternatives(shape)
+        if shape[0] == Term.CONTAINS:
+            found = self._of_contains(shape)
+        else:
+            found = self._of_geometry(shape) if shape[0] in _GEOMETRY else self._alternatives(shape)
         if found is None and shape[0] == Term.HAS_FIELDS and safe and len(shape[1]) == 2:
             expression = ("field", ROW, shape[1][1][1])
             return Part(expression, lambda _: PRESENT, False, True, f"{text_of(expression)} is there")
@@ -264,7 +274,9 @@ class _Analysis:
         if shape[0] in (Term.OR, Term.AND) and shape[1] and not shape[2]:
             parts = [self.part(arg) for arg in shape[1]]
             first = parts[0]
-            if any(part.keys is None or part.elements or part.expression != first.expression for part in parts):
+            if any(
+                part.keys is None or part.elements or part.geo or part.expression != first.expression for part in parts
+            ):
                 return None
             word = " or " if shape[0] == Term.OR else " and "
             text = word.join(part.text for part in parts)
@@ -312,6 +324,21 @@ class _Analysis:
         values = [self._value(arg) for arg in required]
         return Part(expression, _including(values), True, False, f"{text_of(expression)} contains value")
 
+    def _of_geometry(self, shape: Shape) -> Part | None:
+        """`expression.intersects(geometry)`, or the other way round, and `geometry.includes(expression)`: what it may
+        hold for meets the geometry. Anything but geometry fails, or is a sequence, and must be seen."""
+        if len(shape[1]) != 2 or shape[2]:
+            return None
+        sides = [uses(arg, self.row) for arg in shape[1]]
+        if sum(sides) != 1 or (shape[0] == Term.INCLUDES and sides[0]):
+            return None
+        place = sides.index(True)
+        expression = expression_of(shape[1][place], self.row)
+        if expression is None:
+            return None
+        text = f"{text_of(expression)} " + ("meets geometry" if shape[0] == Term.INTERSECTS else "lies in geometry")
+        return Part(expression, _meeting(self._value(shape[1][1 - place])), False, False, text, geo=True)
+
     def _value(self, shape: Shape) -> Value:
         """What gives the value of a shape without the row."""
         if shape[0] in (shapes.LITERAL, shapes.LITERAL_SCALAR):
@@ -352,6 +379,16 @@ def _including(values: list[Value]) -> Callable[[Func], KeySet]:
     def keys(func: Func) -> KeySet:
         first, *_ = [value(func) for value in values]  # if any of them fails, the filter does
         return element(first)
+
+    return keys
+
+
+def _meeting(geometry: Value) -> Callable[[Func], KeySet]:
+    def keys(func: Func) -> KeySet:
+        given = geometry(func)
+        if reql_type(given) != GEOMETRY:
+            raise NotComparable
+        return KeySet(tuple(cells.key_ranges(cells.search_cells(shape_of(given)))))
 
     return keys
 

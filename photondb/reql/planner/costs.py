@@ -33,6 +33,9 @@ CARRIED = 0.6
 SORT = 2.0
 """A document that is put in order in the query service, and written again."""
 
+GEOMETRY = 10.0
+"""To compare the shape of a document with another one."""
+
 PLANNING = 100.0
 """What takes less is not worth looking for another way."""
 

@@ -10,7 +10,7 @@ from photondb.reql import shape as shapes
 from photondb.reql.function import Func
 from photondb.reql.index_values import Apart
 from photondb.reql.planner import costs, estimates
-from photondb.reql.planner.access import expression_on, ranges_of
+from photondb.reql.planner.access import expression_on, lists_values, ranges_of
 from photondb.reql.planner.expressions import ROW
 from photondb.reql.planner.key_sets import KeySet
 from photondb.reql.steps import MapStep, Step
@@ -25,7 +25,7 @@ def index_of_values(info: TableInfo, steps: Sequence[Step], statistics: TableSta
     if field is None or not isinstance(step, MapStep):
         return None
     for index in info.indexes:
-        usable = index.ready and index.complete and not index.multi and (index.lists_lacking or step.skip_missing)
+        usable = lists_values(index, lacking=not step.skip_missing)
         if usable and expression_on(index) == ("field", ROW, field):
             return index if _jumps_pay(statistics.indexes.get(index.id), statistics.rows, _places(step)) else None
     return None

@@ -15,6 +15,9 @@ BEYOND_SHARE = 0.25
 """The share of a table's documents that is taken to have one value, a value between two others, or one beyond another,
 as long as there are no statistics. If it turns out to be wrong by far, storage reads the table instead."""
 
+MEETING_SHARE = 0.02
+"""The share of a table's documents that is taken to meet some geometry. There are no statistics about that."""
+
 MAX_BOUND_BYTES = 64
 """Bounds of histograms are cut to this length."""
 

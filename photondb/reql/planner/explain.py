@@ -6,7 +6,7 @@ and nothing is written here; a term that would do either is shown as a step, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from photondb.api.catalogue import IndexInfo
@@ -33,11 +33,16 @@ if TYPE_CHECKING:
 
 
 class Explainer:
-    """Explains one query. `evaluate` gives the value of a part of it."""
+    """Explains one query. `evaluate` gives the value of a part of it, and `repeats` what it has in common with those
+    that are equal to it, of which only one is computed; None for a part without any."""
 
-    def __init__(self, runtime: Runtime, evaluate: Callable[[Shape], Any]) -> None:
+    def __init__(
+        self, runtime: Runtime, evaluate: Callable[[Shape], Any], repeats: Callable[[Shape], Hashable | None]
+    ) -> None:
         self.runtime = runtime
         self.evaluate = evaluate
+        self.repeats = repeats
+        self._explained: set[Hashable] = set()
         self.streams = StreamExplainer(runtime)
 
     def add_actual(self, trace: Trace) -> list[Explanation]:
@@ -46,7 +51,12 @@ class Explainer:
         return self.streams.add_actual(trace)
 
     def explain(self, shape: Shape) -> Explanation:
-        """A term, and what goes into it."""
+        """A term, and what goes into it. What has been computed before costs nothing."""
+        repeated = self.repeats(shape)
+        if repeated is not None and repeated in self._explained:
+            return {**make_step(name_of(shape), "query", 1, 0), "why": "an equal part of the query has been computed"}
+        if repeated is not None:
+            self._explained.add(repeated)
         if is_sequence(shape) and not free_variables(shape):
             value = self.evaluate(shape)
             if isinstance(value, TableSlice):

@@ -22,7 +22,7 @@ from photondb.reql.function import Func
 from photondb.reql.index_values import Apart, IndexValues
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.planner import costs, estimates
-from photondb.reql.planner.access import expression_on, ranges_of
+from photondb.reql.planner.access import expression_on, lists_values, ranges_of
 from photondb.reql.planner.expressions import expression_of, is_safe, resolved
 from photondb.reql.planner.key_sets import NOTHING, KeySet, compared
 from photondb.reql.row_aggregates import Max, Min
@@ -78,7 +78,7 @@ def index_for(info: TableInfo, extreme: Extreme, rows: int) -> IndexInfo | None:
     if expression is None:
         return None
     for index in info.indexes:
-        usable = index.ready and index.complete and not index.multi and (index.lists_lacking or not extreme.lacking)
+        usable = lists_values(index, lacking=extreme.lacking)
         if usable and expression_on(index) == expression:
             return index
     return None

@@ -20,7 +20,7 @@ from photondb.datum.order import SortKey, sort_key
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.function import Func
 from photondb.reql.planner import costs
-from photondb.reql.planner.access import expression_on
+from photondb.reql.planner.access import expression_on, lists_values
 from photondb.reql.planner.conditions import computed_with
 from photondb.reql.planner.expressions import ROW, Expression, expression_of, resolved, uses
 from photondb.reql.shape import Shape
@@ -175,7 +175,7 @@ def look_up_of(
     if expression == ("field", ROW, info.primary_key):
         return LookUp(None, 1.0)
     for index in sorted(info.indexes, key=lambda index: index.name):
-        usable = index.ready and index.complete and not index.multi and (index.lists_lacking or not lacking)
+        usable = lists_values(index, lacking)
         if usable and expression_on(index) == expression:
             known = statistics.indexes.get(index.id)
             matching = statistics.rows * 0.01 if known is None else known.entries / max(known.distinct, 1)

@@ -15,7 +15,7 @@ from photondb.api.storage import IndexStatistics, KeyRange, TableStatistics
 from photondb.reql.index_values import Apart
 from photondb.reql.ordering import Ordering
 from photondb.reql.planner import costs
-from photondb.reql.planner.access import expression_on, ranges_of
+from photondb.reql.planner.access import expression_on, lists_values, ranges_of
 from photondb.reql.planner.expressions import Expression, elements_of, expression_of, resolved
 from photondb.reql.planner.key_sets import KeySet
 from photondb.reql.planner.narrowing import expression_below
@@ -67,7 +67,7 @@ def index_order_of(
         return None
     found = []
     for index in info.indexes:
-        usable = index.ready and index.complete and index.lists_lacking and not index.multi and not index.geo
+        usable = lists_values(index, lacking=True)
         known = statistics.indexes.get(index.id)
         on = expression_on(index) if usable else None
         if on is None or elements_of(on) != expressions or not _suits(known, len(expressions)):

@@ -79,6 +79,37 @@ def test_the_table_where_an_index_leads_to_too_many() -> None:
     assert decide(row["a"] > 100).chosen.why.startswith("cheaper")
 
 
+def test_geometry() -> None:
+    place = index(5, "place", row["place"], geo=True)
+    table = msgspec.structs.replace(TABLE, indexes=(*TABLE.indexes, place))
+    point = r.point(1, 2)
+    for predicate in (row["place"].intersects(point), point.intersects(row["place"])):
+        way = decide(predicate, table=table).chosen
+        assert way.by == "index place"
+        assert way.keys is not None
+        assert way.keys.apart == {Apart.FAILED}
+    assert chosen(row["place"].includes(point), table=table) == "table"  # it fails for other shapes than polygons
+    assert chosen((row["a"] == 5) & row["place"].intersects(point), table=table) == "a"
+    assert chosen(row["place"].intersects(point) & (row["a"] == 5), table=table) == "place"  # which may fail
+    assert chosen(row["place"] == point, table=table) == "table"
+    old, several = (msgspec.structs.replace(place, **how) for how in ({"complete": False}, {"multi": True}))
+    for unusable in (old, several):
+        table = msgspec.structs.replace(TABLE, indexes=(unusable,))
+        assert chosen(row["place"].intersects(point), table=table) == "table"
+
+
+def test_by_the_primary_key() -> None:
+    assert by(row["id"] == 5) == by({"id": 5, "a": 3}) == "primary key"
+    assert by((row["id"] > 5) & (row["a"] == 6)) == "index a"
+    assert by((row["id"] > 5) & (row["c"] == 6)) == "primary key"
+    assert by(row["id"] == 5, hint=False) == "whole table"
+    assert by(row["id"] > 5, hint="id") == "primary key"
+    found = decide(row["id"] == 5).chosen
+    assert (found.rows, found.ranges[0].low) == (1, encode_key(5))
+    with pytest.raises(ReqlError, match="Index `id` cannot answer this filter"):
+        decide(row["a"] == 5, hint="id")
+
+
 def test_a_limit_counts() -> None:
     assert chosen(row["a"] > 100, limit=3) == "table"  # which has soon been read far enough
     assert chosen(row["a"] == 5, limit=1) == "a"
