@@ -87,6 +87,11 @@ _KEEPS_STRINGS = frozenset(
 )
 
 
+def keeps_strings(number: int) -> bool:
+    """Whether strings among a term's arguments are names, which belong to the shape."""
+    return number in _KEEPS_STRINGS
+
+
 class Scope:
     """The variables that a term may use: wire id to number; `implicit` is what `r.row` means, `depth` how many
     functions with one argument enclose the term."""

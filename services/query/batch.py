@@ -26,7 +26,7 @@ from photondb.reql.errors import ClientError, ReqlError, op_failed
 from photondb.reql.function import Frame
 from photondb.reql.parameters import reql_error
 from photondb.reql.runtime import DEFAULT_DATABASE, Runtime
-from photondb.reql.shape import LongQueryShaper, Shaper
+from photondb.reql.shape import LongQueryShaper, Shape, Shaper
 from photondb.reql.wire import QueryType
 from photondb.reql.write_summary import summary_json
 from photondb.rpc.eager import start_eagerly
@@ -192,35 +192,44 @@ class Batch:
             if len(request.payload) > LONG_QUERY_BYTES:
                 self._take_long(request, envelope[1], options)
                 return
-            shaper = Shaper(self.now, "array_limit" not in names)
-            shape = shaper.shape(envelope[1])
-            plan = service.plans.find(shape, names)
-            if plan is None:
-                runtime = self._runtime(request, options)
-                run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
-                self._start(request, runtime, options, run)
-                return
-            if plan.pure and self.tracer is None and self._take_pure(request, plan, shaper.constants, options):
+            taken_apart: tuple[Shaper, Shape] | None = None
+            recognised = service.plans.recognise(envelope[1], names) if self.tracer is None else None
+            if recognised is not None:
+                plan, constants = recognised
+            else:
+                shaper = Shaper(self.now, "array_limit" not in names)
+                shape = shaper.shape(envelope[1])
+                found = service.plans.find(shape, names)
+                if found is None:
+                    runtime = self._runtime(request, options)
+                    run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
+                    self._start(request, runtime, options, run)
+                    return
+                taken_apart = shaper, shape
+                plan, constants = found, shaper.constants
+                if plan.quick:
+                    service.plans.learn(envelope[1], plan, names)
+            if plan.pure and self.tracer is None and self._take_pure(request, plan, constants, options):
                 return
             # What users without every right ask for is run by itself: to check their rights may mean to wait.
             if (plan.read or plan.write) and request.context.user == ADMIN:
                 if self._plain is None:
                     self._plain = service.runtime(INTERNAL)
-                frame = plan.frame(self._plain, shaper.constants)
+                frame = plan.frame(self._plain, constants)
                 if self._take_point(request, plan, frame, options):
                     return
             elif (
                 plan.short_read is not None
                 and request.context.user == ADMIN
-                and self._take_short(request, plan, plan.short_read, shaper.constants, options)
+                and self._take_short(request, plan, plan.short_read, constants, options)
             ):
                 return
             runtime = self._runtime(request, options)
-            if runtime.profile is not None:
-                run = functools.partial(compile_and_execute, shaper, shape, runtime, service.plans, options)
+            if runtime.profile is not None and taken_apart is not None:
+                run = functools.partial(compile_and_execute, *taken_apart, runtime, service.plans, options)
                 self._start(request, runtime, options, run)
                 return
-            frame = plan.frame(runtime, shaper.constants)
+            frame = plan.frame(runtime, constants)
             self._start(request, runtime, options, functools.partial(execute, plan, frame, options))
         except (ReqlError, DatumError) as error:
             if not options.noreply:

@@ -15,6 +15,7 @@ from photondb.reql.compiler import Compiler
 from photondb.reql.effects import Effects
 from photondb.reql.function import Frame
 from photondb.reql.nesting import check_nesting
+from photondb.reql.recognition import Recogniser
 from photondb.reql.runtime import Runtime
 from photondb.reql.shape import Shape, Shaper
 from photondb.reql.wire import Term
@@ -39,6 +40,7 @@ class Plan:
         "pure",
         "read",
         "reads",
+        "recogniser",
         "repeated",
         "run",
         "shape",
@@ -86,8 +88,15 @@ class Plan:
             self.short_read = short_read(shape)
             self.pure = is_pure(node.effects) and not self.shares
         self._summary: QuerySummary | None = None
+        self.recogniser: Recogniser | None = None
+        """What recognises the query, where it has been made."""
         self.frame_size = compiler.frame_size
         self.weight = compiler.weight
+
+    @property
+    def quick(self) -> bool:
+        """Whether running it takes so little that finding it counts."""
+        return bool(self.read or self.write or self.short_read or self.pure)
 
     @property
     def summary(self) -> QuerySummary:
@@ -103,6 +112,10 @@ class Plan:
         return frame
 
 
+RECOGNISED = 4
+"""How many kinds of queries with the same outermost term are recognised: the latest ones."""
+
+
 class PlanCache(CompiledCache[Plan]):
     """The plans by shape. `hits` and `misses` count how often there was one."""
 
@@ -110,6 +123,33 @@ class PlanCache(CompiledCache[Plan]):
         super().__init__()
         self.hits = 0
         self.misses = 0
+        self._recognised: dict[frozenset[str], dict[int, list[Plan]]] = {}
+        """By option names and outermost term the plans whose queries can be recognised, the latest first."""
+
+    def recognise(self, term: Any, options: frozenset[str]) -> tuple[Plan, list[Any]] | None:
+        """The plan for a wire term and its constants, if it is one of those that were asked for lately."""
+        try:
+            plans = self._recognised[options][term[0]]
+        except (KeyError, TypeError, IndexError):
+            return None
+        for plan in plans:
+            constants = plan.recogniser.constants(term)  # type: ignore[union-attr]
+            if constants is not None:
+                self.hits += 1
+                return plan, constants
+        return None
+
+    def learn(self, term: Any, plan: Plan, options: frozenset[str]) -> None:
+        """See that queries like this term, whose plan was found by its shape, are recognised from now on."""
+        recogniser = plan.recogniser or Recogniser.of(term, plan.shape)
+        if recogniser is None:
+            return
+        plan.recogniser = recogniser
+        plans = self._recognised.setdefault(options, {}).setdefault(term[0], [])
+        if plan in plans:
+            plans.remove(plan)
+        plans.insert(0, plan)
+        del plans[RECOGNISED:]
 
     def plan(
         self, shaper: Shaper, shape: Shape, options: frozenset[str], pause: Callable[[], None] | None = None
