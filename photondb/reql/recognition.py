@@ -49,9 +49,11 @@ class Recogniser:
         """Where each of the constants is in the term: an index for each level."""
 
     @classmethod
-    def of(cls, term: list[Any], shape: Shape) -> Recogniser | None:
+    def of(cls, term: Any, shape: Shape) -> Recogniser | None:
         """What recognises the queries that are like `term`, whose shape was found; None where that cannot be seen from
         the term alone. Functions cannot be recognised, because drivers number their variables without end."""
+        if shape[0] < 0:  # a constant, which looks like anything
+            return None
         paths: dict[int, Path] = {}
         try:
             template = _template(term, shape, (), paths)

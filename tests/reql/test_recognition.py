@@ -104,6 +104,9 @@ def test_recognition(first: Any, second: Any, found: Any) -> None:
         [39, [TABLE, [69, [[2, [1]], [17, [[170, [[10, [1]], "age"]], 30]]]]]],  # a function
         [170, [[16, [TABLE, "a"]], 0]],  # a number where names belong to the shape
         [24, [[103, []], 1]],  # the present time
+        [2, [1, 2]],
+        {"a": 1},
+        5,
         [53, [[16, [TABLE, "a"]], {"n": [24, [1, 2]]}]],
         [53, [[16, [TABLE, "a"]], {"n": 1}], {"return_changes": True}],
     ],
