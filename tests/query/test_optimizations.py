@@ -106,6 +106,12 @@ def test_documents(target: Target, rows: list[Any], key: Any, steps: list[Change
     compare(target, generated.pipeline(PLAIN.get(key), steps), array_limit=None, **options)
 
 
+def test_errors_of_inner_terms_show_the_whole_document(target: Target) -> None:
+    fill(target, [{"id": 0, "b": 1}], PLAIN)
+    for query in (PLAIN.get(0)["a"].pluck("a"), PLAIN.get(0)["b"].pluck("a"), PLAIN.get(0).pluck("b")["a"]):
+        compare(target, query, array_limit=None)
+
+
 @SETTINGS
 @given(generated.documents, st.lists(row_steps, max_size=3))
 def test_a_constant_document(target: Target, document: Any, steps: list[Change]) -> None:
