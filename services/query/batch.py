@@ -1,15 +1,15 @@
 """The queries of one submit, sorted by what they need.
 
-Point writes begin first (storage commits them as one), point reads become one multi-get, and everything else is left in
-`others`, to be run query by query.
+Point writes are carried out together (`batch_writes.py`), point reads become one multi-get (`batch_reads.py`), queries
+about their constants alone are answered where they are met, and everything else is left in `others`, to be run query by
+query.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,31 +17,26 @@ import orjson
 
 from photondb.api.auth import ADMIN
 from photondb.api.catalogue import TableInfo
-from photondb.api.context import INTERNAL, CallContext
+from photondb.api.context import INTERNAL
 from photondb.api.query import Answer, Request
-from photondb.api.storage import TableGone, Write, WriteSummary
+from photondb.api.storage import Write
 from photondb.datum.errors import DatumError
-from photondb.datum.json import dumps
-from photondb.reql.errors import ClientError, ReqlError, op_failed
+from photondb.reql.errors import ClientError, ReqlError
 from photondb.reql.function import Frame
 from photondb.reql.parameters import reql_error
 from photondb.reql.runtime import DEFAULT_DATABASE, Runtime
 from photondb.reql.shape import LongQueryShaper, Shape, Shaper
 from photondb.reql.wire import QueryType
-from photondb.reql.write_summary import summary_json
-from photondb.rpc.eager import start_eagerly
 from photondb.telemetry import tracing
 from photondb.telemetry.controls import CONTROLS
 from photondb.telemetry.operations import RUN
 from photondb.telemetry.spans import Span
 from photondb.telemetry.tracing import Tracer
 from services.query import responses
-from services.query.by_node import NODE_WAIT_S, Traced, by_goal
 from services.query.execution import Outcome, compile_and_execute, execute
-from services.query.failures import as_reql_error, internal_error
+from services.query.failures import as_reql_error
 from services.query.options import NO_OPTIONS, RunOptions, read_options
 from services.query.plans import Plan
-from services.query.point_writes import Group, Outcomes
 from services.query.pure_queries import pure_response
 from services.query.responses import NO_ANSWER
 from services.query.running import Execute, continue_query, noreply_wait, start_query, stop_query
@@ -55,7 +50,6 @@ if TYPE_CHECKING:
 PointRead: TypeAlias = tuple[Request, Plan, Frame, RunOptions]
 PointWrite: TypeAlias = tuple[Request, Plan, TableInfo, RunOptions, list[str]]
 Other: TypeAlias = "tuple[Request, Start]"
-Get: TypeAlias = Callable[[CallContext, Sequence[tuple[int, bytes]]], Awaitable[list[bytes | None]]]
 
 PURE_S = 0.002
 """How long queries that need no evaluation are answered for where they arrive; the others of a batch wait in line."""
@@ -108,14 +102,14 @@ class Batch:
         except Exception as error:
             failure = as_reql_error(error)
             self.metrics.requests.fail("invalid", failure)
-            self._count("invalid")
+            self.count("invalid")
             self.answers.append(Answer(request.session, request.token, responses.failure(failure)))
 
-    def _count(self, operation: str, times: int = 1) -> None:
+    def count(self, operation: str, times: int = 1) -> None:
         """Count requests that came with this batch and are answered now."""
         self.metrics.requests.observe(operation, time.monotonic() - self.started, times)
 
-    def _note_slow(self, answered: Sequence[tuple[Request, *tuple[Any, ...]]]) -> None:
+    def note_slow(self, answered: Sequence[tuple[Request, *tuple[Any, ...]]]) -> None:
         """Log the queries that were answered together, if that took long."""
         threshold_ms = CONTROLS.slow_query_ms
         if threshold_ms and (time.monotonic() - self.started) * 1000 >= threshold_ms:
@@ -142,7 +136,7 @@ class Batch:
         self.span = tracer.span(RUN, (request.span,))
         return self.span
 
-    def _begin_traced(
+    def begin_traced(
         self, queries: Sequence[tuple[Request, Plan, Any, RunOptions, *tuple[Any, ...]]], positions: Sequence[int]
     ) -> PointTraces | None:
         """Begin the spans of the traced ones of the reads, or of the writes."""
@@ -171,13 +165,13 @@ class Batch:
                 self.others.append((request, functools.partial(stop_query, self.channel, request)))
             else:
                 self.answers.append(stop_query(self.channel, request))
-            self._count("stop")
+            self.count("stop")
         elif kind == QueryType.NOREPLY_WAIT:
             self.others.append((request, functools.partial(noreply_wait, self.channel, request)))
         elif kind == QueryType.SERVER_INFO:
             info = responses.server_info(self.service.server_id, self.service.server_name)
             self.answers.append(Answer(request.session, request.token, info))
-            self._count("server_info")
+            self.count("server_info")
         else:
             raise ClientError(f"Unrecognized query type: {kind!r}.")
 
@@ -261,9 +255,10 @@ class Batch:
         self._start(request, runtime, options, run)
 
     def _start(self, request: Request, runtime: Runtime, options: RunOptions, run: Execute) -> None:
-        self.others.append(self._evaluation(request, runtime, options, run))
+        self.others.append(self.evaluation(request, runtime, options, run))
 
-    def _evaluation(self, request: Request, runtime: Runtime, options: RunOptions, run: Execute) -> Other:
+    def evaluation(self, request: Request, runtime: Runtime, options: RunOptions, run: Execute) -> Other:
+        """A query that is to be run by itself."""
         return request, functools.partial(start_query, self.channel, request, runtime, options, run)
 
     def _take_point(self, request: Request, plan: Plan, frame: Frame, options: RunOptions) -> bool:
@@ -323,188 +318,11 @@ class Batch:
         )
         return True
 
-    # --- writes
-
-    def start_writes(self) -> None:
-        """Have all point writes carried out; they are answered when they are durable."""
-        if not self.writes:
-            return
-        router = self.service.router
-        goals = [
-            (
-                0 if router is None else router.node_of_write(statement),
-                (statement.durability or info.durability) == "hard",
-            )
-            for statement, (_, _, info, _, _) in zip(self.write_statements, self.writes, strict=True)
-        ]
-        for goal, writes, statements, traced in by_goal(goals, self.writes, self.write_statements, self.traced_writes):
-            spans = self._begin_traced(writes, traced)
-            if spans is not None:
-                for number, position in enumerate(traced):
-                    statements[position].trace = number
-            unanswered = [request.session for request, _, _, options, _ in writes if options.noreply]
-            waits = [self._expect_noreply(session) for session in unanswered]
-            done = functools.partial(self._written, writes, traced, spans, waits)
-            size = sum([len(request.payload) for request, *_ in writes])
-            group = Group(statements, size, () if spans is None else spans.names, done)
-            # Clients expect to read what they have written without waiting for an answer.
-            self.service.point_writes(goal).add(group, at_once=bool(waits))
-
-    def _expect_noreply(self, number: int) -> asyncio.Future[None]:
-        """What a session's NOREPLY_WAIT waits for."""
-        session = self.channel.session(number)
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        session.noreply.add(written)
-        written.add_done_callback(session.noreply.discard)
-        return written
-
-    def _written(
-        self,
-        writes: Sequence[PointWrite],
-        traced: Traced,
-        spans: PointTraces | None,
-        waits: Sequence[asyncio.Future[None]],
-        outcomes: Outcomes,
-    ) -> None:
-        """Answer writes that were carried out."""
-        self._count("point_write", len(writes))
-        self._note_slow(writes)
-        for outcome in outcomes:
-            if not isinstance(outcome, WriteSummary):
-                self.metrics.requests.fail("point_write", outcome)
-        answers = []
-        for (request, _, info, options, keys), outcome in zip(writes, outcomes, strict=True):
-            if options.noreply:
-                payload = NO_ANSWER
-            elif isinstance(outcome, WriteSummary):
-                if keys:
-                    outcome.generated_keys = list(keys)
-                payload = responses.raw_atom(summary_json(outcome))
-            elif isinstance(outcome, TableGone):
-                payload = responses.failure(op_failed(f"Table `{info.database}.{info.name}` does not exist."))
-            else:
-                payload = responses.failure(outcome if isinstance(outcome, ReqlError) else internal_error(outcome))
-            answers.append(Answer(request.session, request.token, payload))
-        if spans is not None:
-            spans.end([answers[position].payload for position in traced])
-            for position in traced:
-                answers[position].span = writes[position][0].span
-        self.channel.send_later(answers)
-        for written in waits:
-            if not written.done():
-                written.set_result(None)
-
-    # --- pure queries
-
     def count_computed(self) -> None:
         """Count the pure queries that have been answered."""
         if self.computed:
-            self._count("compute", len(self.computed))
-            self._note_slow(self.computed)
-
-    # --- reads
-
-    async def read(self) -> None:
-        """One multi-get for all point reads, and their answers: one for each storage node where there are several. Who
-        waits for a node that takes long is answered later."""
-        if not self.reads:
-            return
-        router = self.service.router
-        if router is None:
-            get: Get = self.service.storage.get
-            self.answers += await self._read(get, self.reads, self.read_keys, self.traced_reads, self.others)
-            return
-        nodes = [router.node_of_key(table, key) for table, key in self.read_keys]
-        groups = by_goal(nodes, self.reads, self.read_keys, self.traced_reads)
-        if len(groups) == 1:
-            get = functools.partial(router.get_from, nodes[0])
-            self.answers += await self._read(get, self.reads, self.read_keys, self.traced_reads, self.others)
-            return
-        others: list[list[Other]] = [[] for _ in groups]
-        started = [
-            start_eagerly(self._read(functools.partial(router.get_from, node), reads, keys, traced, of_node))
-            for (node, reads, keys, traced), of_node in zip(groups, others, strict=True)
-        ]
-        waiting = [eager.task for eager in started if eager.task is not None]
-        if waiting:
-            await asyncio.wait(waiting, timeout=NODE_WAIT_S)
-        for eager, of_node in zip(started, others, strict=True):
-            if eager.task is None or eager.task.done():
-                self.answers += eager.value
-                self.others += of_node
-            else:
-                self.service.keep(eager.task)
-                eager.task.add_done_callback(functools.partial(self._read_late, of_node))
-
-    def _read_late(self, others: Sequence[Other], task: asyncio.Task[list[Answer]]) -> None:
-        """The reads of a node that took long are done; those of them that are to be run by themselves are started."""
-        if task.cancelled():
-            return
-        self.channel.send_later(task.result())
-        self.channel.start_later(others)
-
-    async def _read(
-        self,
-        get: Get,
-        reads: Sequence[PointRead],
-        keys: Sequence[tuple[int, bytes]],
-        traced: Traced,
-        others: list[Other],
-    ) -> list[Answer]:
-        """The answers to some reads, from the documents that `get` gives. Those of tables that are not there go to
-        `others`: the evaluator says so."""
-        spans = self._begin_traced(reads, traced)
-        context = INTERNAL if spans is None else INTERNAL.traced(spans.names)
-        try:
-            found = await get(context, keys)
-        except TableGone:
-            await self.service.refresh_catalogue()
-            if spans is not None:
-                for position, span in zip(traced, spans.one_by_one(), strict=True):
-                    self.channel.traces.expect_answer(reads[position][0], span)
-            for request, plan, frame, options in reads:
-                runtime: Runtime = frame[0]
-                others.append(
-                    self._evaluation(request, runtime, options, functools.partial(execute, plan, frame, options))
-                )
-            return []
-        except ReqlError as error:
-            self._count("point_read", len(reads))
-            self.metrics.requests.fail("point_read", error, len(reads))
-            payload = responses.failure(error)
-            if spans is not None:
-                spans.end([payload] * len(traced))
-            return [Answer(entry[0].session, entry[0].token, payload) for entry in reads]
-        answers: list[Answer] = []
-        append = answers.append
-        for (request, plan, frame, options), raw in zip(reads, found, strict=True):
-            if options.noreply:
-                payload = NO_ANSWER
-            elif plan.read.then is None:  # type: ignore[union-attr]
-                payload = responses.raw_atom(raw)
-            else:
-                payload = self._read_result(plan, frame, raw)
-            append(Answer(request.session, request.token, payload))
-        if spans is not None:
-            spans.end([answers[position].payload for position in traced])
-        self._count("point_read", len(reads))
-        self._note_slow(reads)
-        self.metrics.batch_reads.observe(len(reads))
-        return answers
-
-    def _read_result(self, plan: Plan, frame: Frame, raw: bytes | None) -> bytes:
-        read = plan.read
-        assert read is not None
-        try:
-            if raw is not None and read.raw is not None:
-                result = read.raw(frame, raw)
-                if result is not None:
-                    return responses.raw_atom(result)
-            return b'{"t":1,"r":[' + dumps(responses.result_datum(read.value(frame, raw))) + b"]}"
-        except Exception as error:
-            failure = error if isinstance(error, ReqlError) else internal_error(error)
-            self.metrics.requests.fail("point_read", failure)
-            return responses.failure(failure)
+            self.count("compute", len(self.computed))
+            self.note_slow(self.computed)
 
 
 def _envelope(payload: bytes) -> list[Any]:

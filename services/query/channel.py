@@ -16,6 +16,8 @@ from photondb.api.query import Answer, AnswerSink, Request
 from photondb.rpc.eager import start_eagerly
 from photondb.telemetry import tracing
 from services.query.batch import Batch
+from services.query.batch_reads import answer_reads
+from services.query.batch_writes import start_writes
 from services.query.sessions import Session
 from services.query.traces import ChannelTraces
 
@@ -59,8 +61,8 @@ class Channel:
                 else:
                     batch.take(request)
         batch.count_computed()
-        batch.start_writes()
-        await batch.read()
+        start_writes(batch)
+        await answer_reads(batch)
         if batch.others:
             idle = not self.backlog
             self.backlog.extend(batch.others)
