@@ -16,9 +16,10 @@ from photondb.api.storage import Scan
 from photondb.reql.aggregates import Sum
 from photondb.reql.steps import FilterStep
 from services.storage import scan as scanning
+from services.storage import short_cut
 from services.storage.overlay import FrozenOverlay, MergedReader
 from services.storage.rocks import Batch, Store
-from services.storage.scan import BLOCK_BYTES, LOOKED_UP_AT_A_TIME, ScanRun
+from services.storage.scan_blocks import BLOCK_BYTES, LOOKED_UP_AT_A_TIME, ScanBlocks
 from services.storage.views import Reader, View
 from tests.storage.conftest import Table
 from tests.storage.language import func, term
@@ -98,16 +99,16 @@ async def test_a_scan_reads_few_long_documents_at_a_time(
     mixed: Table, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     sizes: list[int] = []
-    read = ScanRun._read
+    read = ScanBlocks.read
 
-    def noted(self: ScanRun, *arguments: Any) -> list[bytes]:
+    def noted(self: ScanBlocks, *arguments: Any) -> list[bytes]:
         block = read(self, *arguments)
         sizes.append(sum(map(len, block)))
         return block
 
-    monkeypatch.setattr(ScanRun, "_read", noted)
+    monkeypatch.setattr(ScanBlocks, "read", noted)
     monkeypatch.setattr(scanning, "AGGREGATED_BLOCK_BYTES", BLOCK_BYTES)
-    monkeypatch.setattr(scanning, "MAX_SHORT_CUT_SHARE", 1.0)
+    monkeypatch.setattr(short_cut, "MAX_SHORT_CUT_SHARE", 1.0)
     context = CallContext(user="admin", transaction="tx") if way == "transaction" else INTERNAL
     if context.transaction:
         await mixed.storage.begin_transaction(context, "tx", "snapshot", False, 60_000)

@@ -16,7 +16,7 @@ from photondb.datum.keys import key_range
 from photondb.reql.aggregates import Count
 from photondb.reql.errors import ReqlError
 from photondb.reql.steps import FilterStep, MapStep
-from services.storage import scan as scan_module
+from services.storage import scan_blocks
 from services.storage.document_cache import DocumentCache
 from tests.storage.conftest import Node, Table, key_ranges
 from tests.storage.language import constant, func, term
@@ -29,13 +29,13 @@ POINT = {"$reql_type$": "GEOMETRY", "type": "Point", "coordinates": [1, 2]}
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many documents each look-up of documents was for."""
     counts: list[int] = []
-    read = scan_module.ScanRun._documents
+    read = scan_blocks.ScanBlocks.documents
 
     def counted(run: Any, primaries: list[bytes]) -> list[bytes]:
         counts.append(len(primaries))
         return read(run, primaries)
 
-    monkeypatch.setattr(scan_module.ScanRun, "_documents", counted)
+    monkeypatch.setattr(scan_blocks.ScanBlocks, "documents", counted)
     return counts
 
 

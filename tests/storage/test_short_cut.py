@@ -15,7 +15,7 @@ from photondb.datum.keys import HIGHEST, after_prefix, encode_key
 from photondb.reql.aggregates import Count, Sum
 from photondb.reql.index_values import Apart
 from photondb.reql.steps import FilterStep
-from services.storage import scan as scanning
+from services.storage import short_cut
 from tests.storage.conftest import Node, Table
 from tests.storage.language import func, term
 from tests.storage.test_transactions import Tx
@@ -80,7 +80,7 @@ async def test_limits_and_aggregates(full: Table) -> None:
 
 async def test_too_many_documents_are_read_from_the_table(full: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps see to it that those that are no matches are left out."""
-    monkeypatch.setattr(scanning, "MIN_SHORT_CUT_DOCUMENTS", 10)
+    monkeypatch.setattr(short_cut, "MIN_SHORT_CUT_DOCUMENTS", 10)
     few = FilterStep(func(lambda row: row["a"] < 2000))
     expected = list(range(ROWS - 1999, ROWS))
     assert await ids(full, "a", below(2000), steps=[few]) == expected
@@ -168,7 +168,7 @@ async def test_changes_elsewhere_are_no_conflict(full: Table) -> None:
 
 
 async def test_reading_the_table_instead_is_remembered_as_that(full: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "MIN_SHORT_CUT_DOCUMENTS", 10)
+    monkeypatch.setattr(short_cut, "MIN_SHORT_CUT_DOCUMENTS", 10)
     tx = await begin(full)
     assert len(await ids(tx.of(full), "a", below(2000))) == ROWS
     await tx.of(full).insert({"id": "mine"})
