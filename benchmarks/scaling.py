@@ -79,11 +79,20 @@ class Series(NamedTuple):
         return "\n".join(lines)
 
 
-def _measure(suite: RunningSuite, workloads: Sequence[Workload], rows: int, seconds: float) -> dict[str, Figures]:
+def _measure(
+    suite: RunningSuite, workloads: Sequence[Workload], rows: int, seconds: float, times: int = 1
+) -> dict[str, Figures]:
+    """The figures of workloads, with so many times the connections that they have."""
+
     async def measure_all() -> dict[str, Figures]:
         return {
             workload.name: await measure(
-                suite.driver_port, suite.pid, workload.maker(rows), seconds, workload.connections, workload.window
+                suite.driver_port,
+                suite.pid,
+                workload.maker(rows),
+                seconds,
+                workload.connections * times,
+                workload.window,
             )
             for workload in workloads
         }
@@ -159,24 +168,40 @@ def by_connections(suite: RunningSuite, counts: Sequence[int], rows: int, second
 
 
 def by_fronts(directory: Path, counts: Sequence[int], rows: int, seconds: float) -> Series:
-    """Reads by key and arithmetic with more and more fronts, each time with a suite of its own in `directory`."""
-    workloads = (POINTS[0], BY_NAME["r.expr arithmetic"], BY_NAME["update one field, hard"])
+    """Small queries with more and more fronts and as many times the connections, each time with a suite of its own in
+    `directory`."""
+    names = ("get by primary key", "r.expr arithmetic", "update one field, hard", "insert, hard")
+    workloads = [BY_NAME[name] for name in names]
     found = {}
     for count in counts:
         arguments = ("--fronts", str(count))
         with RunningSuite(directory / f"fronts-{count}", processes=True, arguments=arguments) as suite:
             fill(suite.driver_port, rows)
-            found[count] = _measure(suite, workloads, rows, seconds)
+            found[count] = _measure(suite, workloads, rows, seconds, count)
     return Series("fronts", found)
 
 
-def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds: float) -> tuple[Series, Series]:
+class NodeSeries(NamedTuple):
+    """What was measured with more and more storage nodes.
+
+    `same_load` and `same_calls` have as many fronts as nodes, and queries of several kinds. In the former as many are
+    outstanding at each front whatever the number of nodes, so that calls to a node get smaller; in the latter as many
+    for each pair of a front and a node, so that calls stay as large. `batches` has one front, and reads by key, of
+    which more and more are outstanding.
+    """
+
+    same_load: Series
+    same_calls: Series
+    batches: Series
+
+
+def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds: float) -> NodeSeries:
     """Queries about a table that is spread over more and more storage nodes, each time with a suite of its own in
-    `directory`. First of several kinds, with as many fronts, and as many times the connections; then reads by key with
-    one front and more and more queries outstanding, which make its calls to each node larger."""
+    `directory`."""
     names = ("get by primary key", "update one field, hard", "insert, hard", "get_all by index, 50 rows")
     workloads = [BY_NAME[name] for name in names]
-    found: dict[int, dict[str, Figures]] = {}
+    same_load: dict[int, dict[str, Figures]] = {}
+    same_calls: dict[int, dict[str, Figures]] = {}
     batches: dict[int, dict[str, Figures]] = {}
 
     def one(suite: RunningSuite, workload: Workload, connections: int, window: int) -> Figures:
@@ -194,16 +219,23 @@ def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds:
         path = directory / f"nodes-{count}"
         with RunningSuite(path, processes=True, arguments=(*nodes, "--fronts", str(count))) as suite:
             fill(suite.driver_port, rows)
-            found[count] = {
-                workload.name: one(suite, workload, workload.connections * count, workload.window)
-                for workload in workloads
-            }
+            same_load[count], same_calls[count] = (
+                {
+                    workload.name: one(suite, workload, workload.connections * count, workload.window * times)
+                    for workload in workloads
+                }
+                for times in (1, count)
+            )
             if count == 1:
                 batches[count] = measure_batches(suite)
                 continue
         with RunningSuite(path, processes=True, arguments=(*nodes, "--fronts", "1")) as suite:
             batches[count] = measure_batches(suite)
-    return Series("storage nodes (and fronts)", found), Series("storage nodes", batches)
+    return NodeSeries(
+        Series("storage nodes (and fronts)", same_load),
+        Series("storage nodes (and fronts)", same_calls),
+        Series("storage nodes", batches),
+    )
 
 
 def main() -> None:

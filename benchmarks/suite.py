@@ -93,9 +93,10 @@ def measure_scaling(page: Page, extent: Extent) -> None:
         fronts = scaling.by_fronts(Path(directory), extent.fronts, extent.size_rows, extent.seconds / 2)
     with tempfile.TemporaryDirectory() as directory:
         counts, seconds = extent.storage_nodes, extent.seconds / 2
-        nodes, batches = scaling.by_storage_nodes(Path(directory), counts, extent.size_rows, seconds)
-    page.write("storage-nodes", nodes.table())
-    page.write("storage-node-batches", batches.table())
+        nodes = scaling.by_storage_nodes(Path(directory), counts, extent.size_rows, seconds)
+    page.write("storage-nodes", nodes.same_load.table())
+    page.write("storage-nodes-same-calls", nodes.same_calls.table())
+    page.write("storage-node-batches", nodes.batches.table())
     page.write("fronts", fronts.table())
     page.write("sizes", sizes.table())
     page.write("connections", connections.throughput_table())

@@ -18,7 +18,10 @@ from services.storage import scan_workers as workers_of_storage
 
 PLACES = {
     "queries": ("queries", "one-by-one"),
-    "scaling": ("rows", "sizes", "connections", "fronts", "storage-nodes", "storage-node-batches"),
+    "scaling": (
+        *("rows", "sizes", "connections", "fronts"),
+        *("storage-nodes", "storage-nodes-same-calls", "storage-node-batches"),
+    ),
     "storage": ("storage",),
     "feeds": ("feeds",),
 }
