@@ -1,9 +1,9 @@
 """The way of queries from the client connections to `query` and of answers back, in batches.
 
 Whatever arrives in one turn of the event loop, over all connections, is submitted together, and all answers for one
-client go out in one write. Where `query` is in this process, a batch is answered before `submit` returns; where it is
-not, at most two batches are under way, and what arrives meanwhile makes the next one: so the batches grow with the
-load, and a single query waits for nothing.
+client go out in one write. Where `query` and storage are in this process, a batch is answered before `submit` returns;
+where one of them is not, at most two batches are under way, and what arrives meanwhile makes the next one: so the
+batches grow with the load, and a single query waits for nothing.
 
 When the channel to `query` is lost, the queries that were submitted over it and not answered get an error, because
 nobody knows what became of them: OP_INDETERMINATE, which tells the client so. Those that did not get through wait for
