@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
-from benchmarks.processor_time import processor_seconds
+from benchmarks.processor_time import TICK_S, processor_seconds
 
 GREETING = struct.pack("<III", 0x400C2D20, 0, 0x7E6970C7)
 HEADER = struct.Struct("<QI")
@@ -161,7 +161,7 @@ async def measure(
                 break
             await asyncio.sleep(0.1)
         took = time.perf_counter() - start
-        server, own = processor_seconds(pid) - server, time.process_time() - own
+        server, own = max(processor_seconds(pid) - server, TICK_S), time.process_time() - own
         latencies = sorted(latency for client in clients for latency in client.latencies)
         for client in clients:
             client.stop()
