@@ -145,20 +145,20 @@ def _with_ports(settings: Settings) -> tuple[Settings, list[socket.socket]]:
     """The settings with a port in the place of each that may be any free one, and what keeps these ports: who listens
     on them must find them again when it is started again. What is wrong with the address is its own to say.
 
-    Ports that fronts share are kept, too, whichever they are: two suites that do so would share their clients.
+    Ports that were chosen are kept, too: so a port that somebody else has is found out before anything is started, and
+    two suites whose fronts share their ports cannot share their clients.
     """
     reserved = []
     for name, purpose in (("driver_port", "drivers"), ("http_port", "HTTP")):
         port = getattr(settings, name)
-        if port == 0 or _has_several_fronts(settings):
-            try:
-                reserved.append(reserve_port(settings.bind, port))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise StartupError(
-                        f"cannot listen on {settings.bind}:{port} for {purpose}: {error.strerror}; choose another port "
-                        f"with --{name.replace('_', '-')}"
-                    ) from None
-            else:
-                settings = replace(settings, **{name: reserved[-1].getsockname()[1]})
+        try:
+            reserved.append(reserve_port(settings.bind, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise StartupError(
+                    f"cannot listen on {settings.bind}:{port} for {purpose}: {error.strerror}; choose another port "
+                    f"with --{name.replace('_', '-')}"
+                ) from None
+        else:
+            settings = replace(settings, **{name: reserved[-1].getsockname()[1]})
     return settings, reserved

@@ -22,6 +22,9 @@ from rethinkdb.ast import ReQLEncoder
 from tests.running_suite import RunningSuite
 
 MAX_SECONDS = 1
+TRIES = 10
+"""In the second of a query others must be answered; where the machine has a lot to do, that may be the next time."""
+
 MAX_BYTES = 400_000_000
 V0_4 = 0x400C2D20
 JSON = 0x7E6970C7
@@ -327,9 +330,13 @@ def test_a_query_that_asks_for_too_much_is_refused(suite: RunningSuite, name: st
 @pytest.mark.parametrize("name", [name for name in HOSTILE if HOSTILE[name][3] == TIME])
 def test_a_query_that_takes_too_long_is_ended(impatient: RunningSuite, name: str) -> None:
     with bystander(impatient) as other:
-        before = other.answers
-        check(impatient, name)
-        assert other.answers > before  # in the second that the query was worked on
+        for _ in range(TRIES):
+            before = other.answers
+            check(impatient, name)
+            if other.answers > before:  # in the second that the query was worked on
+                break
+        else:
+            pytest.fail("nobody else was answered while the query was worked on")
 
 
 HARMLESS: dict[str, tuple[Any, Any]] = {

@@ -429,12 +429,14 @@ async def test_a_scan_is_read_to_its_end(address: str) -> None:
         chunks = [Chunk.of_raw(ROWS[3:6]), Chunk.of_raw([]), Chunk.of_values([{"id": 6}, 7])]
         storage.result = ScanReply(Chunk.of_raw(ROWS[:3]), cursor=Cursor(storage, chunks))
         # The deadline is the first chunk's: reading on may take as long as the reader likes.
-        reply = await stub.scan(CallContext(deadline=time.monotonic() + 0.2), Scan(1))
+        deadline = time.monotonic() + 1
+        reply = await stub.scan(CallContext(deadline=deadline), Scan(1))
         storage.result = None
         assert reply.chunk is not None
         assert reply.chunk.json() == b'{"id":0},{"id":1},{"id":2}'
         assert reply.cursor is not None
-        await asyncio.sleep(0.25)
+        while time.monotonic() <= deadline:
+            await asyncio.sleep(0.05)
         chunk, last = await reply.cursor.next()
         assert (chunk.json(), len(chunk), last) == (b'{"id":3},{"id":4},{"id":5}', 3, False)
         chunk, last = await reply.cursor.next()

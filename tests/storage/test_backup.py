@@ -105,17 +105,24 @@ async def writers(node: Node) -> list[Writer]:
     return found
 
 
+async def progress(writers: list[Writer]) -> None:
+    """Return when all writers have written some more."""
+    goals = [(writer, len(writer.states) + 10) for writer in writers]
+    while any(len(writer.states) < goal for writer, goal in goals):
+        await asyncio.sleep(0.001)
+
+
 async def test_backups_under_writers_are_what_was_there_at_their_moment(
     node: Node, writers: list[Writer], tmp_path: Path
 ) -> None:
     tasks = [asyncio.create_task(writer.run()) for writer in writers]
-    await asyncio.sleep(0.1)
     names = ["full", "first", "second"]
     manifests = []
     for number, name in enumerate(names):
         base = tmp_path / names[number - 1] if number else None
+        await progress(writers)
         manifests.append(await backup(node, tmp_path / name, base))
-        await asyncio.sleep(0.05)
+    await progress(writers)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
