@@ -47,7 +47,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def ask(target: Target, query: Any, array_limit: int | None = 1000, **options: Any) -> dict[str, Any]:
     """The response to a query. With a limit of arrays it is no point read, short read, nor pure query."""
     limit = {} if array_limit is None else {"array_limit": array_limit}
-    response = target.ask(1, wire_term(query), {**limit, **DURABILITY, **options})
+    response = target.ask_for_all(1, wire_term(query), {**limit, **DURABILITY, **options})
     result = response["r"]
     if response["t"] in (1, 18):
         (result,) = result
@@ -193,6 +193,15 @@ def test_fields_may_have_any_names(target: Target, name: str) -> None:
             compare(target, query)
         compare(target, row.merge({"new": value}))
         compare(target, row.merge({"new": value, "x": value}))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [lambda row: row["a"].pluck("a"), lambda row: row["a"].has_fields("b"), lambda row: row.pluck("a")["a"].pluck("a")],
+)
+def test_errors_show_whole_documents(target: Target, query: Any) -> None:
+    fill(target, [{"id": 0, "other": 1}], PLAIN)
+    compare(target, query(PLAIN.get(0)), array_limit=None)
 
 
 def compare(target: Target, query: Any, array_limit: int | None = 1000, **options: Any) -> None:

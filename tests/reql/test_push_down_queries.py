@@ -148,7 +148,7 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def ask(target: Target, query: Any) -> dict[str, Any]:
-    response = target.ask(1, wire_term(query), {"array_limit": 1000})
+    response = target.ask_for_all(1, wire_term(query), {"array_limit": 1000})
     result = response["r"]
     if response["t"] in (1, 18):
         (result,) = result
