@@ -121,6 +121,8 @@ def test_a_front_is_one_process_and_shows_both_services(suite: RunningSuite) -> 
         found = set(httpx.get(f"http://{addresses[process]}/_debug", auth=("admin", "")).json()["pages"])
         assert found >= {"clients", "queries", "rpc"}
         assert httpx.get(f"http://{addresses[process]}/health/ready").status_code == 200
+    with r.connect("127.0.0.1", suite.driver_port) as connection:
+        r.table_list().run(connection)
     families = [family for page in pages(suite).values() for family in text_string_to_metric_families(page)]
     counted = {
         sample.labels["service"]
@@ -139,6 +141,7 @@ def test_a_trace_goes_through_a_front_without_calls_between_gateway_and_query(tm
                 r.table_create("t").run(connection)
                 r.table("t").get(1).run(connection)  # which makes the plan
                 r.table("t").get(1).run(connection, traceparent=f"00-{'ab' * 16}-{'cd' * 8}-01")
+            sink.wait_for(lambda: sum(span.trace_id == b"\xab" * 16 for span in sink.spans) == 5)
             assert suite.stop() in ENDED
     tree = sink.trees(frozenset({b"\xcd" * 8}))[b"\xab" * 16]
     found = [(span.service.removeprefix("photondb-"), span.name) for span in tree.walk()]

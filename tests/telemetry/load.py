@@ -118,7 +118,8 @@ def _aggregates(suite: RunningSuite) -> None:
     with r.connect("127.0.0.1", suite.driver_port) as connection:
         r.table_create("large").run(connection)
         large = [{"n": number, "text": "x" * 100_000} for number in range(200)]
-        r.table("large").insert(large, durability="soft").run(connection)
+        for first in range(0, len(large), 10):  # so that each has a second on a machine with a lot to do
+            r.table("large").insert(large[first : first + 10], durability="soft").run(connection)
         while time.monotonic() < ends:
             r.table("t").map(lambda row: row["a"]).sum().run(connection)
             r.table("large").sum("n").run(connection)
