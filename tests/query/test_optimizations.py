@@ -195,15 +195,6 @@ def test_fields_may_have_any_names(target: Target, name: str) -> None:
         compare(target, row.merge({"new": value, "x": value}))
 
 
-@pytest.mark.parametrize(
-    "query",
-    [lambda row: row["a"].pluck("a"), lambda row: row["a"].has_fields("b"), lambda row: row.pluck("a")["a"].pluck("a")],
-)
-def test_errors_show_whole_documents(target: Target, query: Any) -> None:
-    fill(target, [{"id": 0, "other": 1}], PLAIN)
-    compare(target, query(PLAIN.get(0)), array_limit=None)
-
-
 def compare(target: Target, query: Any, array_limit: int | None = 1000, **options: Any) -> None:
     options["array_limit"] = array_limit
     if array_limit is None:
