@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 
@@ -81,7 +81,7 @@ async def _frozen(values: PastValues) -> FrozenOverlay:
 
 
 class PastView:
-    """A `ReadView` of one table, and of one of its indexes, in the past. It must be closed."""
+    """A `ReadView` of one table, and of some of its indexes, in the past. It must be closed."""
 
     def __init__(self, view: View, overlay: FrozenOverlay, rows: int) -> None:
         self._view = view
@@ -89,7 +89,7 @@ class PastView:
         self._rows = rows
 
     @classmethod
-    async def open(cls, store: Store, table: Table, index: Index | None, as_of_us: int) -> PastView:
+    async def open(cls, store: Store, table: Table, indexes: Sequence[Index], as_of_us: int) -> PastView:
         """The table as it was at `as_of_us`. Raises ReqlError when its history does not go back that far."""
         view = View(store)
         view.pin()
@@ -97,8 +97,9 @@ class PastView:
             first = _first_change(store, table, as_of_us)
             rows = _rows_then(store, table, first)
             values = await _changed_since(view, table, first)
-            if index is not None:
-                await _change_entries(view, values, list(values), table, index)
+            changed = list(values)
+            for index in indexes:
+                await _change_entries(view, values, changed, table, index)
             overlay = await _frozen(values)
         except BaseException:
             view.close()

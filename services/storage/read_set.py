@@ -25,10 +25,10 @@ MAX_RANGES = 10_000
 class RangeSet:
     """Ranges of keys, low inclusive, high exclusive, all within one prefix."""
 
-    __slots__ = ("_finished", "_highs", "_lows", "_merged", "_prefix")
+    __slots__ = ("_finished", "_highs", "_lows", "_merged", "prefix")
 
     def __init__(self, prefix: bytes) -> None:
-        self._prefix = prefix
+        self.prefix = prefix
         self._lows: list[bytes] = []
         self._highs: list[bytes] = []
         self._finished = False
@@ -52,7 +52,7 @@ class RangeSet:
 
     def add_all(self) -> None:
         """Add everything with the prefix."""
-        self._lows, self._highs = [self._prefix], [layout.end_of(self._prefix)]
+        self._lows, self._highs = [self.prefix], [layout.end_of(self.prefix)]
         self._merged = 1
 
     def finish(self) -> None:

@@ -75,7 +75,8 @@ class Scanner:
         """Begin a scan, and answer it as a whole if that is quick. `spans` are those of the scan itself. Raises
         TableGone, ReqlError."""
         table = find_table(self._tables, scan.table)
-        if scan.primary_order and not (table.has_ready(scan.index) and _may_combine(context, table, scan)):
+        parts = [scan.index, *(part.index for part in scan.others)]
+        if scan.primary_order and not all(map(table.has_ready, parts)):
             scan = scan.without_index()
         index = _ready_index(table, scan.index)
         table.scans += 1
@@ -84,7 +85,9 @@ class Scanner:
         elif context.as_of_us is not None:
             self._clock.commit_after(context.as_of_us)
             with reql_errors():
-                past = await PastView.open(self._store, table, index, context.as_of_us)
+                indexes = [index, *(table.index(part.index) for part in scan.others)]
+                used = [one for one in indexes if one is not None]
+                past = await PastView.open(self._store, table, used, context.as_of_us)
             run = ScanRun(self._store, table, index, scan, context, past)
         else:
             if is_short(context, scan, table, index):
@@ -151,11 +154,3 @@ def _ready_index(table: Table, index_id: int | None) -> Index | None:
             f"Index `{index.info.name}` on table `{name}` was accessed before its construction was finished."
         )
     return index
-
-
-def _may_combine(context: CallContext, table: Table, scan: Scan) -> bool:
-    """Whether the indexes of a scan can be used together, which is so in the present and outside of transactions."""
-    if not scan.others:
-        return True
-    of_the_present = not context.transaction and context.as_of_us is None
-    return of_the_present and all(table.has_ready(part.index) for part in scan.others)

@@ -5,7 +5,7 @@ Nothing here waits, and nothing outside changes: writes stay in memory until `se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from weakref import WeakSet
 
@@ -163,9 +163,9 @@ class Transaction:
         found = dict(zip(missing, self.view.documents(missing), strict=True)) if missing else {}
         return [values[key] if key in values else found[key] for key in keys]
 
-    def scan_view(self, touched: TouchedTable, index: Index | None) -> TransactionView:
-        """What a scan of a table, or of an index, reads from."""
-        return TransactionView(self, touched, touched.reads.ranges(index) if self.tracked else None)
+    def scan_view(self, touched: TouchedTable, indexes: Sequence[Index]) -> TransactionView:
+        """What a scan of a table, or of indexes, reads from."""
+        return TransactionView(self, touched, [touched.reads.ranges(index) for index in (None, *indexes)])
 
     def written(self, table: Table, key: bytes, old: bytes | None, new: bytes | None) -> None:
         """Note that a document was changed, from `old`, which is how the transaction has it until now."""
@@ -183,11 +183,12 @@ class Transaction:
 
 
 class TransactionView:
-    """A `ReadView` of what a transaction sees at one moment. `ranges`, if there is one, is told what is read of it."""
+    """A `ReadView` of what a transaction sees at one moment. `ranges`, of the table and of indexes, are told what is
+    read of them, if the transaction remembers that."""
 
     __slots__ = ("_frozen", "_ranges", "_touched", "_transaction")
 
-    def __init__(self, transaction: Transaction, touched: TouchedTable, ranges: RangeSet | None) -> None:
+    def __init__(self, transaction: Transaction, touched: TouchedTable, ranges: Sequence[RangeSet]) -> None:
         self._transaction = transaction
         self._touched = touched
         self._ranges = ranges
@@ -209,9 +210,8 @@ class TransactionView:
         reader = self._transaction.view.read(low, high, descending=descending)
         if self._frozen.values:
             reader = MergedReader(reader, self._frozen, low, high, descending)
-        if self._ranges is not None:
-            of_table = low.startswith(self._touched.table.document_prefix)  # even where it began with an index
-            ranges = self._touched.reads.ranges(None) if of_table else self._ranges
+        if self._transaction.tracked:
+            (ranges,) = [ranges for ranges in self._ranges if low.startswith(ranges.prefix)]
             reader = TrackedReader(reader, ranges, low, high, descending)
         return reader
 
@@ -220,7 +220,7 @@ class TransactionView:
         return self._transaction.look_up(keys, self._frozen)
 
     def rows_of(self, table: Table) -> int:
-        if self._ranges is not None:
+        if self._transaction.tracked:
             self._touched.reads.add_all()
         return self._touched.rows
 

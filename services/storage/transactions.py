@@ -230,10 +230,12 @@ class Transactions:
         """Begin a scan of what the transaction of the context sees."""
         transaction = self._of_user(context, context.transaction)
         touched = transaction.touch(table)
-        if scan.primary_order and index is not None and index.id not in touched.indexes:
-            scan, index = scan.without_index(), None
+        others = [table.index(part.index) for part in scan.others]
+        if scan.primary_order and any(one is None or one.id not in touched.indexes for one in (index, *others)):
+            scan, index, others = scan.without_index(), None, []
         transaction.ready_index(touched, index)
-        run = ScanRun(self._store, table, index, scan, context, transaction.scan_view(touched, index))
+        indexes = [one for one in (index, *others) if one is not None]
+        run = ScanRun(self._store, table, index, scan, context, transaction.scan_view(touched, indexes))
         transaction.runs.add(run)
         return run
 
