@@ -24,7 +24,8 @@ from photondb.reql.steps import FilterStep, MapStep
 from photondb.reql.values import Grouped
 from photondb.reql.vector_plan import VectorPlan
 from services.storage import columns
-from services.storage.columns import TableColumns
+from services.storage.column_evaluation import evaluated as evaluated_over
+from services.storage.columns import GiveWay, TableColumns
 from services.storage.options import StorageOptions
 from services.storage.service import Storage
 from tests.storage.conftest import Table
@@ -231,3 +232,31 @@ async def test_who_reads_while_others_write_sees_one_moment_and_what_was_acknowl
     writing = asyncio.create_task(write())
     await asyncio.gather(writing, *[read() for _ in range(3)])
     assert table.storage._scanner.columns.metrics.hits > hits + 10
+
+
+async def test_a_result_of_the_past_is_not_kept(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a query which others have overtaken."""
+    monkeypatch.setattr("services.storage.column_evaluation.TURN_S", 0.0)
+    inner = table.storage._tables[table.info.id]
+    plan = VectorPlan([], Sum(func(field("n"))))
+    turns = 0
+
+    async def asked(give_way: GiveWay) -> Any:
+        columns, ranges = kept_columns(table), [KeyRange()]
+        return await evaluated_over(table.storage._store, columns, plan, ranges, inner.document_prefix, give_way)
+
+    async def nobody_waits() -> None:
+        pass
+
+    async def overtaken() -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 3:
+            await table.insert(row(1, 1_000_001), conflict="replace", durability="soft")
+            assert await asked(nobody_waits) == [sum(range(ROWS)) + 1_000_000, ROWS]
+            await table.insert(row(1, 2_000_001), conflict="replace", durability="soft")
+            await kept_columns(table).caught_up(nobody_waits)
+
+    assert await asked(overtaken) == [sum(range(ROWS)), ROWS]
+    assert turns > 3
+    assert await asked(nobody_waits) == [sum(range(ROWS)) + 2_000_000, ROWS]
