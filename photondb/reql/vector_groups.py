@@ -263,5 +263,8 @@ def _spread(values: Array, places: Array, count: int) -> Array:
 
 def _data(names: Array, texts: Texts) -> list[Any]:
     """The values that names stand for."""
-    kinds, numbers = names.real.astype(int).tolist(), names.imag.tolist()
-    return list(map(texts.datum, kinds, numbers))
+    kinds, numbers = names.real, names.imag
+    data: list[Any] = []
+    for kind in np.unique(kinds).tolist():
+        data += texts.data(int(kind), numbers[kinds == kind])
+    return data

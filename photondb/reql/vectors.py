@@ -17,8 +17,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from photondb.datum.types import normalise_number
-
 ABSENT: Final = 0
 BOOL: Final = 2
 NULL: Final = 3
@@ -166,14 +164,19 @@ class Texts:
         values[strings] = self.ranks()[values[strings].astype(np.intp)]
         return values
 
-    def datum(self, kind: int, value: float) -> Any:
-        """The value that a kind and a number stand for."""
+    def data(self, kind: int, values: Array) -> list[Any]:
+        """The values that numbers stand for with a kind."""
         if kind == NUMBER:
-            return normalise_number(float(value))
+            integral = (np.floor(values) == values) & (np.abs(values) <= MAX_EXACT)
+            data: list[Any] = values.tolist()
+            if integral.all():
+                return list(map(int, data))
+            for place in np.flatnonzero(integral).tolist():
+                data[place] = int(data[place])
+            return data
         if kind == STRING:
-            code = int(value)
-            return self._strings.texts[code] if code >= 0 else self._extra[-1 - code]
-        return bool(value) if kind == BOOL else None
+            return [self._strings.texts[code] if code >= 0 else self._extra[-1 - code] for code in map(int, values)]
+        return list(map(bool, values.tolist())) if kind == BOOL else [None] * len(values)
 
 
 class Columns:

@@ -63,10 +63,6 @@ async def _folded(
     turn_end = perf_counter() + TURN_S
     for wanted in ranges:
         for block, first in snapshot.parts(wanted):
-            if perf_counter() > turn_end:
-                view.pin()
-                await give_way()
-                turn_end = perf_counter() + TURN_S
             summary = summaries.get(block, plan.key)
             if summary is None:
                 summary = _summary(plan, block, numbers, texts)
@@ -75,6 +71,10 @@ async def _folded(
             if isinstance(summary, OddBlock):
                 raise Unsuited
             folding.take(summary, first)
+            if perf_counter() > turn_end:
+                view.pin()
+                await give_way()
+                turn_end = perf_counter() + TURN_S
     partial = folding.partial()
     if not texts.has_own and columns.snapshot is snapshot:
         summaries.keep_result(query, partial, folding.held)
