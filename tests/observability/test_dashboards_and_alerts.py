@@ -27,13 +27,16 @@ TARGET_LABELS = {"job", "instance", "process"}
 """What Prometheus adds itself."""
 
 
-@pytest.fixture(scope="module")
-def targets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+@pytest.fixture(scope="module", params=[(), ("--fronts", "2")], ids=["processes", "fronts"])
+def targets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The file of scrape targets of a suite at work."""
     data = tmp_path_factory.mktemp("suite") / "data"
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("PHOTONDB_HTTP_ALLOW_PRIVATE", "1")
-        with RunningSuite(data, processes=True) as suite, under_load(suite.driver_port):
+        with (
+            RunningSuite(data, processes=True, arguments=request.param) as suite,
+            under_load(suite.driver_port),
+        ):
             yield data / "telemetry.json"
 
 
