@@ -1,5 +1,6 @@
-"""What the query services of a suite know of each other's queries, so that the system table `jobs` shows all of them,
-whichever one a client is connected to, and can end each.
+"""What the query services of a suite know of each other: their queries, so that the system table `jobs` shows all of
+them, whichever one a client is connected to, and can end each; and who of them knows a change of the catalogue, so that
+a client that has been told of it finds it at all of them.
 
 They meet on the bus. Who starts says so, and whoever hears of one that it did not know answers in kind. Who is asked
 for its queries and does not answer in time is forgotten until it says something again. Where there is one query
@@ -11,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import msgspec
 
@@ -27,6 +29,9 @@ GONE = "photondb.query.gone"
 ASK = "photondb.query.ask"
 """Asks everybody for their queries."""
 
+KNOW = "photondb.query.know"
+"""Asks everybody to know the catalogue of a version."""
+
 TOLD = "photondb.query.told.{id}"
 """The answers to one who asked."""
 
@@ -39,6 +44,7 @@ ANSWER_TIMEOUT_S = 0.5
 class _Question(msgspec.Struct):
     asker: str
     number: int
+    version: int = 0
 
 
 class _Told(msgspec.Struct):
@@ -77,11 +83,20 @@ class PeerQuery:
 
 
 class Peers:
-    """The other query services on a bus. `own` gives this one's queries."""
+    """The other query services on a bus. `own` gives this one's queries, `know` makes it know the catalogue of a
+    version, and `in_background` carries out what the bus cannot wait for."""
 
-    def __init__(self, bus: Bus, own: Callable[[], Sequence[Job]]) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        own: Callable[[], Sequence[Job]],
+        know: Callable[[int], Coroutine[Any, Any, None]],
+        in_background: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
         self._bus = bus
         self._own = own
+        self._know = know
+        self._in_background = in_background
         self._id = uuid.uuid4().hex
         self._known: set[str] = set()
         self._number = 0
@@ -94,6 +109,7 @@ class Peers:
             (HERE, self._met),
             (GONE, self._left),
             (ASK, self._asked),
+            (KNOW, self._asked_to_know),
             (TOLD.format(id=self._id), self._told),
             (END, self._end),
         ):
@@ -110,12 +126,19 @@ class Peers:
 
     async def queries(self) -> list[PeerQuery]:
         """What the others are working on: of those who answer within ANSWER_TIMEOUT_S."""
+        return [PeerQuery(told, self._interrupt) for told in await self._ask(ASK)]
+
+    async def tell_catalogue(self, version: int) -> None:
+        """Return when the others know the catalogue of that version, or do not say so within ANSWER_TIMEOUT_S."""
+        await self._ask(KNOW, version)
+
+    async def _ask(self, subject: str, version: int = 0) -> list[_Told]:
         if not self._known:
             return []
         self._number += 1
         number = self._number
         asked = self._questions[number] = _Asked(set(self._known))
-        self._bus.publish_nowait(ASK, _encode(_Question(self._id, number)))
+        self._bus.publish_nowait(subject, _encode(_Question(self._id, number, version)))
         timer = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT_S, asked.done.set)
         try:
             await asked.done.wait()
@@ -123,7 +146,7 @@ class Peers:
             timer.cancel()
             del self._questions[number]
         self._known -= asked.missing
-        return [PeerQuery(told, self._interrupt) for told in asked.queries]
+        return asked.queries
 
     def _interrupt(self, id: str) -> None:
         self._bus.publish_nowait(END, id.encode())
@@ -147,6 +170,21 @@ class Peers:
         self._known.add(question.asker)
         now = time.monotonic()
         queries = [_Told(job.id, job.user, job.client, job.query, now - job.started) for job in self._own()]
+        self._answer(question, queries)
+
+    def _asked_to_know(self, message: BusMessage) -> None:
+        question = _decode_question(message.payload)
+        if question.asker != self._id:
+            self._known.add(question.asker)
+            self._in_background(self._know_and_answer(question))
+
+    async def _know_and_answer(self, question: _Question) -> None:
+        try:
+            await self._know(question.version)
+        finally:
+            self._answer(question, [])  # who asked need not wait for what has failed
+
+    def _answer(self, question: _Question, queries: list[_Told]) -> None:
         answer = _Answer(self._id, question.number, queries)
         self._bus.publish_nowait(TOLD.format(id=question.asker), _encode(answer))
 

@@ -90,7 +90,7 @@ class Query:
         self.catalogue = Catalogue(version=-1, databases={}, tables={})
         self._subscription: Subscription | None = None
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
-        self._peers = Peers(bus, self.own_queries)
+        self._peers = Peers(bus, self.own_queries, self._know_catalogue, self._in_background)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopped = False
         self._now: dict[str, Any] = {}
@@ -212,8 +212,14 @@ class Query:
         return self._learn(await self.storage.catalogue(INTERNAL))
 
     async def change_catalogue(self, context: CallContext, change: CatalogueChange) -> Catalogue:
-        """Carry out a change and know the catalogue after it."""
-        return self._learn(await self.storage.change_catalogue(context, change))
+        """Carry out a change, know the catalogue after it, and let the other query services know it."""
+        catalogue = self._learn(await self.storage.change_catalogue(context, change))
+        await self._peers.tell_catalogue(catalogue.version)
+        return catalogue
+
+    async def _know_catalogue(self, version: int) -> None:
+        if version > self.catalogue.version:
+            await self.refresh_catalogue()
 
     def _learn(self, catalogue: Catalogue) -> Catalogue:
         if catalogue.version >= self.catalogue.version:

@@ -59,6 +59,22 @@ async def texts(client: Client) -> list[str]:
     return sorted(row["info"]["query"][:7] for row in rows)
 
 
+async def test_a_change_of_the_catalogue_is_known_to_all_services_when_it_is_answered(services: Services) -> None:
+    """Also to one that the announcement of it reaches late."""
+    first, second = await services.add(), await services.add()
+    announced = services.queries[1]._subscription
+    assert announced is not None
+    await announced.close()
+    await first.run(r.table_create("t"))
+    for number in range(3):
+        await second.run(r.table("t").insert({"id": number}))
+        await first.run(r.table_drop("t"))
+        await first.run(r.table_create("t"))
+        assert (await second.run(r.table("t").count()))["r"] == [0]
+        await first.run(r.table("t").index_create("a"))
+        assert (await second.run(r.table("t").index_list()))["r"] == [["a"]]
+
+
 async def test_queries_of_all_services_are_shown(services: Services) -> None:
     first, second = await services.add(), await services.add()
     await first.submit((1, [1, wire_term(ENDLESS), {}]))
