@@ -78,6 +78,16 @@ class Chunk:
                 self._blob = dumps_computed(self._values)[1:-1]
         return self._blob
 
+    def json_within(self, head: bytes, tail: bytes) -> bytes:
+        """The same between `head` and `tail`. Rows are copied but once for that."""
+        raw = self._raw
+        if self._blob is not None or not raw:
+            return b"%b%b%b" % (head, self.json(), tail)
+        parts = list(raw)
+        parts[0] = head + parts[0]
+        parts[-1] += tail
+        return b",".join(parts)
+
     def head(self, count: int) -> Chunk:
         """The first `count` rows."""
         return self if count >= self._count else self._part(0, count)

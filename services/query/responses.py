@@ -11,6 +11,7 @@ import orjson
 
 from photondb.datum.extreme import Extreme
 from photondb.datum.json import dumps_computed
+from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, ResponseType, logic_error
 from photondb.reql.values import Grouped, as_datum, is_datum, value_type
 from photondb.reql.wire import ResponseNote
@@ -38,6 +39,11 @@ def rows(rows_json: bytes, more: bool, notes: tuple[ResponseNote, ...] = ()) -> 
         return (b'{"t":3,"r":[%b],"n":[]}' if more else b'{"t":2,"r":[%b],"n":[]}') % rows_json
     kind = b'{"t":3,"r":[' if more else b'{"t":2,"r":['
     return b'%b%b],"n":[%b]}' % (kind, rows_json, b",".join([b"%d" % note for note in notes]))
+
+
+def last_rows(chunk: Chunk) -> bytes:
+    """The rows of a sequence, all that there are."""
+    return chunk.json_within(b'{"t":2,"r":[', b'],"n":[]}')
 
 
 def failure(error: ReqlError) -> bytes:

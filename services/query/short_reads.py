@@ -113,7 +113,7 @@ class ShortRead:
         chunk = reply.chunk
         if chunk is None or reply.cursor is not None or (self._limit_slot is None and len(chunk) > MAX_ROWS):
             return None
-        return responses.rows(chunk.json(), False)
+        return responses.last_rows(chunk)
 
 
 def start_short_read(

@@ -12,13 +12,13 @@ from photondb.reql.chunk import Chunk
 from services.storage.indexes import Index
 from services.storage.rocks import Store, StoreError
 from services.storage.tables import Table
-from services.storage.views import DirectReader
+from services.storage.views import UNBOUNDED, DirectReader
 
 MAX_ROWS = 128
 MAX_BYTES = 1 << 20
 """How many rows a short scan may have, and about how many bytes."""
 
-LOOKED_UP_AT_A_TIME = 32
+LOOKED_UP_AT_A_TIME = 64
 """How many documents that an index leads to are read before their size is looked at."""
 
 MAX_RANGES = 128
@@ -55,7 +55,9 @@ def read_short(store: Store, table: Table, index: Index | None, scan: Scan) -> C
         while room > 0 and not reader.done:
             some = room if index is None else min(room, LOOKED_UP_AT_A_TIME)
             if keys is None:
-                found = reader.take_values(some, MAX_BYTES + 1 - size)
+                # Entries that carry nothing are short, as keys are.
+                entry_bytes = UNBOUNDED if index is not None and not index.covering else MAX_BYTES + 1 - size
+                found = reader.take_values(some, entry_bytes)
             else:
                 entries = reader.take(some, MAX_BYTES + 1 - size)
                 keys += [key[len(prefix) :] for key, _ in entries for _ in range(wanted.repeat)]

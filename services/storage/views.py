@@ -209,6 +209,8 @@ class DirectReader(Reader):
     def take_values(self, count: int, max_bytes: int) -> list[bytes]:
         if self._low is not None:
             return super().take_values(count, max_bytes)
+        if max_bytes == UNBOUNDED:
+            return [value for _, value in self.take(count)]
         values: list[bytes] = []
         add, room, key = values.append, max_bytes, self._last
         try:
