@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from photondb.release import VERSION
 from photondb.telemetry.health import Probe, health_routes, refuse
-from services.gateway.release import VERSION
 
 
 def make_app(probes: Mapping[str, Probe], routes: Sequence[BaseRoute] = ()) -> Starlette:

@@ -10,11 +10,11 @@ from typing import Any
 
 from photondb.api.auth import AuthApi
 from photondb.http_server import BACKLOG
+from photondb.release import SERVER_VERSION
 from services.gateway.handshake import Established
 from services.gateway.limits import Limits
 from services.gateway.login import LoginProtocol
 from services.gateway.pool import DispatcherPool
-from services.gateway.release import SERVER_VERSION
 from services.gateway.session import Session
 
 TURNED_AWAY = 100

@@ -89,6 +89,15 @@ def store_error(error: Exception) -> StoreError:
     return StoreError("io", f"The data directory cannot be used: {text}")
 
 
+def _is_of_rethinkdb(path: Path) -> bool:
+    """Whether a directory has RethinkDB's metadata, a file that begins with its name."""
+    try:
+        with (path / "metadata").open("rb") as file:
+            return file.read(9) == b"RethinkDB"
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+
+
 class Batch:
     """Changes that `Store.write` makes all at once or not at all. It can be written once."""
 
@@ -144,8 +153,14 @@ class Store:
             path.mkdir(0o700, parents=True, exist_ok=True)
             exists = (path / "CURRENT").exists()
             next(path.iterdir(), None)
+            is_of_rethinkdb = not exists and _is_of_rethinkdb(path)
         except OSError as error:
             raise StartupError(f"the data directory {path} cannot be used: {error.strerror}") from None
+        if is_of_rethinkdb:
+            raise StartupError(
+                f"the data directory {path} is one of RethinkDB: choose another, and bring the data over with "
+                "`rethinkdb dump` and `rethinkdb restore`"
+            )
         options = _options(cache_bytes, recovery)
         _never_stall(options, cache_bytes)
         options.set_allow_mmap_reads(mmap_reads)

@@ -377,7 +377,7 @@ def test_servers_are_this_one(database: RunningDatabase) -> None:
     (status,) = database.run(SYSTEM.table("server_status"))
     assert config["name"] == status["name"] == database.query.server_name
     assert config["tags"] == ["default"]
-    assert status["process"]["version"].startswith("photondb ")
+    assert status["process"]["version"].startswith("rethinkdb 2.4.4-photondb-")
     assert database.run(SYSTEM.table("server_status").nth(0)["process"]["time_started"] < r.now())
 
 

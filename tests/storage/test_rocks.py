@@ -209,6 +209,15 @@ def test_directory_of_something_else(tmp_path: Path) -> None:
         Store.open(tmp_path)
 
 
+def test_directory_of_rethinkdb(tmp_path: Path) -> None:
+    (tmp_path / "metadata").write_bytes(b"RethinkDB\x002.4.4")
+    with pytest.raises(StartupError, match="is one of RethinkDB: choose another"):
+        Store.open(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["metadata"]
+    (tmp_path / "metadata").write_bytes(b"of somebody else")
+    Store.open(tmp_path).close()
+
+
 def test_reopened_database_has_our_options(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
         fill(store, 10)

@@ -9,13 +9,13 @@ import sys
 import time
 import uuid
 from collections.abc import Collection
-from importlib.metadata import version
 from typing import Any
 
 from photondb.api.auth import ADMIN
 from photondb.api.catalogue import TableInfo
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number
+from photondb.release import SERVER_VERSION
 from photondb.reql.configuration import (
     IdentifierFormat,
     database_identifier,
@@ -70,7 +70,7 @@ def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
         "argv": sys.argv,
         "pid": os.getpid(),
         "time_started": started,
-        "version": f"photondb {version('photondb')}",
+        "version": f"rethinkdb {SERVER_VERSION}",
     }
     return [
         {

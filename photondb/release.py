@@ -7,4 +7,5 @@ from importlib.metadata import version
 VERSION = version("photondb")
 
 SERVER_VERSION = f"2.4.4-photondb-{VERSION}"
-"""What drivers are told: the version of RethinkDB whose protocol and language this is, and ours."""
+"""What drivers, and RethinkDB's tools, are told: the version of RethinkDB whose protocol and language this is, and
+ours."""
