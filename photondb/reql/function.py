@@ -87,9 +87,7 @@ class FunctionCode:
 def _simple_field(shape: shapes.Shape) -> str | None:
     """The field's name where a function of one argument does nothing but take that field of it."""
     _, parameters, body = shape
-    if len(parameters) != 1 or body[0] not in (Term.BRACKET, Term.GET_FIELD):
-        return None
-    if any(name != shapes.NO_RECURSE for name, _ in body[2]):
+    if len(parameters) != 1 or body[0] not in (Term.BRACKET, Term.GET_FIELD) or body[2]:
         return None
     subject, field = body[1]
     if subject == (shapes.VAR, parameters[0]) and field[0] == shapes.LITERAL:

@@ -17,7 +17,7 @@ from photondb.reql.function import Func
 from photondb.reql.index_values import IndexValues
 from photondb.reql.memory import mean_weight, weight
 from photondb.reql.row_aggregates import Collect
-from photondb.reql.steps import Fields, Step, steps_from_wire, steps_to_wire
+from photondb.reql.steps import Fields, Step, plain_fields, steps_from_wire, steps_to_wire
 
 if TYPE_CHECKING:
     from photondb.reql.values import Grouped
@@ -64,12 +64,9 @@ class Grouping:
         """(group, row) pairs. A row may belong to `limit` groups."""
         if len(self.funcs) == 1 and not self.multi and self.index is None:
             func = self.funcs[0]
-            field = func.code.simple_field
-            if field is not None:
-                try:
-                    return [(row[field], row) for row in rows]
-                except (KeyError, TypeError):
-                    pass  # some row lacks the field or is no object
+            values = plain_fields(func, rows)
+            if values is not None:
+                return list(zip(values, rows, strict=True))
             return [(_value_or_null(func, row), row) for row in rows]
         field = self.field_of_index
         if field is not None:

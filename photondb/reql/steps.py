@@ -11,7 +11,7 @@ from typing import Any
 
 from photondb.datum.merge import merge
 from photondb.datum.size import check_size
-from photondb.datum.types import truthy, type_name
+from photondb.datum.types import REQL_TYPE, truthy, type_name
 from photondb.reql.errors import EmptyUserError, ErrorKind, ReqlError, logic_error, non_existence_error
 from photondb.reql.function import Func
 from photondb.reql.shape import OBJECT
@@ -164,14 +164,30 @@ MISSING: Any = object()
 """Stands for a value that a row does not have."""
 
 
+_FIELDS_OF_PSEUDO_TYPES = frozenset({REQL_TYPE, "epoch_time", "timezone", "data", "type", "coordinates", "crs"})
+"""What times, binaries and shapes have as fields, which no query can take of them."""
+
+
+def plain_fields(func: Func, rows: Sequence[Any]) -> list[Any] | None:
+    """What the function gives for each row where it does nothing but take a field of it. None where it does more, or
+    some row is no object with that field: then the function itself decides about each."""
+    field = func.code.simple_field
+    if field is None:
+        return None
+    try:
+        values = [row[field] for row in rows]
+        if field in _FIELDS_OF_PSEUDO_TYPES and any(REQL_TYPE in row for row in rows):
+            return None
+    except (KeyError, TypeError):
+        return None
+    return values
+
+
 def values_or_missing(func: Func, rows: Sequence[Any]) -> list[Any]:
     """What the function gives for each row; MISSING where it raises a non-existence error."""
-    field = func.code.simple_field
-    if field is not None:
-        try:
-            return [row[field] for row in rows]
-        except (KeyError, TypeError):
-            pass  # some row lacks the field or is no object: the function itself decides about each
+    fields = plain_fields(func, rows)
+    if fields is not None:
+        return fields
     if len(func.slots) != 1:
         func.check_arity(1)
     body, frame = func.body, func.frame
@@ -194,12 +210,9 @@ def values_or_missing(func: Func, rows: Sequence[Any]) -> list[Any]:
 
 def present_values(func: Func, rows: Sequence[Any]) -> list[Any]:
     """What the function gives for the rows for which it gives a value."""
-    field = func.code.simple_field
-    if field is not None:
-        try:
-            return [row[field] for row in rows]
-        except (KeyError, TypeError):
-            pass
+    fields = plain_fields(func, rows)
+    if fields is not None:
+        return fields
     return [value for value in values_or_missing(func, rows) if value is not MISSING]
 
 
@@ -228,12 +241,9 @@ class MapStep:
         func = self.func
         if self.skip_missing:
             return present_values(func, rows)
-        if func.code.simple_field is not None:
-            try:
-                field = func.code.simple_field
-                return [row[field] for row in rows]
-            except (KeyError, TypeError):
-                pass  # the function itself says what is wrong
+        fields = plain_fields(func, rows)
+        if fields is not None:
+            return fields
         if len(func.slots) != 1:
             return [func.call(row) for row in rows]
         body, frame, slot = func.body, func.frame, func.slots[0]

@@ -205,6 +205,26 @@ def check(target: Target, source: Any, rows: list[Any], changes: list[Change]) -
     assert equal(found["r"], expected["r"]), (found, expected)
 
 
+@pytest.mark.parametrize("value", [r.epoch_time(1), r.point(1, 2), r.binary(b"x")])
+@pytest.mark.parametrize("field", ["timezone", "type", "data", "$reql_type$", "nothing"])
+def test_no_field_is_taken_of_what_is_no_plain_object(target: Target, value: Any, field: str) -> None:
+    """Neither by functions that do nothing else, which are not evaluated for each row."""
+    fill(target, [{"id": 1, "a": value}, {"id": 2, "a": value}])
+    rows = TABLE.map(r.row["a"])
+    for query in (
+        rows[field],
+        rows.map(lambda row: row[field]),
+        rows.group(field).count(),
+        rows.max(field),
+        rows.sum(field),
+        r.expr([value])[field],
+        r.expr([value]).map(lambda row: row[field]),
+    ):
+        response = ask(target, query)
+        assert response["t"] == 18, query
+        assert "on objects of type `PTYPE<" in response["r"]
+
+
 def test_the_comparison_is_one() -> None:
     """Numbers that are written otherwise are the same; other values are not."""
     assert equal([1, {"a": 2}], [1.0, {"a": 2}])
