@@ -17,8 +17,9 @@ interface Storage extends(Common.Service) {
 
   changeCatalogue @1 (context :Common.Context, change :Data) -> CatalogueResult;
   # Carry out a change, durably, and return the catalogue after it. `change` is a JSON object whose member "type" is
-  # CreateDatabase, DropDatabase, RenameDatabase, CreateTable, DropTable, AlterTable, SplitTable, CreateIndex,
-  # DropIndex, RenameIndex, IndexBuilt or JoinNode; the others are the arguments.
+  # CreateDatabase, DropDatabase, RenameDatabase, CreateTable, DropTable, AlterTable, SplitTable, FinishCopy,
+  # RestartCopy, ForgetLogs, DrainNode, CreateIndex, DropIndex, RenameIndex, IndexBuilt or JoinNode; the others are the
+  # arguments.
 
   get @2 (context :Common.Context, tables :List(UInt32), keys :List(Data), packed :Data) -> GetResult;
   # The documents at (tables[i], keys[i]), of the first ones at least. `packed` has both lists instead, as MessagePack:
@@ -100,6 +101,25 @@ interface Storage extends(Common.Service) {
 
   splitPoints @21 (context :Common.Context, table :UInt32, shards :UInt32) -> SplitPointsResult;
   # The keys at which to divide a table into so many shards; 0 is as many as it has.
+
+  fill @22 (context :Common.Context, table :UInt32, keys :List(Data), documents :List(Data)) -> Common.Done;
+  # Let documents of a table that is being filled be these; an empty one is not to be there.
+
+  pauseWrites @23 (context :Common.Context, table :UInt32, pause :UInt64, timeoutMs :UInt32, afterUs :Int64)
+      -> PauseResult;
+  # Let writes to the node's part of a table wait until `resumeWrites` with the same number `pause`, and later commits be younger than `afterUs`.
+
+  resumeWrites @24 (context :Common.Context, table :UInt32, pause :UInt64) -> Common.Done;
+}
+
+struct PauseResult {
+  union {
+    ok @0 :Data;
+    # A JSON object: "sequence" is the number of the part's last change, "rows" and "bytes" are its size, "time_us" is
+    # the time of the node's last commit.
+
+    error @1 :Common.Error;
+  }
 }
 
 struct Transaction {
@@ -133,9 +153,11 @@ struct CatalogueResult {
   union {
     ok @0 :Common.Payload;
     # A JSON object: "version" grows with each change; "databases" is a list of {"uuid", "name"}; "tables" a list of
-    # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook", "split_points", "nodes"},
+    # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook", "split_points", "nodes",
+    # "copy_of", "ended", "starts"},
     # and each of "indexes" is {"id", "name", "function", "multi", "geo", "ready", "built"}. Functions are terms.
-    # "node_id" is the id of the storage node that is home, "nodes" has those of all nodes.
+    # "node_id" is the id of the storage node that is home, "nodes" has those of all nodes. "copies" are tables that are
+    # being filled, "drained" the numbers of nodes that get no more tables.
 
     error @1 :Common.Error;
   }

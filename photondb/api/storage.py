@@ -209,6 +209,16 @@ class TableStatistics(msgspec.Struct, frozen=True):
     indexes: dict[int, IndexStatistics]
 
 
+class PausedPart(msgspec.Struct, frozen=True):
+    """A part of a table to which nobody writes: its last change, how many documents it has, their bytes, and the time
+    of the node's last commit in microseconds since 1970."""
+
+    sequence: int
+    rows: int
+    bytes: int
+    time_us: int
+
+
 class TableSizes(msgspec.Struct):
     """How many bytes a table takes in files on the disk, about: its documents, its change log, and each of its indexes
     by id."""
@@ -262,6 +272,27 @@ class StorageApi(Protocol):
     async def split_points(self, context: CallContext, table: int, shards: int | None) -> tuple[bytes, ...]:
         """The split points that divide a table of this node into so many shards (None: as many as it has), as
         `SplitTable` wants it."""
+        ...
+
+    async def fill(
+        self, context: CallContext, table: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
+    ) -> None:
+        """Let documents of a copy (`TableInfo.copy_of`) be these, by their encoded primary keys, None for those that
+        are not to be there. They are on the disk when `sync` says so."""
+        ...
+
+    async def pause_writes(
+        self, context: CallContext, table: int, pause: int, timeout_ms: int, after_us: int
+    ) -> PausedPart:
+        """Let those who want to write to the node's part of a table or a copy wait until `resume_writes` with the same
+        number `pause`, and later commits of the node be no older than `after_us`. Who writes already is let finish;
+        where that takes longer than the timeout there is no pause, and ReqlError is raised. A pause that nobody ends
+        lasts until the node has found out from home what the table has become; a copy that is not finished then is
+        begun anew."""
+        ...
+
+    async def resume_writes(self, context: CallContext, table: int, pause: int) -> None:
+        """Let them write, unless it is another pause."""
         ...
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from photondb.api.catalogue import DatabaseInfo, TableInfo
 from photondb.reql.retention import show_settings
 from photondb.reql.stored_functions import write_hook_datum
+from photondb.sharding.placement import nodes_for_shards
 
 if TYPE_CHECKING:
     from photondb.reql.runtime import Runtime
@@ -50,10 +51,13 @@ def table_status(
     runtime: Runtime, info: TableInfo, down: Collection[int], identifiers: IdentifierFormat = "name"
 ) -> dict[str, Any]:
     """A table's row in the system table `table_status`. `down` are the storage nodes that cannot be reached. Each part
-    is kept once, so that a table is ready for everything, or lacks a part and is ready for nothing."""
-    servers = servers_of_shards(runtime, info, identifiers)
+    is kept once, so that a table is ready for everything, or lacks a part and is ready for nothing. While it is being
+    divided anew, its shards are those that are in use until that is done."""
     nodes = nodes_of_shards(info)
+    known = servers_by_number(runtime, identifiers)
+    servers = [known[node] for node in nodes]
     is_ready = is_reachable(info, down)
+    is_settled = runtime.service.catalogue.copy_of(info) is None
     return {
         "db": database_identifier(runtime, info, identifiers),
         "id": info.uuid,
@@ -66,7 +70,7 @@ def table_status(
             for node, server in zip(nodes, servers, strict=True)
         ],
         "status": {
-            "all_replicas_ready": is_ready,
+            "all_replicas_ready": is_ready and is_settled,
             "ready_for_outdated_reads": is_ready,
             "ready_for_reads": is_ready,
             "ready_for_writes": is_ready,
@@ -134,9 +138,20 @@ def nodes_of_shards(info: TableInfo, shards: int | None = None) -> tuple[int, ..
 def servers_of_shards(
     runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat, shards: int | None = None
 ) -> list[str]:
-    """Who keeps each shard of a table, as `nodes_of_shards`."""
-    known = servers(runtime)
-    return [known[node].identifier(identifiers) for node in nodes_of_shards(info, shards)]
+    """Who keeps each shard of a table (of one that is being divided anew: who will), or would if it were to have so
+    many."""
+    known = servers_by_number(runtime, identifiers)
+    catalogue = runtime.service.catalogue
+    info = catalogue.copy_of(info) or info
+    if shards is not None and shards != info.shards and (info.is_spread or len(catalogue.usable_nodes) > 1):
+        nodes = nodes_for_shards(catalogue, info, shards)
+        return [known[node] for node in (nodes if len(nodes) > 1 else nodes * shards)]
+    return [known[node] for node in nodes_of_shards(info, shards)]
+
+
+def servers_by_number(runtime: Runtime, identifiers: IdentifierFormat) -> list[str]:
+    """The storage nodes by their numbers, as configurations name them."""
+    return [server.identifier(identifiers) for server in servers(runtime)]
 
 
 def database_identifier(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> str:

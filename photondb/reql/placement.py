@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from photondb.api.catalogue import TableInfo
 from photondb.datum.text import print_datum
 from photondb.datum.types import type_name
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed
@@ -58,15 +57,6 @@ class Placement:
                     f"Can't put {count} replicas on servers with the tag `{tag}` because there are only 1 servers with "
                     f"the tag `{tag}`. It's impossible to have more replicas of the data than there are servers."
                 )
-
-
-def stays_spread(info: TableInfo) -> ReqlError:
-    """The error for another number of shards of a table that is spread over storage nodes."""
-    return op_failed(
-        f"Table `{info.database}.{info.name}` is spread over {info.shards} storage nodes, with a shard on each, and "
-        "stays so: make a new table with another number of shards, copy the documents into it with `insert`, and "
-        "rename it."
-    )
 
 
 def read_placement(shards: int, replicas: Any, nonvoting_tags: Any, primary_tag: str | None) -> Placement:

@@ -15,6 +15,8 @@ class _CatalogueMessage(msgspec.Struct):
     tables: list[TableInfo]
     node_id: str = ""
     nodes: tuple[str, ...] = ()
+    copies: tuple[TableInfo, ...] = ()
+    drained: tuple[int, ...] = ()
 
 
 _decode_catalogue = msgspec.json.Decoder(_CatalogueMessage).decode
@@ -24,7 +26,15 @@ _decode_change = msgspec.json.Decoder(CatalogueChange).decode
 def write_catalogue(catalogue: Catalogue) -> bytes:
     """A catalogue as JSON."""
     databases, tables = list(catalogue.databases.values()), list(catalogue.tables.values())
-    message = _CatalogueMessage(catalogue.version, databases, tables, catalogue.node_id, catalogue.nodes)
+    message = _CatalogueMessage(
+        catalogue.version,
+        databases,
+        tables,
+        catalogue.node_id,
+        catalogue.nodes,
+        catalogue.copies,
+        catalogue.drained,
+    )
     return msgspec.json.encode(message)
 
 
@@ -37,6 +47,8 @@ def read_catalogue(blob: bytes) -> Catalogue:
         {(table.database, table.name): table for table in message.tables},
         message.node_id,
         message.nodes,
+        message.copies,
+        message.drained,
     )
 
 

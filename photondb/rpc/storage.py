@@ -13,6 +13,7 @@ from photondb.api.storage import (
     EngineStats,
     IndexStatus,
     LogRecord,
+    PausedPart,
     Positions,
     Scan,
     ScanCursor,
@@ -76,6 +77,9 @@ _TRANSACTIONS = Method("transactions")
 _POSITIONS = Method("positions")
 _ADOPT_CATALOGUE = Method("adoptCatalogue")
 _SPLIT_POINTS = Method("splitPoints")
+_FILL = Method("fill", effects=True)
+_PAUSE_WRITES = Method("pauseWrites")
+_RESUME_WRITES = Method("resumeWrites")
 _STATISTICS = Method("statistics")
 _ENGINE_STATS = Method("engineStats")
 _CHECKPOINT = Method("checkpoint", effects=True)
@@ -106,6 +110,23 @@ class StorageStub(StorageApi):
 
     async def split_points(self, context: CallContext, table: int, shards: int | None) -> tuple[bytes, ...]:
         return tuple((await self._client.call(_SPLIT_POINTS, context, table=table, shards=shards or 0)).ok)
+
+    async def fill(
+        self, context: CallContext, table: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
+    ) -> None:
+        raws = [document or b"" for document in documents]
+        await self._client.call(_FILL, context, bulk=True, table=table, keys=list(keys), documents=raws)
+
+    async def pause_writes(
+        self, context: CallContext, table: int, pause: int, timeout_ms: int, after_us: int
+    ) -> PausedPart:
+        response = await self._client.call(
+            _PAUSE_WRITES, context, table=table, pause=pause, timeoutMs=timeout_ms, afterUs=after_us
+        )
+        return msgspec.json.decode(response.ok, type=PausedPart)
+
+    async def resume_writes(self, context: CallContext, table: int, pause: int) -> None:
+        await self._client.call(_RESUME_WRITES, context, table=table, pause=pause)
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         documents: list[bytes | None] = []
@@ -239,6 +260,23 @@ class _StorageHandlers(Handlers):
     async def split_points(self, call: Call) -> None:
         points = await self._storage.split_points(call.context, call.params.table, call.params.shards or None)
         call.results.ok = list(points)
+
+    async def fill(self, call: Call) -> None:
+        params = call.params
+        documents = [document or None for document in params.documents]
+        await self._storage.fill(call.context, params.table, list(params.keys), documents)
+        call.results.ok = None
+
+    async def pause_writes(self, call: Call) -> None:
+        params = call.params
+        paused = await self._storage.pause_writes(
+            call.context, params.table, params.pause, params.timeoutMs, params.afterUs
+        )
+        call.results.ok = msgspec.json.encode(paused)
+
+    async def resume_writes(self, call: Call) -> None:
+        await self._storage.resume_writes(call.context, call.params.table, call.params.pause)
+        call.results.ok = None
 
     async def get(self, call: Call) -> None:
         params = call.params

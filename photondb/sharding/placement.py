@@ -6,6 +6,7 @@ document follows from its primary key alone, for as long as the table lives: `pa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from zlib import crc32
@@ -27,26 +28,54 @@ def part_of(key: bytes, parts: int) -> int:
     return (crc32(key) * _MULTIPLIER & 0xFFFFFFFF) * parts >> 32
 
 
+def nodes_for_shards(catalogue: Catalogue, info: TableInfo, shards: int) -> tuple[int, ...]:
+    """The nodes that a table is to be on, part by part, when it is divided into so many shards: those that it is on
+    where these are as many; else that of its database for one, and for several as many different ones as it has shards
+    and there are nodes: those that it is on already, then those with the fewest parts of tables, from the database's
+    node on."""
+    usable = catalogue.usable_nodes
+    if len(info.nodes) == min(shards, len(usable)) and set(info.nodes) <= set(usable):
+        return info.nodes
+    home = catalogue.databases[info.database].node
+    if shards == 1:
+        return (home,)
+    parts = Counter(node for other in catalogue.all_tables for node in other.nodes)
+    best = sorted(
+        usable, key=lambda node: (node not in info.nodes, parts[node], (node - home) % len(catalogue.nodes or (0,)))
+    )
+    return tuple(sorted(best[:shards]))
+
+
 class Placement:
     """Which tables there are, and where. It knows what it was taught last: ids of tables are never used again, and
-    where a table is does not change."""
+    where the table with an id is does not change. One that was divided anew has another id since."""
 
     def __init__(self) -> None:
         self.catalogue = Catalogue(version=-1, databases={}, tables={})
         self._tables: dict[int, TableInfo] = {}
+        self.moved: dict[int, int] = {}
+        """By ids that tables had before they were divided anew, those that they have now."""
 
     def learn(self, catalogue: Catalogue) -> None:
         """Take over a catalogue, unless a newer one is known."""
         if catalogue.version >= self.catalogue.version:
             self.catalogue = catalogue
-            self._tables = {info.id: info for info in catalogue.tables.values()}
+            self._tables = {info.id: info for info in catalogue.all_tables}
+            for info in catalogue.tables.values():
+                for ended in info.ended:
+                    self._tables[ended.table] = info
+                    self.moved[ended.table] = info.id
+
+    def present(self, table: int) -> int:
+        """The id that a table has now."""
+        return self.moved.get(table, table)
 
     def knows(self, table: int) -> bool:
         """Whether the table is in the catalogue."""
         return table in self._tables
 
     def info(self, table: int) -> TableInfo:
-        """The table with that id. Raises TableGone."""
+        """The table that has, or had, that id. Raises TableGone."""
         try:
             return self._tables[table]
         except KeyError:

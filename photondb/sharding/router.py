@@ -6,19 +6,23 @@ What concerns one node goes to it as it came. What concerns several is asked of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from photondb.api.catalogue import Catalogue, CatalogueChange, SplitTable, TableInfo
+from photondb.api.catalogue import Catalogue, CatalogueChange, EndedLog, SplitTable, TableInfo
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import (
     EngineStats,
     IndexStatus,
+    LogGap,
     LogRecord,
+    PausedPart,
     Positions,
     Scan,
     ScanReply,
@@ -86,10 +90,21 @@ class Router(StorageApi):
             await self.catalogue(INTERNAL)
         return self._placement.info(table)
 
-    async def _ask_parts(self, table: int, ask: Ask[T]) -> list[T]:
-        """The answers of the nodes of a table, part by part. Raises TableGone."""
-        info = await self._info(table)
-        return await gathered([self._node(number).ask(ask) for number in info.nodes])
+    async def _ask_parts(self, table: int, ask: Callable[[StorageApi, int], Awaitable[T]]) -> list[T]:
+        """The answers of the nodes of a table, which are told its id, part by part. Raises TableGone."""
+        while True:
+            info = await self._info(table)
+            of_node: Ask[T] = functools.partial(_asking, ask, info.id)
+            try:
+                return await gathered([self._node(number).ask(of_node) for number in info.nodes])
+            except TableGone:
+                if not await self._have_moved((info.id,)):
+                    raise
+
+    async def _have_moved(self, tables: Iterable[int]) -> bool:
+        """Whether any of these tables, which a node does not know (any more), has another id now."""
+        await self.catalogue(INTERNAL)
+        return any(table in self._placement.moved for table in tables)
 
     async def _ask_all(self, ask: Ask[T]) -> list[T]:
         return await gathered([node.ask(ask) for node in self._nodes])
@@ -146,9 +161,12 @@ class Router(StorageApi):
 
     async def _with_points(self, context: CallContext, change: SplitTable) -> SplitTable:
         """The division of a table with its split points, where home has not the documents that these follow from."""
-        info = (await self.catalogue(context)).tables.get((change.database, change.name))
+        catalogue = await self.catalogue(context)
+        info = catalogue.tables.get((change.database, change.name))
         if info is None or info.is_spread or info.nodes[0] == HOME or change.points is not None:
             return change
+        if change.shards is not None and len(catalogue.usable_nodes) > 1:
+            return change  # then its shards are parts
         return msgspec.structs.replace(change, points=await self.split_points(context, info.id, change.shards))
 
     async def split_points(self, context: CallContext, table: int, shards: int | None) -> tuple[bytes, ...]:
@@ -161,7 +179,7 @@ class Router(StorageApi):
         raise op_failed("A catalogue is adopted by one storage node, and not by all of them at once.")
 
     async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
-        return statistics.status_of_indexes(await self._ask_parts(table, lambda api: api.index_status(context, table)))
+        return statistics.status_of_indexes(await self._ask_parts(table, lambda api, id: api.index_status(context, id)))
 
     async def reach(self, number: int) -> None:
         """Return when a node has answered. Raises ServiceUnavailable or DeadlineExceeded, which name it, where it does
@@ -180,7 +198,31 @@ class Router(StorageApi):
 
     # --- documents
 
+    async def fill(
+        self, context: CallContext, table: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
+    ) -> None:
+        raise _one_by_one()
+
+    async def pause_writes(
+        self, context: CallContext, table: int, pause: int, timeout_ms: int, after_us: int
+    ) -> PausedPart:
+        raise _one_by_one()
+
+    async def resume_writes(self, context: CallContext, table: int, pause: int) -> None:
+        raise _one_by_one()
+
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
+        while True:
+            moved = self._placement.moved
+            if moved:
+                keys = [(moved.get(table, table), key) for table, key in keys]
+            try:
+                return await self._get(context, keys)
+            except TableGone:
+                if not await self._have_moved({table for table, _ in keys}):
+                    raise
+
+    async def _get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         placement = self._placement
         if not all(placement.knows(table) for table, _ in keys):
             await self.catalogue(INTERNAL)
@@ -220,6 +262,8 @@ class Router(StorageApi):
         return outcomes
 
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
+        if self._placement.moved:
+            writes = [self._present(write) for write in writes]
         outcomes: list[Outcome | None] = [None] * len(writes)
         divided: dict[int, list[tuple[int, Piece]]] = {}
         """By node, the pieces that it gets, with the positions of their statements."""
@@ -238,9 +282,29 @@ class Router(StorageApi):
         for of_node in of_nodes:
             for position, piece, outcome in of_node:
                 pieces.setdefault(position, []).append((piece, outcome))
+        await self._write_moved(context, pieces)
         for position, done in pieces.items():
             outcomes[position] = combined(writes[position], infos[position], done)
         return [TableGone() if outcome is None else outcome for outcome in outcomes]
+
+    def _present(self, write: Write) -> Write:
+        """A statement, with the id that its table has now."""
+        present = self._placement.present(write.table)
+        return write if present == write.table else msgspec.structs.replace(write, table=present)
+
+    async def _write_moved(self, context: CallContext, pieces: dict[int, list[tuple[Piece, Outcome]]]) -> None:
+        """Carry out the pieces that found their table moved where it is now. Nothing of them was done."""
+        gone = [
+            (of_statement, number, piece)
+            for of_statement in pieces.values()
+            for number, (piece, outcome) in enumerate(of_statement)
+            if isinstance(outcome, TableGone)
+        ]
+        if not gone or not await self._have_moved({piece.write.table for _, _, piece in gone}):
+            return
+        outcomes = await self.write(context, [piece.write for _, _, piece in gone])
+        for (of_statement, number, piece), outcome in zip(gone, outcomes, strict=True):
+            of_statement[number] = piece, outcome
 
     async def _write_pieces(
         self, context: CallContext, number: int, pieces: Sequence[tuple[int, Piece]]
@@ -270,7 +334,17 @@ class Router(StorageApi):
         return outcomes
 
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
-        info = await self._info(scan.table)
+        while True:
+            info = await self._info(scan.table)
+            if info.id != scan.table:
+                scan = msgspec.structs.replace(scan, table=info.id)
+            try:
+                return await self._scan(context, scan, info)
+            except TableGone:
+                if not await self._have_moved((info.id,)):
+                    raise
+
+    async def _scan(self, context: CallContext, scan: Scan, info: TableInfo) -> ScanReply:
         parts = parts_of_scan(scan, info)
         await self._use(context, parts)
         if len(parts) == 1:
@@ -282,19 +356,54 @@ class Router(StorageApi):
         return await scan_parts(context, scan, info, asked)
 
     async def sync(self, context: CallContext, table: int) -> None:
-        await self._ask_parts(table, lambda api: api.sync(context, table))
+        await self._ask_parts(table, lambda api, id: api.sync(context, id))
 
-    # --- the change log: a part is a shard of it
+    # --- the change log: a part is a shard of it, and so is each part that the table had before it was divided anew
 
     async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
-        info = await self._info(table)
-        return await self._node(info.nodes[shard]).ask(lambda api: api.read_log(context, table, shard, after, limit))
+        while True:
+            info = await self._info(table)
+            if shard < len(info.ended):
+                return await self._read_ended(context, info.ended[shard], after, limit)
+            if after < info.log_start(shard):
+                raise LogGap(info.log_start(shard) + 1)
+            try:
+                return await self._read_present(context, info, shard, after, limit)
+            except TableGone:
+                if not await self._have_moved((info.id,)):
+                    raise
+
+    async def _read_present(
+        self, context: CallContext, info: TableInfo, shard: int, after: int, limit: int
+    ) -> list[LogRecord]:
+        node = self._node(info.nodes[shard - len(info.ended)])
+        return await node.ask(lambda api: api.read_log(context, info.id, shard, after, limit))
+
+    async def _read_ended(self, context: CallContext, ended: EndedLog, after: int, limit: int) -> list[LogRecord]:
+        """Records of a part that a table had. Raises LogGap where they are not kept any more."""
+        if after >= ended.end:
+            return []
+        if ended.kept:
+            with contextlib.suppress(TableGone):
+                return await self._node(ended.node).ask(lambda api: api.read_log(context, ended.table, 0, after, limit))
+        raise LogGap(ended.end + 1)
 
     async def log_position(self, context: CallContext, table: int) -> list[int]:
-        parts = await self._ask_parts(table, lambda api: api.log_position(context, table))
-        return [position for part in parts for position in part]
+        while True:
+            ended = (await self._info(table)).ended
+            parts = await self._ask_parts(table, lambda api, id: api.log_position(context, id))
+            if ended is (await self._info(table)).ended:
+                return [*(one.end for one in ended), *(position for part in parts for position in part)]
 
     async def positions(self, context: CallContext, tables: Sequence[int]) -> Positions:
+        while True:
+            try:
+                return await self._positions(context, tables)
+            except TableGone:
+                if not await self._have_moved(map(self._placement.present, tables)):
+                    raise
+
+    async def _positions(self, context: CallContext, tables: Sequence[int]) -> Positions:
         infos = [await self._info(table) for table in tables]
         wanted: dict[int, list[int]] = {HOME: []}
         for info in infos:
@@ -316,14 +425,14 @@ class Router(StorageApi):
     # --- estimates, and the state of the nodes
 
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
-        return statistics.sum_of_stats(await self._ask_parts(table, lambda api: api.table_stats(context, table)))
+        return statistics.sum_of_stats(await self._ask_parts(table, lambda api, id: api.table_stats(context, id)))
 
     async def shard_rows(self, context: CallContext, table: int) -> list[int]:
-        parts = await self._ask_parts(table, lambda api: api.shard_rows(context, table))
+        parts = await self._ask_parts(table, lambda api, id: api.shard_rows(context, id))
         return parts[0] if len(parts) == 1 else [sum(rows) for rows in parts]
 
     async def statistics(self, context: CallContext, table: int) -> TableStatistics:
-        parts = await self._ask_parts(table, lambda api: api.statistics(context, table))
+        parts = await self._ask_parts(table, lambda api, id: api.statistics(context, id))
         return parts[0] if len(parts) == 1 else statistics.statistics_of_table(parts)
 
     async def engine_stats(self, context: CallContext) -> EngineStats:
@@ -351,6 +460,14 @@ class Router(StorageApi):
 
     async def transactions(self, context: CallContext, id: str = "") -> list[TransactionInfo]:
         return await self._transactions.visible(context, id)
+
+
+async def _asking(ask: Callable[[StorageApi, int], Awaitable[T]], table: int, api: StorageApi) -> T:
+    return await ask(api, table)
+
+
+def _one_by_one() -> ReqlError:
+    return op_failed("Tables are divided anew by one storage node, which asks the others one by one.")
 
 
 def _getting(

@@ -258,15 +258,26 @@ class OpenFeed(ABC):
         """The positions that the feed must get to before it can be live."""
         return self.follower.delivered()
 
+    def add_logs(self) -> None:
+        """Let positions go on with the logs that the table has got since, where it was divided anew."""
+        if self.positions:
+            self.follower.info.add_logs(self.positions)
+
+    def table_divided(self) -> None:
+        """The table was divided anew, and has further logs."""
+        self.add_logs()
+
     def settled(self) -> bool:
         """Whether it is there."""
         return all(map(int.__ge__, self.positions, self.targets()))
 
     async def catch_up(self) -> None:
         """Get nearer to it: read some of what was committed since `positions` from the log."""
-        for shard, target in enumerate(self.targets()):
+        self.add_logs()
+        targets = self.targets()
+        for shard in self.follower.info.open_logs(self.positions):
             position = self.positions[shard]
-            if position >= target:
+            if position >= targets[shard]:
                 continue
             for record in await self.follower.read_log(shard, position, CATCH_UP_RECORDS):
                 self.take(Row(shard, record))
@@ -276,6 +287,7 @@ class OpenFeed(ABC):
 
     def _go_live(self) -> None:
         """Let the follower tell of changes from now on, if the feed has got to where it is."""
+        self.add_logs()
         if self.follower.error is not None:
             self.fail(self.follower.error)
         elif not self.behind and not self.live and self.settled():

@@ -64,6 +64,10 @@ class Dependant(Protocol):
         """There will be no more changes."""
         ...
 
+    def table_divided(self) -> None:
+        """The table was divided anew, and has further logs."""
+        ...
+
 
 class TableFollower:
     """Follows the table `info` and tells its `router` of every change, in order, from `start` on.
@@ -91,6 +95,8 @@ class TableFollower:
         self._sequencers: dict[int, ShardSequencer] = {}
         self._backlog: deque[Row] = deque()
         self._told: list[int] = []  # for each shard the last record that feeds were told of
+        self._open_logs = range(len(info.ended), len(info.ended) + len(info.nodes))
+        """Those that are followed: the present ones, or after a division the former ones until they are through."""
         self._traced: dict[tuple[int, int], SpanNames] = {}
         """The traces of changes that have been received and not told of, by shard and sequence."""
         self._telling = False
@@ -119,9 +125,12 @@ class TableFollower:
         subject = CHANGES_SUBJECT.format(table_uuid=self.info.uuid, shard="*")
         self._subscription = await self._bus.subscribe(subject, self._message)
         positions = await self.log_position()
-        self._told = positions.copy()
-        for shard, sequence in enumerate(positions):
-            self._carry_out(shard, self._sequencer(shard).position_known(sequence))
+        # There are more where the table was divided anew and that has not been heard here.
+        self._told = positions[: self._open_logs.stop]
+        self.info.add_logs(self._told)
+        for shard in self._open_logs:
+            self._carry_out(shard, self._sequencer(shard).position_known(positions[shard]))
+        self._go_on_with_next_logs()
 
     async def stop(self) -> None:
         """Follow no more. Feeds that are left end with an error."""
@@ -193,6 +202,33 @@ class TableFollower:
             for feed in [feed for feed in self.feeds if feed.index is dropped]:
                 feed.fail(op_failed(f"Changefeed aborted: the index `{dropped.name}` was dropped."))
 
+    def divided(self, info: TableInfo) -> None:
+        """The table was divided anew. What is left in the logs of its former parts comes first, then those of the new
+        ones are followed. Feeds go on."""
+        self.update(info)
+        if self._told:
+            info.add_logs(self._told)
+            self._go_on_with_next_logs()
+        for feed in list(self.feeds):
+            feed.table_divided()
+
+    def _go_on_with_next_logs(self) -> None:
+        """Where the logs that are followed have ended, read them to their end, and then follow the next ones."""
+        ended = self.info.ended
+        while self._error is None and self._open_logs.start < len(ended):
+            for shard in self._open_logs:
+                self._carry_out(shard, self._sequencers[shard].batch(ended[shard].end + 1, []))
+            if any(self._sequencers[shard].delivered < ended[shard].end for shard in self._open_logs):
+                return
+            for shard in self._open_logs:
+                del self._sequencers[shard]
+                self._asking.discard(shard)
+            self._open_logs = self.info.logs_from(self._open_logs.stop)
+            for shard in self._open_logs:
+                sequencer = self._sequencer(shard)
+                self._carry_out(shard, sequencer.position_known(self.info.log_start(shard)))
+                self._carry_out(shard, sequencer.check())
+
     def fail(self, error: ReqlError) -> None:
         """End all feeds."""
         if self._error is None:
@@ -203,7 +239,7 @@ class TableFollower:
 
     def check(self) -> None:
         """Ask storage whether something was missed."""
-        for shard, sequencer in self._sequencers.items():
+        for shard, sequencer in list(self._sequencers.items()):
             self._carry_out(shard, sequencer.check())
 
     # --- events and instructions
@@ -215,6 +251,8 @@ class TableFollower:
             batch = read_change_batch(message)
         except ValueError as error:
             log.warning("not a message about changes", extra={"subject": message.subject, "reason": str(error)})
+            return
+        if batch.shard not in self._open_logs:  # of a log that is through, or whose turn comes later
             return
         sequencer = self._sequencer(batch.shard)
         traceparent = message.headers.get(TRACEPARENT)
@@ -239,7 +277,7 @@ class TableFollower:
         return sequencer
 
     def _carry_out(self, shard: int, instructions: Sequence[Instruction]) -> None:
-        if self._error is not None:
+        if self._error is not None or shard not in self._sequencers:
             return
         for instruction in instructions:
             match instruction:
@@ -251,6 +289,8 @@ class TableFollower:
                             for record in records
                         ]
                     )
+                    if self._open_logs.start < len(self.info.ended):
+                        asyncio.get_running_loop().call_soon(self._go_on_with_next_logs)
                 case ReadLog(after, limit):
                     self.metrics.gap_reads += 1
                     self.spawn(self._guarded(self._read(shard, after, limit)))
@@ -310,7 +350,8 @@ class TableFollower:
     def _retry_later(self, shard: int) -> None:
         def retry() -> None:
             self._retries.discard(handle)
-            self._carry_out(shard, self._sequencers[shard].retry_due())
+            if shard in self._sequencers:
+                self._carry_out(shard, self._sequencers[shard].retry_due())
 
         handle = asyncio.get_running_loop().call_later(RETRY_S, retry)
         self._retries.add(handle)
@@ -331,7 +372,9 @@ class TableFollower:
             self.fail(aborted())
 
     async def _read(self, shard: int, after: int, limit: int) -> None:
-        sequencer = self._sequencers[shard]
+        sequencer = self._sequencers.get(shard)
+        if sequencer is None:  # its log is through
+            return
         await self._has_room.wait()
         try:
             instructions = sequencer.log_read(await self.read_log(shard, after, limit))
@@ -360,7 +403,9 @@ class TableFollower:
                 log.warning("storage does not say where it is", extra={"table": self.info.uuid, "reason": reason})
                 positions = None
             for shard in asking:
-                sequencer = self._sequencers[shard]
+                sequencer = self._sequencers.get(shard)
+                if sequencer is None:  # its log is through
+                    continue
                 if positions is None:
                     self._carry_out(shard, sequencer.read_failed())
                 else:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from photondb.api.catalogue import TableInfo
 from photondb.api.feed_records import ShardProgress
 
 MAX_AHEAD = 10_000
@@ -105,6 +106,13 @@ class GroupState(Generic[P]):
     def read(self) -> list[int]:
         """For each shard the sequence after which changes are wanted next."""
         return [shard.read for shard in self._shards]
+
+    def add_logs(self, info: TableInfo) -> None:
+        """Go on with the logs that the table has got since, when it was divided anew."""
+        positions = self.read
+        known = len(positions)
+        info.add_logs(positions)
+        self._shards += [_Shard(ShardProgress(position)) for position in positions[known:]]
 
     @property
     def has_room(self) -> bool:

@@ -109,6 +109,10 @@ class Group:
         self.causes.note(row)
         self._more.set()
 
+    def table_divided(self) -> None:
+        """The table was divided anew: there are further logs to read."""
+        self._more.set()
+
     def fail(self, error: ReqlError) -> None:
         """End. What consumers have not got any more, somebody will get when the group goes on."""
         if self._error is not None:
@@ -166,9 +170,11 @@ class Group:
     async def _read(self) -> bool:
         """Read some records of each shard; whether there may be more."""
         found = unavailable = False
-        for shard, after in enumerate(self._state.read):
+        self._state.add_logs(self._follower.info)
+        positions = self._state.read
+        for shard in self._follower.info.open_logs(positions):
             try:
-                records = await self._follower.read_log(shard, after, READ_RECORDS)
+                records = await self._follower.read_log(shard, positions[shard], READ_RECORDS)
             except ServiceUnavailable:  # storage will be back, and the log is still there
                 unavailable = True
                 continue

@@ -45,6 +45,10 @@ class LimitFeed(OpenFeed):
                 self.notices.append(initial_notice(value, types, offset if offsets else None))
         return True
 
+    def add_logs(self) -> None:
+        super().add_logs()
+        self.follower.info.add_logs(self._fetched_at)
+
     def targets(self) -> list[int]:
         return list(map(max, super().targets(), self._fetched_at))
 
@@ -89,6 +93,7 @@ class LimitFeed(OpenFeed):
         # The scan may have seen more of the log than the feed has. Applying it again does no harm, as the last change
         # of a document counts, but until that is done the window may show a document twice, or an old state of it.
         self._fetched_at = await follower.log_position()
+        self.add_logs()
         window.extend(scanned.entries, None if cursor is None else scanned.reached)
 
     def _is_consistent(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from photondb.api.catalogue import TableInfo
 from photondb.reql.errors import logic_error, op_failed
 from photondb.reql.steps import Step
 from photondb.reql.wire import Term
@@ -45,6 +46,11 @@ class Place:
     def __init__(self, sequences: Sequence[int], seen: Sequence[int] = ()) -> None:
         self.sequences = list(sequences)
         self.seen = list(seen) or [0] * len(self.sequences)
+
+    def add_logs(self, info: TableInfo) -> None:
+        """Go on with the logs that the table has got since, when it was divided anew."""
+        info.add_logs(self.sequences)
+        self.seen += [0] * (len(self.sequences) - len(self.seen))
 
     def advance(self, change: Change) -> None:
         """The reader gets this change, the next one of its shard."""
@@ -82,8 +88,8 @@ class TokenMaker:
         token = _Token(FORMAT, self._table, self._shape, place.sequences, place.seen)
         return base64.urlsafe_b64encode(msgspec.msgpack.encode(token))
 
-    def place(self, token: str, shards: int) -> Place:
-        """The place of a token. Raises ReqlError for one that is not of this feed."""
+    def place(self, token: str, info: TableInfo) -> Place:
+        """The place of a token in the table's logs. Raises ReqlError for one that is not of this feed."""
         try:
             raw = base64.b64decode(token, b"-_", validate=True)
             format_ = msgspec.msgpack.decode(raw, type=list[msgspec.Raw])[0]
@@ -99,6 +105,9 @@ class TokenMaker:
                 "The position is one of a feed of another shape: a feed goes on where another one stopped only with "
                 f"the same selection, index and transformations. {BEGIN_AGAIN}"
             )
-        if len(read.sequences) != shards or len(read.seen) != shards or min(*read.sequences, *read.seen) < 0:
+        shards = len(read.sequences)
+        if not info.may_know(shards) or len(read.seen) != shards or min(*read.sequences, *read.seen) < 0:
             raise op_failed(f"The position does not fit the table's shards. {BEGIN_AGAIN}")
-        return Place(read.sequences, read.seen)
+        place = Place(read.sequences, read.seen)
+        place.add_logs(info)
+        return place

@@ -74,6 +74,11 @@ class RangeFeed(OpenFeed):
             self._queue = PositionedQueue(self.request.queue_size, self.request.include_types, place, self._tokens())
             self.idle_s = POSITION_INTERVAL_S
 
+    def add_logs(self) -> None:
+        super().add_logs()
+        if self._place is not None:
+            self._place.add_logs(self.follower.info)
+
     def _tokens(self) -> TokenMaker:
         return TokenMaker(self.request.table_uuid, self.selection)
 

@@ -11,8 +11,8 @@ from services.changefeed.positions import BEGIN_AGAIN, Place, TokenMaker
 async def resumed_place(follower: TableFollower, tokens: TokenMaker, token: str) -> Place:
     """The place after a token, from which on the log is complete. Raises ReqlError, TableGone."""
     ends = await follower.log_position()
-    place = tokens.place(token, len(ends))
-    for shard, (sequence, end) in enumerate(zip(place.sequences, ends, strict=True)):
+    place = tokens.place(token, follower.info)
+    for shard, (sequence, end) in enumerate(zip(place.sequences, ends, strict=False)):
         if sequence + (place.seen[shard] > 0) > end:
             raise op_failed(f"The position is ahead of the table's change log, as after a restore. {BEGIN_AGAIN}")
         try:
@@ -25,7 +25,14 @@ async def resumed_place(follower: TableFollower, tokens: TokenMaker, token: str)
 async def place_at(follower: TableFollower, time_us: int) -> Place:
     """The place before the first change of each shard at `time_us` or later. Raises ReqlError, TableGone."""
     ends = await follower.log_position()
-    return Place([await _sequence_before(follower, shard, end, time_us) for shard, end in enumerate(ends)])
+    info = follower.info
+    sequences = [
+        info.ended[shard].end
+        if shard < len(info.ended) and info.ended[shard].at_us < time_us
+        else await _sequence_before(follower, shard, end, time_us)
+        for shard, end in enumerate(ends)
+    ]
+    return Place(sequences)
 
 
 async def _sequence_before(follower: TableFollower, shard: int, end: int, time_us: int) -> int:
@@ -48,7 +55,7 @@ async def _sequence_before(follower: TableFollower, shard: int, end: int, time_u
                 high = middle
     except LogGap:  # trimmed meanwhile
         raise _trimmed("that time") from None
-    if low == oldest > 1:
+    if low == oldest > follower.info.log_start(shard) + 1:
         raise _trimmed("that time")
     return low - 1
 

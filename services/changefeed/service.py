@@ -59,6 +59,7 @@ class Changefeed(ChangefeedApi):
         self._bus = bus
         self._check_interval_s = check_interval_s
         self._tables: dict[int, TableInfo] = {}
+        """By id, also by the ids that tables had before they were divided anew."""
         self._version = -1
         self._followers: dict[int, TableFollower] = {}
         self._feeds = 0
@@ -191,9 +192,9 @@ class Changefeed(ChangefeedApi):
         info = self._tables.get(table)
         if info is None or self._stopped:
             raise TableGone
-        follower = self._followers.get(table)
+        follower = self._followers.get(info.id)
         if follower is None:
-            follower = self._followers[table] = TableFollower(
+            follower = self._followers[info.id] = TableFollower(
                 self._storage, self._bus, info, self._forget, self._metrics
             )
             follower.start()
@@ -262,13 +263,18 @@ class Changefeed(ChangefeedApi):
             return
         self._version = catalogue.version
         self._tables = {info.id: info for info in catalogue.tables.values()}
+        for info in catalogue.tables.values():
+            self._tables.update((ended.table, info) for ended in info.ended)
         self._sinks.there_may_be_some = (SYSTEM_DATABASE, SINKS_TABLE) in catalogue.tables
         for table, follower in list(self._followers.items()):
-            info = self._tables.get(table)
-            if info is None:
+            found = self._tables.get(table)
+            if found is None:
                 follower.fail(aborted())
-            elif info is not follower.info:
-                follower.update(info)
+            elif found.id != table:
+                self._followers[found.id] = self._followers.pop(table)
+                follower.divided(found)
+            elif found is not follower.info:
+                follower.update(found)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         if self._stopped or self._loop.is_closed():

@@ -74,7 +74,8 @@ class Sink:
         self._causes = Causes()
         self._more = asyncio.Event()
         self._skipped = 0
-        self._first_shard = -1
+        self._turn = -1
+        """How many times it has read."""
 
     async def run(self) -> None:
         """Deliver until cancelled, or until there is nothing more to do."""
@@ -118,6 +119,10 @@ class Sink:
         self._causes.note(row)
         self._more.set()
 
+    def table_divided(self) -> None:
+        """The table was divided anew: there are further logs to read."""
+        self._more.set()
+
     def fail(self, error: ReqlError) -> None:
         """The follower can go on no longer."""
         self._more.set()
@@ -127,6 +132,7 @@ class Sink:
     async def _step(self, follower: TableFollower) -> bool:
         """Deliver a batch, or wait for changes; False when the sink was deleted."""
         self._more.clear()
+        follower.info.add_logs(self._state.position)
         before = self._state.position
         changes, position = await self._read(follower)
         if position == self._state.position:
@@ -168,8 +174,10 @@ class Sink:
         size = 0
         position = self._state.position.copy()
         unavailable: ServiceUnavailable | None = None
-        self._first_shard = (self._first_shard + 1) % len(position)
-        for shard in (*range(self._first_shard, len(position)), *range(self._first_shard)):
+        logs = follower.info.open_logs(position)
+        self._turn += 1
+        first = self._turn % len(logs)
+        for shard in (*logs[first:], *logs[:first]):
             try:
                 records = await follower.read_log(shard, position[shard], READ_RECORDS)
             except ServiceUnavailable as error:

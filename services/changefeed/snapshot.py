@@ -34,8 +34,12 @@ class Snapshot(Generic[T]):
 async def take_snapshot(follower: TableFollower, read: Callable[[], Awaitable[T]]) -> Snapshot[T]:
     """Begin a read. Raises TableGone, ReqlError."""
     before = await follower.log_position()
-    result = await read()
-    after = await follower.log_position()
+    while True:
+        result = await read()
+        after = await follower.log_position()
+        if len(after) == len(before):
+            break
+        before = after  # the table was divided anew in between, and has more logs
     try:
         newer = await _read_between(follower, before, after)
     except LogGap:  # trimmed at this very moment

@@ -31,16 +31,24 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         stack.push_async_callback(bus.close)
         observation.watch_bus(bus)
         addresses = settings.addresses_of_storage()
-        home = None
-        if settings.storage_node != HOME:
-            home = StorageStub(addresses[HOME], connect_options(settings))
-            stack.push_async_callback(home.close)
+        # Home reaches all others, and each of these home.
+        is_home = settings.storage_node == HOME
+        reached = addresses[HOME + 1 :] if is_home else addresses[HOME : HOME + 1]
+        stubs = [StorageStub(address, connect_options(settings)) for address in reached]
+        for stub in stubs:
+            stack.push_async_callback(stub.close)
+        role = NodeRole(
+            settings.storage_node,
+            len(addresses),
+            home=None if is_home else stubs[0],
+            others=stubs if is_home else (),
+        )
         storage = Storage(
             settings.data_dir,
             bus,
             options=storage_options(settings),
             transaction_limits=transaction_limits(settings),
-            role=NodeRole(settings.storage_node, len(addresses), home),
+            role=role,
         )
         await storage.start()
         stack.push_async_callback(storage.stop)

@@ -35,7 +35,7 @@ def check_home(state: State, catalogue: Catalogue) -> ReqlError | None:
             f"{counters.version}): it was restored from a backup, or has another data directory. Restore all nodes "
             "from backups that were made together."
         )
-    for info in catalogue.tables.values():
+    for info in catalogue.all_tables:
         known = state.tables.get(info.id)
         if known is not None and known.info.uuid != info.uuid:
             return op_failed(
@@ -48,19 +48,20 @@ def check_home(state: State, catalogue: Catalogue) -> ReqlError | None:
 def adopt(state: State, catalogue: Catalogue) -> Outcome:
     """The change that makes a node's catalogue say what home's says, which must be one that `check_home` allows."""
     databases = dict(catalogue.databases)
-    tables = {info.id: TableRecord(_as_built_here(state, info)) for info in catalogue.tables.values()}
+    tables = {info.id: TableRecord(_as_built_here(state, info)) for info in catalogue.all_tables}
     counters = msgspec.structs.replace(
         state.counters,
         version=catalogue.version,
         next_table=max(tables, default=0) + 1,
         home_id=catalogue.node_id,
         nodes=catalogue.nodes,
+        drained=catalogue.drained,
     )
     uuids = {database.uuid for database in databases.values()}
     changed = {id: record for id, record in tables.items() if state.tables.get(id) != record}
     # Those that are as they were stay the same objects, by which it is seen that nothing is to be done about them.
     kept = {id: changed.get(id) or state.tables[id] for id in tables}
-    return Outcome(
+    outcome = Outcome(
         State(counters, databases, kept),
         databases=[database for name, database in databases.items() if state.databases.get(name) != database],
         tables=list(changed.values()),
@@ -68,6 +69,8 @@ def adopt(state: State, catalogue: Catalogue) -> Outcome:
         dropped_tables=[id for id in state.tables if id not in tables],
         dropped_indexes=_dropped_indexes(state, tables),
     )
+    outcome.keep_logs(state)
+    return outcome
 
 
 def to_report(state: State, catalogue: Catalogue) -> list[tuple[int, int]]:
@@ -77,7 +80,7 @@ def to_report(state: State, catalogue: Catalogue) -> list[tuple[int, int]]:
     built = {(info.id, index.id) for info in here for index in info.indexes if index.ready}
     return [
         (info.id, index.id)
-        for info in catalogue.tables.values()
+        for info in catalogue.all_tables
         for index in info.indexes
         if not index.ready and node not in index.built and (info.id, index.id) in built
     ]

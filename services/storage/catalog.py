@@ -29,18 +29,24 @@ from photondb.api.catalogue import (
     CreateIndex,
     CreateTable,
     DatabaseInfo,
+    DrainNode,
     DropDatabase,
     DropIndex,
     DropTable,
+    EndedLog,
+    FinishCopy,
+    ForgetLogs,
     IndexBuilt,
     IndexInfo,
     JoinNode,
     RenameDatabase,
     RenameIndex,
+    RestartCopy,
     TableInfo,
 )
 from photondb.reql.errors import ReqlError, op_failed
 from photondb.reql.function import Func
+from photondb.sharding.placement import nodes_for_shards
 from services.storage import layout
 from services.storage.node_choice import node_of_new_database, nodes_of_new_table
 from services.storage.rocks import Batch, Store
@@ -64,7 +70,7 @@ _TABLE = layout.META + b"t"
 class Counters(msgspec.Struct, frozen=True):
     """The catalogue's version, the next table id, and the node's id, which is made once with the store; its number, and
     the id of home where that is another node. Where there are several, `nodes` are the ids of all by their numbers, ""
-    for one that has not been there yet."""
+    for one that has not been there yet, and `drained` the numbers of those that get no more tables."""
 
     version: int = 0
     next_table: int = 1
@@ -72,6 +78,7 @@ class Counters(msgspec.Struct, frozen=True):
     node: int = 0
     home_id: str = ""
     nodes: tuple[str, ...] = ()
+    drained: tuple[int, ...] = ()
 
 
 class TableRecord(msgspec.Struct, frozen=True):
@@ -95,9 +102,11 @@ class State:
         return Catalogue(
             self.counters.version,
             dict(self.databases),
-            {(info.database, info.name): info for info in infos},
+            {(info.database, info.name): info for info in infos if not info.copy_of},
             self.counters.home_id or self.counters.node_id,
             self.counters.nodes,
+            tuple(info for info in infos if info.copy_of),
+            self.counters.drained,
         )
 
     def is_here(self, info: TableInfo) -> bool:
@@ -107,6 +116,19 @@ class State:
     def tables_here(self) -> dict[int, TableRecord]:
         """The tables of which this node has a part."""
         return {table: record for table, record in self.tables.items() if self.is_here(record.info)}
+
+    def copies(self) -> list[TableRecord]:
+        """The tables that are being filled to take the place of others."""
+        return [record for record in self.tables.values() if record.info.copy_of]
+
+    def kept_logs(self) -> dict[int, EndedLog]:
+        """The logs of former parts of tables that this node keeps, by the id that the table had then."""
+        return {
+            ended.table: ended
+            for record in self.tables.values()
+            for ended in record.info.ended
+            if ended.kept and ended.node == self.counters.node
+        }
 
     def find(self, database: str, name: str) -> TableRecord:
         """A table by name. Raises ReqlError."""
@@ -118,7 +140,7 @@ class State:
 
     def _lookup(self, database: str, name: str) -> TableRecord | None:
         for record in self.tables.values():
-            if record.info.name == name and record.info.database == database:
+            if record.info.name == name and record.info.database == database and not record.info.copy_of:
                 return record
         return None
 
@@ -138,8 +160,23 @@ class Outcome:
     dropped_databases: list[DatabaseInfo] = field(default_factory=list)
     dropped_tables: list[int] = field(default_factory=list)
     dropped_indexes: list[tuple[int, int]] = field(default_factory=list)
+    dropped_logs: list[tuple[int, int | None]] = field(default_factory=list)
+    """Of which tables, by id, the log goes: all of it, or what comes before a record."""
+    kept_logs: set[int] = field(default_factory=set)
+    """The dropped tables whose log stays."""
     deleted_ranges: list[tuple[bytes, bytes]] = field(default_factory=list)
     """What `write_to` has deleted."""
+
+    def keep_logs(self, before: State) -> None:
+        """Let the logs of former parts stay as long as the catalogue says so, and a table's log begin where it became
+        the table's."""
+        kept = self.state.kept_logs()
+        self.kept_logs = {table for table in self.dropped_tables if table in kept}
+        self.dropped_logs = [(table, None) for table in before.kept_logs() if table not in kept]
+        for record in self.tables:
+            info, known = record.info, before.tables.get(record.info.id)
+            if info.starts and self.state.is_here(info) and (known is None or known.info.copy_of):
+                self.dropped_logs.append((info.id, info.starts[info.nodes.index(self.state.counters.node)]))
 
     def write_to(self, batch: Batch, store: Store) -> None:
         """Put everything into `batch`. Ranges are deleted only where `store` has keys, since each slows reads a little
@@ -158,7 +195,15 @@ class Outcome:
         batch.put(_COUNTERS, msgspec.json.encode(self.state.counters))
 
     def _dropped_ranges(self) -> list[tuple[bytes, bytes]]:
-        ranges = [keys for table in self.dropped_tables for keys in layout.table_ranges(table)]
+        ranges = [
+            keys
+            for table in self.dropped_tables
+            for keys in layout.table_ranges(table)
+            if table not in self.kept_logs or not keys[0].startswith(layout.log_prefix(table)[:-1])
+        ]
+        for table, first_kept in self.dropped_logs:
+            low = layout.log_prefix(table)
+            ranges.append((low, layout.end_of(low) if first_kept is None else layout.record_key(table, 0, first_kept)))
         return ranges + [keys for table, index in self.dropped_indexes for keys in layout.index_ranges(table, index)]
 
 
@@ -206,7 +251,11 @@ def _table_key(table: int) -> bytes:
 def carry_out(state: State, change: CatalogueChange) -> Outcome:
     """Work a change out. Raises ReqlError of kind OP_FAILED where the catalogue forbids it, with RethinkDB's texts."""
     outcome = _CHANGES[type(change)](state, change)
-    return outcome if outcome.state is state else _as_next_version(outcome)
+    if outcome.state is state:
+        return outcome
+    _keep_copies_in_line(outcome)
+    outcome.keep_logs(state)
+    return _as_next_version(outcome)
 
 
 def finish_index(state: State, table: int, index: int) -> Outcome:
@@ -224,6 +273,163 @@ def mark_unready(state: State, table: int, index: int) -> Outcome:
     built = tuple(node for node in found.built if node != state.counters.node)
     outcome = _with_index(state, table, index, ready=False, built=built)
     return _as_next_version(outcome) if state.counters.node == HOME else outcome
+
+
+def divide(state: State, table: int, nodes: tuple[int, ...]) -> Outcome:
+    """The change by which a table begins to be divided anew into parts on these nodes; where it is so already, what is
+    being filled is thrown away."""
+    record = state.tables[table]
+    outcome = Outcome(state)
+    for copy in state.copies():
+        if copy.info.copy_of == table:
+            if copy.info.nodes == nodes:
+                return Outcome(state)
+            outcome = _without_table(state, copy.info.id)
+    if nodes != record.info.nodes:
+        outcome = _with_copy(outcome, record, nodes)
+    if outcome.state is not state:
+        _as_next_version(outcome)
+    return outcome
+
+
+def _with_copy(outcome: Outcome, record: TableRecord, nodes: tuple[int, ...]) -> Outcome:
+    """Begin a copy of a table on these nodes."""
+    counters = outcome.state.counters
+    copy = _copy_in_line(
+        record, TableRecord(msgspec.structs.replace(record.info, id=counters.next_table, nodes=nodes, indexes=()))
+    )
+    counters = msgspec.structs.replace(counters, next_table=counters.next_table + 1)
+    outcome.state = _replaced(outcome.state, counters=counters, tables={**outcome.state.tables, copy.info.id: copy})
+    outcome.tables.append(copy)
+    return outcome
+
+
+def _copy_in_line(record: TableRecord, copy: TableRecord) -> TableRecord:
+    """The copy of a table as it has to be when the table is `record`."""
+    built = {index.id: index for index in copy.info.indexes}
+    indexes = []
+    for index in record.info.indexes:
+        known = built.get(index.id)
+        ready, done = (False, ()) if known is None else (known.ready, known.built)
+        indexes.append(msgspec.structs.replace(index, ready=ready, built=done))
+    stays_whole = len(record.info.nodes) == len(copy.info.nodes) == 1
+    info = msgspec.structs.replace(
+        record.info,
+        id=copy.info.id,
+        nodes=copy.info.nodes,
+        indexes=tuple(indexes),
+        split_points=record.info.split_points if stays_whole else (),
+        copy_of=record.info.id,
+        ended=(),
+        starts=(),
+    )
+    return TableRecord(info, record.next_index)
+
+
+def _keep_copies_in_line(outcome: Outcome) -> None:
+    """Let copies follow what has changed of their tables."""
+    for copy in outcome.state.copies():
+        record = outcome.state.tables.get(copy.info.copy_of)
+        if record is None:
+            gone = _without_table(outcome.state, copy.info.id)
+            outcome.state = gone.state
+            outcome.dropped_tables += gone.dropped_tables
+            continue
+        wanted = _copy_in_line(record, copy)
+        if wanted != copy:
+            kept = {index.id for index in wanted.info.indexes}
+            outcome.dropped_indexes += [(copy.info.id, index.id) for index in copy.info.indexes if index.id not in kept]
+            outcome.state = _replaced(outcome.state, tables={**outcome.state.tables, copy.info.id: wanted})
+            outcome.tables = [one for one in outcome.tables if one.info.id != copy.info.id] + [wanted]
+
+
+def _finish_copy(state: State, change: FinishCopy) -> Outcome:
+    copy = state.tables.get(change.copy)
+    if copy is None or not copy.info.copy_of:
+        raise op_failed("The copy of a table that is divided anew was thrown away meanwhile.")
+    record = state.tables[copy.info.copy_of]
+    built = {index.id for index in copy.info.indexes if index.ready}
+    missing = [index.name for index in record.info.indexes if index.ready and index.id not in built]
+    if missing:
+        raise op_failed(f"The index `{missing[0]}` has not been built on the new parts of the table yet.")
+    ended = tuple(
+        EndedLog(record.info.id, node, record.info.log_start(len(record.info.ended) + part), end, change.at_us)
+        for part, (node, end) in enumerate(zip(record.info.nodes, change.ends, strict=True))
+    )
+    info = msgspec.structs.replace(copy.info, copy_of=0, ended=(*record.info.ended, *ended), starts=change.starts)
+    outcome = _without_table(state, record.info.id)
+    finished = TableRecord(info, record.next_index)
+    outcome.state = _replaced(outcome.state, tables={**outcome.state.tables, info.id: finished})
+    outcome.tables.append(finished)
+    return outcome
+
+
+def _restart_copy(state: State, change: RestartCopy) -> Outcome:
+    copy = state.tables.get(change.copy)
+    if copy is None or not copy.info.copy_of:
+        return Outcome(state)
+    return _with_copy(_without_table(state, change.copy), state.tables[copy.info.copy_of], copy.info.nodes)
+
+
+def _forget_logs(state: State, change: ForgetLogs) -> Outcome:
+    record = state.tables.get(change.table)
+    if record is None:
+        return Outcome(state)
+    ended = tuple(
+        msgspec.structs.replace(one, kept=one.kept and one.at_us > change.before_us) for one in record.info.ended
+    )
+    if ended == record.info.ended:
+        return Outcome(state)
+    return _with_table(state, TableRecord(msgspec.structs.replace(record.info, ended=ended), record.next_index))
+
+
+def _drain_node(state: State, change: DrainNode) -> Outcome:
+    counters, node = state.counters, change.node
+    if not change.drained:
+        if node not in counters.drained:
+            return Outcome(state)
+        left = tuple(one for one in counters.drained if one != node)
+        return Outcome(_replaced(state, counters=msgspec.structs.replace(counters, drained=left)))
+    if node == HOME:
+        raise op_failed("Storage node 0 cannot be emptied: it has the catalogue and the system tables.")
+    if not counters.nodes[node : node + 1] or not counters.nodes[node]:
+        raise op_failed(f"There is no storage node {node}.")
+    outcome = Outcome(state)
+    if node not in counters.drained:
+        drained = msgspec.structs.replace(counters, drained=tuple(sorted((*counters.drained, node))))
+        outcome.state = _replaced(state, counters=drained)
+    for name, database in state.databases.items():
+        if database.node == node:
+            moved = msgspec.structs.replace(database, node=node_of_new_database(outcome.state))
+            outcome.state = _replaced(outcome.state, databases={**outcome.state.databases, name: moved})
+            outcome.databases.append(moved)
+    for id, record in state.tables.items():
+        if not record.info.copy_of:
+            _leave_node(outcome, id, node)
+    return outcome
+
+
+def _leave_node(outcome: Outcome, table: int, node: int) -> None:
+    """Have a table divided anew so that it has no part on a node, where it has one or will have one."""
+    state = outcome.state
+    record = state.tables[table]
+    copy = next((copy for copy in state.copies() if copy.info.copy_of == table), None)
+    present = (copy or record).info
+    if node not in present.nodes:
+        return
+    if copy is not None:
+        gone = _without_table(state, copy.info.id)
+        outcome.state = state = gone.state
+        outcome.dropped_tables += gone.dropped_tables
+        outcome.tables = [one for one in outcome.tables if one.info.id != copy.info.id]
+    nodes = nodes_for_shards(outcome.state.catalogue(), record.info, len(present.nodes))
+    if nodes != record.info.nodes:
+        _with_copy(outcome, record, nodes)
+
+
+def _without_table(state: State, table: int) -> Outcome:
+    tables = {id: record for id, record in state.tables.items() if id != table}
+    return Outcome(_replaced(state, tables=tables), dropped_tables=[table])
 
 
 def split(state: State, table: int, points: tuple[bytes, ...]) -> Outcome:
@@ -327,9 +533,7 @@ def _create_table(state: State, change: CreateTable) -> Outcome:
 
 
 def _drop_table(state: State, change: DropTable) -> Outcome:
-    dropped = state.find(change.database, change.name).info.id
-    tables = {key: record for key, record in state.tables.items() if key != dropped}
-    return Outcome(_replaced(state, tables=tables), dropped_tables=[dropped])
+    return _without_table(state, state.find(change.database, change.name).info.id)
 
 
 def _alter_table(state: State, change: AlterTable) -> Outcome:
@@ -471,6 +675,10 @@ _CHANGES: dict[type[Any], Callable[[State, Any], Outcome]] = {
     CreateIndex: _create_index,
     DropIndex: _drop_index,
     RenameIndex: _rename_index,
+    FinishCopy: _finish_copy,
+    RestartCopy: _restart_copy,
+    ForgetLogs: _forget_logs,
+    DrainNode: _drain_node,
     IndexBuilt: _index_built,
     JoinNode: _join_node,
 }

@@ -57,7 +57,9 @@ class Validation:
             table = touched.table
             name = self._transaction.info.id
             if table.dropped:
-                raise TransactionConflict(f"Table `{touched.name}`, which transaction `{name}` uses, was dropped.")
+                raise TransactionConflict(
+                    f"Table `{touched.name}`, which transaction `{name}` uses, was dropped or divided anew."
+                )
             seen = self._seen[table.id]
             if table.position.sequence == seen:
                 continue

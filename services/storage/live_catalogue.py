@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from photondb.api.catalogue import Catalogue, CatalogueChange, JoinNode, SplitTable
+from photondb.api.catalogue import Catalogue, CatalogueChange, EndedLog, JoinNode, RestartCopy, SplitTable
 from photondb.api.storage import IndexStatus
 from photondb.config import StartupError
 from photondb.reql.errors import op_failed
-from photondb.reql.placement import stays_spread
+from photondb.sharding.placement import nodes_for_shards
 from services.storage import adoption, catalog
 from services.storage.builder import IndexBuilder
 from services.storage.commit import CommitPath
@@ -53,6 +53,10 @@ class LiveCatalogue:
         """Whether this node has built something that home may not know of."""
         self.built: Callable[[], None] = lambda: None
         """Called when that becomes true."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when the catalogue has changed."""
+        self.kept_logs: dict[int, EndedLog] = {}
+        """The logs of former parts of tables, by the id that the table had then."""
         self.builder = IndexBuilder(store, self._finish_index)
         self._reclaimer = Reclaimer(store)
 
@@ -75,6 +79,10 @@ class LiveCatalogue:
             await self._path.sync()
             state = first.state
         self._adopt(state)
+        if self._role.home is None:
+            # What was told of copies is forgotten: some of it may be lost.
+            for copy in state.copies():
+                self._carry_out(catalog.carry_out(self.state, RestartCopy(copy.info.id)), Batch())
         self._start_builds()
 
     def _check_role(self, state: catalog.State) -> None:
@@ -85,6 +93,8 @@ class LiveCatalogue:
                 "give each node its own directory (PHOTONDB_DATA_DIR, PHOTONDB_STORAGE_NODE)"
             )
         needed = len(state.counters.nodes)
+        while needed and needed - 1 in state.counters.drained and not _is_used(state, needed - 1):
+            needed -= 1
         if wanted.home is None and needed > wanted.count:
             raise StartupError(
                 f"the data is on {needed} storage nodes, and {_counted(wanted.count)} to be started: use `photondb "
@@ -161,6 +171,7 @@ class LiveCatalogue:
         """Bring the tables in memory in line with the catalogue."""
         self.state = state
         self.catalogue = state.catalogue()
+        self.kept_logs = state.kept_logs()
         tables = self._tables
         here = state.tables_here()
         for table_id in [table_id for table_id in tables if table_id not in here]:
@@ -173,17 +184,23 @@ class LiveCatalogue:
                 tables[table_id] = Table.load(view, record.info, state.counters.node)
             elif table.info is not record.info:
                 table.update(record.info)
+        self.changed()
 
     async def _split(self, change: SplitTable) -> None:
         """Divide a table into shards anew, where that changes anything."""
         name = f"{change.database}.{change.name}"
         info = self.state.find(change.database, change.name).info
-        shards = change.shards or info.shards
-        if info.is_spread and shards != info.shards:
-            raise stays_spread(info)
-        if info.is_spread or shards == change.shards == info.shards:
+        present = self.catalogue.copy_of(info) or info
+        nodes = present.nodes
+        if change.shards is not None and (len(self.catalogue.usable_nodes) > 1 or present.is_spread):
+            nodes = nodes_for_shards(self.catalogue, present, change.shards)
+        if nodes != present.nodes:
+            self._carry_out(catalog.divide(self.state, info.id, nodes), Batch())
             return
-        points = change.points
+        shards = change.shards or info.shards
+        if present is not info or info.is_spread or shards == change.shards == info.shards:
+            return
+        points = () if shards == 1 else change.points
         if points is None:
             table = self._tables.get(info.id)
             if table is None:
@@ -217,6 +234,14 @@ class LiveCatalogue:
         else:
             self.unreported = True
             self.built()
+
+
+def _is_used(state: catalog.State, node: int) -> bool:
+    """Whether a node has a part of a table, or a log that is still kept."""
+    return any(
+        node in record.info.nodes or any(ended.kept and ended.node == node for ended in record.info.ended)
+        for record in state.tables.values()
+    )
 
 
 def _counted(nodes: int) -> str:

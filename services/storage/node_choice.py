@@ -1,4 +1,5 @@
-"""Which storage nodes get what is new: decided by home, once, when a database or a table is made.
+"""Which storage nodes get what is new: decided by home, once, when a database or a table is made. Where a table goes
+that is divided anew, `photondb.sharding.placement` says, so that it can be told before.
 
 A database's tables are on one node, so that its transactions can use all of them; those with several shards are spread.
 """
@@ -31,5 +32,6 @@ def nodes_of_new_table(state: State, database: DatabaseInfo, shards: int) -> tup
 
 
 def _nodes(state: State) -> list[int]:
-    """The nodes that have been there."""
-    return [number for number, id in enumerate(state.counters.nodes) if id] or [0]
+    """The nodes that have been there, and may get something."""
+    counters = state.counters
+    return [number for number, id in enumerate(counters.nodes) if id and number not in counters.drained] or [0]

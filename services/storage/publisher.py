@@ -43,7 +43,7 @@ class Publisher:
             self.flush()
         for changes in commit.changes.values():
             table = changes.table
-            if not self._bus.has_subscribers(table.subject):
+            if table.info.copy_of or not self._bus.has_subscribers(table.subject):
                 continue
             time_us = commit.time_us
             records = [
@@ -98,6 +98,8 @@ class Publisher:
     def announce_positions(self) -> None:
         """Messages may have been lost. A subscriber sees from an empty batch what the last record is."""
         for table in self._tables.values():
+            if table.info.copy_of:
+                continue
             self._publish(table, table.position.sequence + 1, [])
         if self._is_home:
             self.catalogue(self._version)

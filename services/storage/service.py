@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 
-from photondb.api.catalogue import Catalogue, CatalogueChange
+from photondb.api.catalogue import Catalogue, CatalogueChange, RestartCopy
 from photondb.api.context import CallContext
 from photondb.api.storage import (
     EngineStats,
     IndexStatus,
     LogRecord,
+    PausedPart,
     Positions,
     Scan,
     ScanReply,
@@ -38,12 +39,15 @@ from photondb.telemetry.scrape import Scrape
 from services.storage import layout
 from services.storage.clock import CommitClock
 from services.storage.commit import LocalCommitPath
+from services.storage.division import Divisions
 from services.storage.engine_stats import engine_stats
 from services.storage.failures import indeterminate, reql_error, reql_errors
+from services.storage.filling import CopyFiller
 from services.storage.following import HomeFollower
 from services.storage.live_catalogue import LiveCatalogue
 from services.storage.metrics import TableMetrics, collect_disk, collect_store
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
+from services.storage.pauses import WritePauses
 from services.storage.publisher import Publisher
 from services.storage.reading import DocumentReader
 from services.storage.rocks import Store, StoreError
@@ -90,6 +94,9 @@ class Storage(StorageApi):
         self._path: LocalCommitPath
         self._catalogue: LiveCatalogue
         self._follower: HomeFollower | None = None
+        self._divisions: Divisions | None = None
+        self._filler: CopyFiller
+        self._pauses = WritePauses(self._tables)
         self._publisher: Publisher
         self._statements: WriteStatements
         self._sizes: DiskSizes
@@ -125,6 +132,9 @@ class Storage(StorageApi):
                 await self.stop()
                 raise
             self._recall_time()
+        elif self._role.count > 1:
+            self._divisions = Divisions(self._catalogue, self, self._role.others)
+            self._divisions.start()
 
     async def _open(self, store: Store) -> None:
         # Checkpoints that a backup did not remove because it was killed, and what earlier scan workers have left.
@@ -133,9 +143,15 @@ class Storage(StorageApi):
         self._path = LocalCommitPath(store)
         self._publisher = Publisher(self._bus, self._tables, is_home=self._role.home is None)
         max_document_bytes = self._options.max_document_bytes
-        self._statements = WriteStatements(store, self._path, self._tables, self._clock.now_us, max_document_bytes)
+        self._statements = WriteStatements(
+            store, self._path, self._tables, self._pauses, self._clock.now_us, max_document_bytes
+        )
+        self._pauses.left_alone = self._settle
+        self._filler = CopyFiller(store, self._path, self._clock.now_us)
         self._path.follow(self._publisher.commit)
-        self._transactions = Transactions(store, self._path, self._tables, self._clock.now_us, self._limits)
+        self._transactions = Transactions(
+            store, self._path, self._tables, self._pauses, self._clock.now_us, self._limits
+        )
         self._sizes = DiskSizes(store)
         self._shard_counts = ShardCounts(store)
         self._catalogue = LiveCatalogue(store, self._path, self._tables, self._publisher, self._forget, self._role)
@@ -153,6 +169,7 @@ class Storage(StorageApi):
         self._clock.last_us = max(self._clock.last_us, *times, 0)
 
     def _forget(self, table_id: int) -> None:
+        self._pauses.resume(table_id)
         self._shard_counts.forget(table_id)
         self._scanner.forget(table_id)
 
@@ -160,6 +177,9 @@ class Storage(StorageApi):
         """Make everything durable and let go of the data directory. Calls under way fail."""
         if self._follower is not None:
             await self._follower.stop()
+        if self._divisions is not None:
+            await self._divisions.stop()
+        await self._pauses.stop()
         self._trimming.cancel()
         self._collecting.cancel()
         await self._catalogue.stop()
@@ -228,6 +248,37 @@ class Storage(StorageApi):
     @measured
     async def index_status(self, context: CallContext, table: int) -> list[IndexStatus]:
         return self._catalogue.index_statuses(self._table(table))
+
+    # --- dividing tables anew
+
+    @measured
+    async def fill(
+        self, context: CallContext, table: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
+    ) -> None:
+        with reql_errors():
+            await self._filler.fill(self._table(table), keys, documents)
+
+    @measured
+    async def pause_writes(
+        self, context: CallContext, table: int, pause: int, timeout_ms: int, after_us: int
+    ) -> PausedPart:
+        await self._pauses.pause(self._table(table), pause, timeout_ms)
+        self._clock.last_us = max(self._clock.last_us, after_us)
+        position = self._table(table).position
+        return PausedPart(position.sequence, position.rows, position.document_bytes, self._clock.last_us)
+
+    @measured
+    async def resume_writes(self, context: CallContext, table: int, pause: int) -> None:
+        self._pauses.resume(table, pause)
+
+    async def _settle(self, table: int) -> None:
+        """Find out what has become of a table that was paused and left alone. Raises ReqlError, StoreError."""
+        if self._follower is not None:
+            await self._follower.settle(table)
+            return
+        for copy in self._catalogue.catalogue.copies:
+            if table in (copy.id, copy.copy_of):
+                await self._catalogue.change(RestartCopy(copy.id))
 
     # --- documents
 
@@ -331,6 +382,10 @@ class Storage(StorageApi):
 
     @measured
     async def read_log(self, context: CallContext, table: int, shard: int, after: int, limit: int) -> list[LogRecord]:
+        kept = self._catalogue.kept_logs.get(table)
+        if kept is not None:
+            with reql_errors():
+                return self._path.read(table, layout.SHARD, after, limit)
         found = self._table(table)
         if shard != found.shard:
             raise op_failed(f"Storage node {self._role.number} has no part {shard} of `{found.info.name}`.")

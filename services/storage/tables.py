@@ -37,6 +37,7 @@ class Table:
         "subject",
         "watchers",
         "write_hook",
+        "writers",
         "writes",
     )
 
@@ -47,11 +48,10 @@ class Table:
     subject: str
     """Where its changes are published."""
     shard: int
-    """Which part of the table this node has."""
+    """Under which number others know the log of the part that this node has."""
 
     def __init__(self, info: TableInfo, position: Position, oldest: int, node: int = 0) -> None:
         self.node = node
-        self.shard = info.nodes.index(node) if node in info.nodes else 0
         self.id = info.id
         self.primary_key = info.primary_key
         self.document_prefix = layout.document_prefix(info.id)
@@ -62,6 +62,8 @@ class Table:
         self.dropped = False
         self.reads = self.scans = self.writes = 0
         """How many documents were read by key, scans made, and documents written since storage was started."""
+        self.writers = 0
+        """How many calls are writing to it."""
         self.watchers: tuple[set[bytes], ...] = ()
         """What collects the primary keys of the documents that commits change."""
         self.indexes = ()
@@ -86,6 +88,10 @@ class Table:
             indexes.append(index)
         self.indexes = tuple(indexes)
         self.info = info
+        part = info.nodes.index(self.node) if self.node in info.nodes else 0
+        self.shard = len(info.ended) + part
+        if info.starts:
+            self.oldest = max(self.oldest, info.starts[part])
         self.subject = CHANGES_SUBJECT.format(table_uuid=info.uuid, shard=self.shard)
         self.hard = info.durability == "hard"
         self.write_hook = Func.from_wire(info.write_hook) if info.write_hook else None
@@ -96,6 +102,11 @@ class Table:
             if index.id == index_id:
                 return index
         return None
+
+    @property
+    def part(self) -> int:
+        """Which part of the table this node has."""
+        return self.shard - len(self.info.ended)
 
     def has_ready(self, index_id: int | None) -> bool:
         """Whether there is an index of that id, with its build finished."""

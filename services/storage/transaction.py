@@ -12,7 +12,7 @@ from weakref import WeakSet
 import msgspec
 
 from photondb.api.storage import LogRecord
-from photondb.api.transactions import TransactionInfo
+from photondb.api.transactions import TransactionConflict, TransactionInfo
 from photondb.datum.json import loads_stored
 from photondb.datum.text import print_datum
 from photondb.reql.errors import ReqlError, op_failed
@@ -129,6 +129,11 @@ class Transaction:
         touched = self.tables.get(table.id)
         if touched is None:
             record = self._state.tables.get(table.id)
+            if table.info.ended and (record is None or record.info.copy_of):
+                raise TransactionConflict(
+                    f"Table `{table.info.database}.{table.info.name}` was divided anew after transaction "
+                    f"`{self.info.id}` had begun. Nothing of the transaction was saved. Begin again."
+                )
             if record is None:
                 raise op_failed(
                     f"Table `{table.info.database}.{table.info.name}` was created after transaction "

@@ -25,6 +25,7 @@ from services.storage import catalog
 from services.storage.commit import CommitPath
 from services.storage.committing import PreparedChanges, Validation, commit_now, prepare, validate
 from services.storage.indexes import Index
+from services.storage.pauses import WritePauses
 from services.storage.pressure import wait_for_relief
 from services.storage.rocks import Store, StoreError
 from services.storage.scan import ScanRun
@@ -77,12 +78,14 @@ class Transactions:
         store: Store,
         path: CommitPath,
         tables: Mapping[int, Table],
+        pauses: WritePauses,
         now_us: Callable[[], int],
         limits: TransactionLimits,
     ) -> None:
         self._store = store
         self._path = path
         self._tables = tables
+        self._pauses = pauses
         self._now_us = now_us
         self.limits = limits
         self._open: dict[str, Transaction] = {}
@@ -164,6 +167,8 @@ class Transactions:
             await wait_for_relief(self._store)
             changes = await prepare(transaction)
             validation = await validate(self._path, transaction)
+            if self._pauses:
+                await self._pauses.wait(transaction.tables)
             transaction.check_open()
             if changes.in_line:  # else an index was made or dropped meanwhile
                 return changes, validation

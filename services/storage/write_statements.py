@@ -12,6 +12,7 @@ from photondb.telemetry import tracing
 from photondb.telemetry.operations import COMMIT, SYNC
 from services.storage.commit import MIN_COMMIT_DOCUMENTS, Commit, CommitPath
 from services.storage.failures import indeterminate, write_error
+from services.storage.pauses import WritePauses
 from services.storage.plain_writes import PlainWrite, begin
 from services.storage.pressure import wait_for_relief
 from services.storage.rocks import Store, StoreError
@@ -30,18 +31,22 @@ class WriteStatements:
         store: Store,
         path: CommitPath,
         tables: Mapping[int, Table],
+        pauses: WritePauses,
         now_us: Callable[[], int],
         max_document_bytes: int,
     ) -> None:
         self._store = store
         self._path = path
         self._tables = tables
+        self._pauses = pauses
         self._now_us = now_us
         self._max_document_bytes = max_document_bytes
 
     async def carry_out(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
         """Carry out the statements in order, and return when all are as durable as they ask. The error of one that
         fails as a whole stands in its place."""
+        if self._pauses:
+            await self._pauses.wait(write.table for write in writes)
         results: list[WriteSummary | Exception] = []
         statements: list[tuple[int, Statement | PlainWrite]] = []
         for write in writes:
@@ -53,6 +58,31 @@ class WriteStatements:
             if not statement.done:
                 statements.append((len(results), statement))
             results.append(statement.summary)
+        written = {statement.table for _, statement in statements}
+        for table in written:
+            self._pauses.begin(table)
+        try:
+            durable = await self._commit_all(context, statements, results)
+        finally:
+            for table in written:
+                self._pauses.end(table)
+        if durable is not None:
+            try:
+                with tracing.span(SYNC, context):
+                    await asyncio.shield(durable)
+            except StoreError as error:
+                for place, statement in statements:
+                    if statement.hard and results[place] is statement.summary:
+                        results[place] = indeterminate(error)
+        return results
+
+    async def _commit_all(
+        self,
+        context: CallContext,
+        statements: list[tuple[int, Statement | PlainWrite]],
+        results: list[WriteSummary | Exception],
+    ) -> asyncio.Future[None] | None:
+        """Carry out statements in as many commits as it takes. Returns what a hard write must wait for."""
         durable: asyncio.Future[None] | None = None
         large = any(statement.documents > MIN_COMMIT_DOCUMENTS for _, statement in statements)
         position = 0
@@ -72,15 +102,7 @@ class WriteStatements:
                     done = 0
                 break
             durable = waiting or durable
-        if durable is not None:
-            try:
-                with tracing.span(SYNC, context):
-                    await asyncio.shield(durable)
-            except StoreError as error:
-                for place, statement in statements:
-                    if statement.hard and results[place] is statement.summary:
-                        results[place] = indeterminate(error)
-        return results
+        return durable
 
     def _commit_some(
         self,

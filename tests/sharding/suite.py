@@ -36,6 +36,8 @@ class Nodes:
         self.bus = bus
         self.storages: list[Storage] = []
         self.apis: list[StorageApi] = []
+        self.others: list[StorageApi] = []
+        """All but home, as home reaches them."""
         self.router: Router
         self._remote = remote
         self._options = options
@@ -54,11 +56,14 @@ class Nodes:
                 api = stub = StorageStub(address)
                 stack.push_async_callback(stub.close)
             self.apis.append(api)
+            if number:
+                self.others.append(api)
         self.router = Router(self.apis)
         return self.router
 
     def _storage(self, number: int) -> Storage:
-        role = NodeRole(number, self.count, self.apis[0] if number else None)
+        home = self.apis[0] if number else None
+        role = NodeRole(number, self.count, home, others=() if number else self.others)
         return Storage(self.path / f"storage-{number}", self.bus, options=self._options, role=role)
 
     async def _stop(self, number: int) -> None:
@@ -68,6 +73,8 @@ class Nodes:
         """Stop a node of this process and start it again, with another router to all of them."""
         await self._stop(number)
         self.apis[number] = self.storages[number] = self._storage(number)
+        if number:
+            self.others[number - 1] = self.apis[number]
         await self.storages[number].start()
         self.router = Router(self.apis)
 

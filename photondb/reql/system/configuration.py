@@ -21,7 +21,7 @@ from photondb.datum.text import print_datum
 from photondb.reql.configuration import IdentifierFormat, database_config, servers, servers_of_shards, table_config
 from photondb.reql.errors import op_failed
 from photondb.reql.names import SYSTEM_DATABASE
-from photondb.reql.placement import MAX_SHARDS, stays_spread
+from photondb.reql.placement import MAX_SHARDS
 from photondb.reql.retention import take_settings
 from photondb.reql.runtime import Runtime
 from photondb.reql.system.objects import Fields, is_uuid
@@ -149,8 +149,6 @@ def _alter_table(runtime: Runtime, info: TableInfo, old: Row, new: Row, change: 
     fields.finish()
     if database != info.database:
         raise op_failed("A table can't be moved to another database.")
-    if info.is_spread and shards != info.shards:
-        raise stays_spread(info)
     runtime.change_catalogue(
         AlterTable(info.database, info.name, name, "soft" if durability == "soft" else "hard", settings=settings)
     )
@@ -176,8 +174,8 @@ def _database(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat) -
 
 
 def _take_shards(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat, info: TableInfo | None = None) -> int:
-    """How many shards are asked for. Where they are to be cannot be chosen: those of a table that there is, `info`, are
-    where they are, and those of a new one are placed by the system."""
+    """How many shards are asked for. Where they are to be cannot be chosen: those of a table that there is, `info`,
+    stay where they are while they are as many, and others are placed by the system."""
     known = [server.identifier(identifiers) for server in servers(runtime)]
     kept = [] if info is None else servers_of_shards(runtime, info, identifiers)
     shards = fields.take("shards")
@@ -196,8 +194,8 @@ def _take_shards(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat
         for name in (*replicas, primary):
             if name not in known:
                 raise parts.fail(f"Server `{name}` does not exist or is not connected.")
-            if name != primary or (kept and name != kept[min(number, len(kept) - 1)]):
-                raise parts.fail("A shard is kept in one copy, and stays on the server that it is on.")
+            if name != primary or (len(kept) == len(shards) and name != kept[number]):
+                raise parts.fail("A shard is kept in one copy, on a server that cannot be chosen.")
         if "nonvoting_replicas" in parts and parts.take("nonvoting_replicas"):
             raise parts.fail(f"The primary replica (`{primary}`) must not be a nonvoting replica.")
         parts.finish()

@@ -25,13 +25,15 @@ def feed_groups(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
             continue
         by_name = identifiers == "name"
         ends = runtime.log_position(info)
+        positions = [progress.position for progress in record.progress]
+        runtime.current(info).add_logs(positions)
         rows.append(
             {
                 "id": record.id,
                 "db": info.database if by_name else databases[info.database],
                 "table": info.name if by_name else info.uuid,
                 "name": record.name,
-                "behind": sum(max(0, end - at.position) for end, at in zip(ends, record.progress, strict=True)),
+                "behind": sum(max(0, end - at) for end, at in zip(ends, positions, strict=False)),
             }
         )
     return rows

@@ -65,7 +65,9 @@ def _status(runtime: Runtime, info: TableInfo | None, state: SinkState) -> Row:
     behind = None
     if info is not None:
         ends = runtime.log_position(info)
-        behind = sum(max(0, end - at) for end, at in zip(ends, state.position, strict=True))
+        positions = state.position.copy()
+        runtime.current(info).add_logs(positions)
+        behind = sum(max(0, end - at) for end, at in zip(ends, positions, strict=False))
     return {
         "position": state.position,
         "behind": behind,

@@ -48,7 +48,7 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     Queries count as those of the first server, beside which the services run that carry them out."""
     service = runtime.service
     tables = user_tables(runtime)
-    written = {info.uuid: runtime.log_position(info) for info in tables}
+    written = {info.uuid: runtime.log_position(info)[len(info.ended) :] for info in tables}
     queries = service.plans.hits + service.plans.misses
     parts = {(uuid, part): count for uuid, counts in written.items() for part, count in enumerate(counts)}
     rates = _rates.setdefault(service, Rates()).rates({"queries": queries, **parts})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import photondb.reql.system  # noqa: F401  # registers the system tables
@@ -15,7 +16,7 @@ from photondb.reql.effects import Effects
 from photondb.reql.errors import logic_error, op_failed
 from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.parameters import Datum, Runtime, Table, Value, as_string
-from photondb.reql.placement import read_placement, stays_spread
+from photondb.reql.placement import read_placement
 from photondb.reql.registry import term
 from photondb.reql.suspend import wait as wait_for_it
 from photondb.reql.system.accounts import grant as change_permissions
@@ -52,7 +53,8 @@ def wait(
     runtime: Runtime, target: Value = ..., *, wait_for: str = "all_replicas_ready", timeout: int | None = None
 ) -> dict[str, Any]:
     """Wait until a table, or all tables of a database, can be used: until the storage nodes that they are on can be
-    reached. A table has each of its parts once, so it is ready for everything or for nothing.
+    reached. A table has each of its parts once, so it is ready for everything or for nothing; but only one that is not
+    being divided anew has all replicas ready.
 
     With `timeout` it is an error when that takes longer than so many seconds.
     """
@@ -70,7 +72,8 @@ def wait(
     runtime.untimed = True
     while True:
         down = runtime.unreachable_nodes()
-        if all(is_reachable(info, down) for info in tables):
+        ready = all(is_reachable(info, down) for info in tables)
+        if ready and not (wait_for == READY_FOR[-1] and _are_divided(runtime, tables)):
             runtime.untimed = False
             return {"ready": len(tables)}
         if latest is not None and time.monotonic() >= latest:
@@ -78,6 +81,13 @@ def wait(
         wait_for_it(asyncio.sleep(poll_seconds))
         poll_seconds = min(2 * poll_seconds, LONGEST_POLL_SECONDS)
         runtime.checkpoint()
+        wait_for_it(runtime.service.refresh_catalogue())
+
+
+def _are_divided(runtime: Runtime, tables: Sequence[TableInfo]) -> bool:
+    """Whether any of these tables is being divided anew."""
+    uuids = {info.uuid for info in tables}
+    return any(copy.uuid in uuids for copy in runtime.service.catalogue.copies)
 
 
 @term(Term.RECONFIGURE, effects=Effects.WRITES)
@@ -92,8 +102,8 @@ def reconfigure(
     dry_run: bool = False,
     emergency_repair: Datum = None,
 ) -> dict[str, Any]:
-    """Divide tables into so many shards, ranges of primary keys with equally many documents. The one server there is
-    keeps them all."""
+    """Divide tables into so many shards: on one storage node ranges of primary keys with equally many documents, on
+    several a part on each of as many nodes. Parts are moved while the table is used; `wait` tells when they are."""
     tables = _tables_of(runtime, "reconfigure", target)
     given = (shards, replicas, nonvoting_replica_tags, ... if primary_replica_tag is None else primary_replica_tag)
     if emergency_repair is not None:
@@ -106,9 +116,6 @@ def reconfigure(
     for info in tables:
         runtime.require("config", info.database, info)
     placement.check()
-    for info in tables:
-        if info.is_spread and shards != info.shards:
-            raise stays_spread(info)
     if not tables:
         return {}
     if dry_run:

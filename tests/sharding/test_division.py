@@ -1,0 +1,108 @@
+"""Dividing tables anew while they are used: nothing is lost, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+from photondb.api.catalogue import CreateIndex, SplitTable
+from photondb.api.context import INTERNAL
+from services.storage.check import check_store
+from tests.rpc.probe import rpc_test
+from tests.sharding.suite import Nodes, SpreadTable, running_nodes
+from tests.storage.language import func, term
+
+ADD_ONE = func(lambda row: {"v": row["v"] + 1})
+
+
+async def divide(nodes: Nodes, table: SpreadTable, shards: int) -> None:
+    """Divide a table anew, and wait until that is done."""
+    await nodes.change(SplitTable("test", table.info.name, shards))
+    async with asyncio.timeout(20):
+        while (catalogue := await nodes.router.catalogue(INTERNAL)).copies:
+            await asyncio.sleep(0.01)
+    table.info = catalogue.tables["test", table.info.name]
+
+
+class Model:
+    """Writes to a table, and knows what must be in it."""
+
+    def __init__(self, table: SpreadTable, seed: int) -> None:
+        self.table = table
+        self.documents: dict[int, dict[str, Any]] = {}
+        self.random = random.Random(seed)
+        self.stopped = False
+        self.written = 0
+
+    async def write_for_ever(self, first: int) -> None:
+        """Insert, change and delete documents with keys from `first` on, which nobody else writes."""
+        while not self.stopped:
+            number = first + self.random.randrange(300)
+            known = self.documents.get(number)
+            if known is None:
+                count = self.random.choice((1, 1, 5))
+                new = [{"id": key, "n": key % 7, "v": 0} for key in range(number, number + count)]
+                new = [
+                    document
+                    for document in new
+                    if document["id"] not in self.documents and document["id"] < first + 300
+                ]
+                summary = await self.table.insert(*new)
+                assert (summary.inserted, summary.errors) == (len(new), 0), summary
+                self.documents |= {document["id"]: document for document in new}
+            elif self.random.random() < 0.3:
+                summary = await self.table.write("delete", keys=[number])
+                assert summary.deleted == 1, summary
+                del self.documents[number]
+            else:
+                # What is carried out twice, or not at all, shows.
+                summary = await self.table.write("update", keys=[number], function=ADD_ONE)
+                assert summary.replaced == 1, summary
+                known["v"] += 1
+            self.written += 1
+            assert await self.table.get(number) == self.documents.get(number)
+
+    async def check(self) -> None:
+        """See that the table has what was written, also by its index."""
+        expected = sorted(self.documents.values(), key=lambda document: document["id"])
+        assert await self.table.rows() == expected
+        by_index = await self.table.rows(index=self.table.index("n"))
+        assert sorted(by_index, key=lambda document: document["id"]) == expected
+
+
+@rpc_test
+async def test_a_table_is_divided_anew_while_it_is_written(tmp_path: Path) -> None:
+    async with running_nodes(tmp_path, 3, remote=True) as nodes:
+        table = await nodes.table("t", 1)
+        await table.index_ready(CreateIndex("test", "t", "n", term(lambda row: row["n"])))
+        assert len(table.info.nodes) == 1
+        models = [Model(table, seed) for seed in range(3)]
+        async with asyncio.TaskGroup() as tasks:
+            for seed, model in enumerate(models):
+                tasks.create_task(model.write_for_ever(1000 * seed))
+            for shards in (3, 2, 1, 3):
+                before = sum(model.written for model in models)
+                while sum(model.written for model in models) < before + 200:
+                    await asyncio.sleep(0.01)
+                await divide(nodes, table, shards)
+                assert len(table.info.nodes) == shards
+            for model in models:
+                model.stopped = True
+        whole = Model(table, 0)
+        for model in models:
+            whole.documents |= model.documents
+        await whole.check()
+    for number in range(3):
+        check_data(tmp_path / f"storage-{number}")
+
+
+def check_data(path: Path) -> None:
+    from services.storage.rocks import Store
+
+    store = Store.open(path)
+    try:
+        assert list(check_store(store)) == []
+    finally:
+        store.close()
