@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from photondb.api.catalogue import CreateIndex, SplitTable
 from photondb.api.context import INTERNAL
 from services.storage.check import check_store
+from services.storage.rocks import Store
 from tests.rpc.probe import rpc_test
 from tests.sharding.suite import Nodes, SpreadTable, running_nodes
 from tests.storage.language import func, term
@@ -43,12 +45,8 @@ class Model:
             known = self.documents.get(number)
             if known is None:
                 count = self.random.choice((1, 1, 5))
-                new = [{"id": key, "n": key % 7, "v": 0} for key in range(number, number + count)]
-                new = [
-                    document
-                    for document in new
-                    if document["id"] not in self.documents and document["id"] < first + 300
-                ]
+                keys = [key for key in range(number, min(number + count, first + 300)) if key not in self.documents]
+                new = [{"id": key, "n": key % 7, "v": 0} for key in keys]
                 summary = await self.table.insert(*new)
                 assert (summary.inserted, summary.errors) == (len(new), 0), summary
                 self.documents |= {document["id"]: document for document in new}
@@ -71,6 +69,38 @@ class Model:
         by_index = await self.table.rows(index=self.table.index("n"))
         assert sorted(by_index, key=lambda document: document["id"]) == expected
 
+    @classmethod
+    def of(cls, models: Sequence[Model]) -> Model:
+        """What several of them have written."""
+        whole = cls(models[0].table, 0)
+        for model in models:
+            whole.documents |= model.documents
+        return whole
+
+
+async def divide_while_written(nodes: Nodes, table: SpreadTable, numbers: Sequence[int], writes: int = 200) -> Model:
+    """Divide a table into so many parts, one after another, while it is written. Gives what it must have then."""
+    models = [Model(table, seed) for seed in range(3)]
+
+    def written() -> int:
+        return sum(model.written for model in models)
+
+    async with asyncio.TaskGroup() as tasks:
+        for seed, model in enumerate(models):
+            tasks.create_task(model.write_for_ever(1000 * seed))
+        for shards in numbers:
+            before = written()
+            while written() < before + writes:
+                await asyncio.sleep(0.01)
+            await divide(nodes, table, shards)
+            assert len(table.info.nodes) == shards
+        before = written()
+        while written() < before + writes:
+            await asyncio.sleep(0.01)
+        for model in models:
+            model.stopped = True
+    return Model.of(models)
+
 
 @rpc_test
 async def test_a_table_is_divided_anew_while_it_is_written(tmp_path: Path) -> None:
@@ -78,29 +108,14 @@ async def test_a_table_is_divided_anew_while_it_is_written(tmp_path: Path) -> No
         table = await nodes.table("t", 1)
         await table.index_ready(CreateIndex("test", "t", "n", term(lambda row: row["n"])))
         assert len(table.info.nodes) == 1
-        models = [Model(table, seed) for seed in range(3)]
-        async with asyncio.TaskGroup() as tasks:
-            for seed, model in enumerate(models):
-                tasks.create_task(model.write_for_ever(1000 * seed))
-            for shards in (3, 2, 1, 3):
-                before = sum(model.written for model in models)
-                while sum(model.written for model in models) < before + 200:
-                    await asyncio.sleep(0.01)
-                await divide(nodes, table, shards)
-                assert len(table.info.nodes) == shards
-            for model in models:
-                model.stopped = True
-        whole = Model(table, 0)
-        for model in models:
-            whole.documents |= model.documents
-        await whole.check()
+        model = await divide_while_written(nodes, table, (3, 2, 1, 3))
+        await model.check()
     for number in range(3):
         check_data(tmp_path / f"storage-{number}")
 
 
 def check_data(path: Path) -> None:
-    from services.storage.rocks import Store
-
+    """See that a node's data is in order."""
     store = Store.open(path)
     try:
         assert list(check_store(store)) == []
