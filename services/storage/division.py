@@ -210,8 +210,7 @@ class Division:
         )
         reply = await self._node(info.nodes[part]).ask(lambda api: api.scan(_context(), scan))
         assert reply.chunk is not None
-        rows, keys = list(reply.chunk.rows()), reply.chunk.keys
-        assert keys is not None
+        rows, keys = list(reply.chunk.rows()), reply.chunk.keys or []
         if reply.cursor is not None:
             await reply.cursor.close()
         await self._fill(copy, dict(zip(keys, rows, strict=True)))

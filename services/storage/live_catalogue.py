@@ -78,12 +78,20 @@ class LiveCatalogue:
             self._store.write(batch)
             await self._path.sync()
             state = first.state
-        self._adopt(state)
         if self._role.home is None:
-            # What was told of copies is forgotten: some of it may be lost.
-            for copy in state.copies():
-                self._carry_out(catalog.carry_out(self.state, RestartCopy(copy.info.id)), Batch())
+            for copy in state.copies():  # how far they were is forgotten
+                state = self._restart(state, copy.info.id)
+        self._adopt(state)
         self._start_builds()
+
+    def _restart(self, state: catalog.State, copy: int) -> catalog.State:
+        """Begin a copy anew, before anything lives by the catalogue."""
+        outcome = catalog.carry_out(state, RestartCopy(copy))
+        batch = Batch()
+        outcome.write_to(batch, self._store)
+        self._store.write(batch)
+        self._reclaimer.reclaim(outcome.deleted_ranges)
+        return outcome.state
 
     def _check_role(self, state: catalog.State) -> None:
         number, wanted = state.counters.node, self._role
@@ -191,15 +199,16 @@ class LiveCatalogue:
         name = f"{change.database}.{change.name}"
         info = self.state.find(change.database, change.name).info
         present = self.catalogue.copy_of(info) or info
-        nodes = present.nodes
+        if change.shards == present.shards or (change.shards is None and present.is_spread):
+            return
         if change.shards is not None and (len(self.catalogue.usable_nodes) > 1 or present.is_spread):
             nodes = nodes_for_shards(self.catalogue, present, change.shards)
-        if nodes != present.nodes:
-            self._carry_out(catalog.divide(self.state, info.id, nodes), Batch())
+            if nodes != present.nodes:
+                self._carry_out(catalog.divide(self.state, info.id, nodes), Batch())
+                return
+        if present is not info or info.is_spread:
             return
         shards = change.shards or info.shards
-        if present is not info or info.is_spread or shards == change.shards == info.shards:
-            return
         points = () if shards == 1 else change.points
         if points is None:
             table = self._tables.get(info.id)

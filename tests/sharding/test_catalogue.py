@@ -12,7 +12,6 @@ from photondb.api.catalogue import (
     CreateIndex,
     DropTable,
     RenameIndex,
-    SplitTable,
 )
 from photondb.api.context import INTERNAL
 from photondb.api.storage import Scan, TableGone, Write
@@ -108,24 +107,3 @@ async def test_tables_of_a_database_live_together(tmp_path: Path) -> None:
             await tables[0].insert({"id": 1}, {"id": 2})
             assert await tables[0].rows() == [{"id": 1}, {"id": 2}]
         assert len(homes) == 3
-
-
-@layouts
-@rpc_test
-async def test_a_table_on_another_node_is_divided_there(tmp_path: Path, count: int, remote: bool) -> None:
-    async with running_nodes(tmp_path, count, remote) as nodes:
-        for number in range(count):
-            await nodes.change(CreateDatabase(f"db{number}"))
-        for number in range(count):
-            table = await nodes.table("t", 1, f"db{number}")
-            await table.insert(*({"id": key} for key in range(100)))
-            await table.change(SplitTable(f"db{number}", "t", 4))
-            assert len(table.info.split_points) == 3
-            assert await nodes.router.shard_rows(INTERNAL, table.info.id) == [25] * 4
-        spread = await nodes.table("t", count)
-        await spread.change(SplitTable("test", "t", count))
-        await spread.change(SplitTable("test", "t", None))
-        with pytest.raises(ReqlError):
-            await spread.change(SplitTable("test", "t", count + 1))
-        with pytest.raises(ReqlError, match="no split points"):
-            await nodes.router.split_points(INTERNAL, spread.info.id, 2)

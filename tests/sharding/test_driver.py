@@ -83,23 +83,38 @@ def test_statistics_tell_of_each_server(conn: Any, table: Any) -> None:
     assert all(written)
 
 
-def test_how_a_table_is_spread_stays(conn: Any, table: Any) -> None:
+def test_a_table_is_divided_anew(conn: Any, table: Any) -> None:
     uuid = table.info()["id"].run(conn)
     assert table.reconfigure(shards=3, replicas=1).run(conn)["reconfigured"] == 1
     assert table.rebalance().run(conn)["rebalanced"] == 1
-    for options in ({}, {"dry_run": True}):
-        with pytest.raises(errors.ReqlOpFailedError, match="spread over 3 storage nodes"):
-            table.reconfigure(shards=2, replicas=1, **options).run(conn)
-    shards = SYSTEM.table("table_config").get(uuid)["shards"].run(conn)
+    servers = SYSTEM.table("server_config")["name"].coerce_to("array").run(conn)
+    told = table.reconfigure(shards=2, replicas=1, dry_run=True).run(conn)
+    assert told["reconfigured"] == 0
+    wanted = [shard["primary_replica"] for shard in told["config_changes"][0]["new_val"]["shards"]]
+    assert len(wanted) == 2
+    assert set(wanted) < set(servers)
+    done = table.reconfigure(shards=2, replicas=1).run(conn)
+    assert done["config_changes"] == told["config_changes"]
+    assert table.wait(wait_for="all_replicas_ready", timeout=60).run(conn) == {"ready": 1}
+    status = table.status().run(conn)
+    assert status["status"]["all_replicas_ready"]
+    assert [shard["primary_replicas"] for shard in status["shards"]] == [[server] for server in wanted]
+    assert table.count().run(conn) == ROWS
+    assert table.info()["id"].run(conn) == uuid
+    # What a config says about shards divides the table, too.
     row = SYSTEM.table("table_config").get(uuid)
+    shards = row["shards"].run(conn)
     assert row.update({"durability": "soft"}).run(conn)["replaced"] == 1
     for other, message in (
-        (shards[::-1], "stays on the server that it is on"),
+        (shards[::-1], "on a server that cannot be chosen"),
         ([{"primary_replica": "nobody", "replicas": ["nobody"]}], "does not exist or is not connected"),
-        (shards[:2], "spread over 3 storage nodes"),
     ):
         assert message in row.update({"shards": other, "name": "renamed"}).run(conn)["first_error"]
-    assert table.count().run(conn) == ROWS
+    everywhere = [{"primary_replica": server, "replicas": [server]} for server in servers]
+    assert row.update({"shards": everywhere}).run(conn)["replaced"] == 1
+    table.wait().run(conn)
+    assert len(table.config()["shards"].run(conn)) == 3
+    assert sorted(table["id"].run(conn)) == list(range(ROWS))
 
 
 def test_reads(conn: Any, table: Any) -> None:

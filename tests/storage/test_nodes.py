@@ -67,6 +67,19 @@ class Home:
         return await self._reached().positions(context, tables)
 
 
+class Other:
+    """Another node as home reaches it, while it runs."""
+
+    def __init__(self, running: dict[int, Storage], number: int) -> None:
+        self._running = running
+        self._number = number
+
+    def __getattr__(self, name: str) -> Any:
+        if self._number not in self._running:
+            raise ServiceUnavailable("The storage service cannot be reached.")
+        return getattr(self._running[self._number], name)
+
+
 class Nodes:
     """The storage nodes of a suite, each of which can be stopped and started again."""
 
@@ -86,7 +99,9 @@ class Nodes:
     async def start(self, *numbers: int) -> None:
         for number in numbers:
             home: Any = None if number == HOME else self.home
-            storage = Storage(self.directory(number), self.bus, role=NodeRole(number, self.count, home))
+            others: Any = () if home else [Other(self.running, other) for other in range(1, self.count)]
+            role = NodeRole(number, self.count, home, others)
+            storage = Storage(self.directory(number), self.bus, role=role)
             await storage.start()
             self.running[number] = storage
             if number == HOME:
@@ -431,29 +446,33 @@ async def test_a_repaired_node_builds_its_part_again_by_itself(nodes: Nodes) -> 
 # --- shards
 
 
-async def test_the_parts_of_a_spread_table_stay_as_they_are(nodes: Nodes) -> None:
+async def test_a_spread_table_stays_as_it_is_until_another_number_of_shards_is_wanted(nodes: Nodes) -> None:
     catalogue = await nodes.change(CreateTable("test", "t", shards=3))
     assert await nodes.change(SplitTable("test", "t", 3), SplitTable("test", "t")) == catalogue
-    message = await refused(nodes.change(SplitTable("test", "t", 2)))
-    assert message == (
-        "Table `test.t` is spread over 3 storage nodes, with a shard on each, and stays so: make a new table with "
-        "another number of shards, copy the documents into it with `insert`, and rename it."
+    await nodes.stop(2)
+    (copy,) = (await nodes.change(SplitTable("test", "t", 2))).copies
+    table = nodes.table("t")
+    assert (copy.copy_of, copy.nodes, copy.uuid) == (table.id, (0, 1), table.uuid)
+    # What is asked for again is under way, and what there is already needs none.
+    assert (await nodes.change(SplitTable("test", "t", 2))).copies == (copy,)
+    assert (await nodes.change(SplitTable("test", "t", 3))).copies == ()
+    assert nodes.table("t") == table
+
+
+async def test_a_copy_follows_what_is_changed_of_its_table(nodes: Nodes) -> None:
+    await nodes.change(CreateTable("test", "t"), CreateIndex("test", "t", "a", FIELD_A))
+    await nodes.stop(2)
+    await nodes.change(SplitTable("test", "t", 3))
+    await nodes.change(
+        AlterTable("test", "t", new_name="u", durability="soft"),
+        CreateIndex("test", "u", "b", FIELD_A),
+        RenameIndex("test", "u", "b", "c"),
+        DropIndex("test", "u", "a"),
     )
-
-
-async def test_a_table_elsewhere_is_divided_by_who_has_it(nodes: Nodes) -> None:
-    await nodes.change(CreateDatabase("d"), CreateTable("d", "t"))
-    await nodes.settled()
-    table = nodes.table("t", "d")
-    await insert(nodes[1], table, *({"id": n} for n in range(100)))
-    assert "is on storage node 1" in await refused(nodes.change(SplitTable("d", "t", 4)))
-    points = await nodes[1].split_points(INTERNAL, table.id, 4)
-    assert points == tuple(primary_key(n) for n in (25, 50, 75))
-    await nodes.change(SplitTable("d", "t", 4, points))
-    assert nodes.table("t", "d").shards == 4
-    await nodes.settled()
-    assert await nodes[1].shard_rows(INTERNAL, table.id) == [25, 25, 25, 25]
-    assert await nodes[1].split_points(INTERNAL, table.id, None) == points
+    (copy,) = nodes[HOME]._catalogue.catalogue.copies
+    assert (copy.name, copy.durability, [index.name for index in copy.indexes]) == ("u", "soft", ["c"])
+    assert copy.nodes == (0, 1, 2)
+    assert (await nodes.change(DropTable("test", "u"))).copies == ()
 
 
 # --- the change log
