@@ -57,7 +57,7 @@ def back_up_nodes(data_dir: Path, target: Path, base: Path | None) -> tuple[Mani
     what there is so far is no backup. A node that the base does not have yet is backed up as a whole.
     """
     from services.storage.archive import read_manifest
-    from services.storage.backup import Checkpoint, write_backup
+    from services.storage.backup import Checkpoint, require_whole_tables, write_backup
     from services.storage.repair import require_new
 
     require_new(target)
@@ -72,10 +72,13 @@ def back_up_nodes(data_dir: Path, target: Path, base: Path | None) -> tuple[Mani
             checkpoints[number] = Checkpoint.take(partial(take_checkpoint, node_directory(data_dir, number)))
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         size = 0
+        marks = {}
         for number in numbers:
             to = node_directory(target, number)
             manifest = write_backup(checkpoints[number], to, bases[number], ProgressLines().start)
+            marks[number] = manifest.marks
             size += sum(file.stored_size for file in manifest.files)
+        require_whole_tables(checkpoints[numbers[-1]], marks)
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise

@@ -7,6 +7,7 @@ the same ids. Only `IndexInfo.ready` is its own knowledge: that it has built its
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 
 import msgspec
 
@@ -41,6 +42,21 @@ def check_home(state: State, catalogue: Catalogue) -> ReqlError | None:
             return op_failed(
                 f"Storage node 0 has another table in the place of `{known.info.database}.{known.info.name}`, which "
                 f"{this} has: its data was replaced. Restore all nodes from backups that were made together."
+            )
+    return None
+
+
+def check_filled(state: State, catalogue: Catalogue, last: Mapping[int, int]) -> ReqlError | None:
+    """Why a node must not follow this catalogue of home, if so: it lacks documents of a part that home says was filled.
+    `last` are the last records of its parts."""
+    node = state.counters.node
+    for info in catalogue.tables.values():
+        known = state.tables.get(info.id)
+        is_new = known is None or known.info.copy_of
+        if is_new and info.starts and node in info.nodes and last.get(info.id, 0) < info.starts[info.nodes.index(node)]:
+            return op_failed(
+                f"Storage node {node} lacks documents of table `{info.database}.{info.name}`, which was divided anew "
+                "after its data was saved. Restore all nodes from backups that were made together."
             )
     return None
 

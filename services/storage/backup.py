@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +111,23 @@ def write_backup(taken: Checkpoint, target: Path, before: Manifest | None, start
     except OSError as error:
         raise StartupError(f"the backup cannot be written: {error.strerror or error}") from None
     return manifest
+
+
+def require_whole_tables(home: Checkpoint, marks: Mapping[int, Mapping[int, Mark]]) -> None:
+    """See that what was backed up of other nodes has the parts of tables that home's catalogue says they were filled
+    with; `marks` are those of the nodes' backups. Raises StartupError."""
+    store = Store.open(home.path)
+    try:
+        state = catalog.load(store) or catalog.State()
+    finally:
+        store.close()
+    for record in state.tables.values():
+        info = record.info
+        for node, start in zip(info.nodes, info.starts, strict=False):
+            if node in marks and marks[node].get(info.id, Mark(0, 0)).sequence < start:
+                raise StartupError(
+                    f"table {info.database}.{info.name} was divided anew while the backup was made: make it again"
+                )
 
 
 def _write_files(checkpoint: Path, target: Path, start_progress: StartProgress) -> list[BackupFile]:

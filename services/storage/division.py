@@ -271,7 +271,8 @@ class Division:
             if time.monotonic() > latest:
                 raise _TooSlow
             ends, starts = (tuple(part.sequence for part in parts) for parts in (paused, filled))
-            await self._live.change(FinishCopy(copy.id, ends, starts, time.time_ns() // 1000))
+            at_us = max(time.time_ns() // 1000, *(part.time_us for part in filled))
+            await self._live.change(FinishCopy(copy.id, ends, starts, at_us))
             await self._tell(info, copy)
             log.info(
                 "a table was divided anew",

@@ -167,6 +167,9 @@ def _first_change(store: Store, table: Table, as_of_us: int) -> int:
     first = first_after(store, table.id, table.oldest, table.position, as_of_us)
     if first == table.oldest > 1:  # earlier changes, which are gone, may have come after that time
         raise _too_old(name, as_of_us)
+    ended = table.info.ended
+    if ended and (as_of_us < ended[-1].at_us or first <= table.info.log_start(table.shard)):
+        raise _too_old(name, as_of_us)  # these parts of the table have been there since then
     return first
 
 

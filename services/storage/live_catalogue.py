@@ -151,6 +151,9 @@ class LiveCatalogue:
         if self._role.home is None or (counters.home_id and catalogue.version == counters.version):
             return
         problem = adoption.check_home(self.state, catalogue)
+        if problem is None:
+            last = {id: table.position.sequence for id, table in self._tables.items()}
+            problem = adoption.check_filled(self.state, catalogue, last)
         if problem is not None:
             raise problem
         self._carry_out(adoption.adopt(self.state, catalogue), Batch())

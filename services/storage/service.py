@@ -16,6 +16,7 @@ from photondb.api.context import CallContext
 from photondb.api.storage import (
     EngineStats,
     IndexStatus,
+    LogGap,
     LogRecord,
     PausedPart,
     Positions,
@@ -385,7 +386,10 @@ class Storage(StorageApi):
         kept = self._catalogue.kept_logs.get(table)
         if kept is not None:
             with reql_errors():
-                return self._path.read(table, layout.SHARD, after, limit)
+                records = self._path.read(table, layout.SHARD, after, limit)
+            if not records and after < kept.end:  # it did not come along from a backup
+                raise LogGap(kept.end + 1)
+            return records
         found = self._table(table)
         if shard != found.shard:
             raise op_failed(f"Storage node {self._role.number} has no part {shard} of `{found.info.name}`.")

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from photondb.api.catalogue import CreateIndex, SplitTable
+import msgspec
+import pytest
+
+from photondb.api.catalogue import AlterTable, CreateIndex, SplitTable, TableSettings
 from photondb.api.context import INTERNAL
+from photondb.api.storage import Write
+from photondb.api.transactions import TransactionConflict
+from photondb.config import StartupError
+from photondb.datum.keys import primary_key
+from photondb.reql.errors import ReqlError
 from services.storage.check import check_store
 from services.storage.rocks import Store
 from tests.rpc.probe import rpc_test
 from tests.sharding.suite import Nodes, SpreadTable, running_nodes
 from tests.storage.language import func, term
 
+ADD_N = func(lambda row: {"n": row["n"] + 1})
 ADD_ONE = func(lambda row: {"v": row["v"] + 1})
 
 
@@ -121,3 +132,46 @@ def check_data(path: Path) -> None:
         assert list(check_store(store)) == []
     finally:
         store.close()
+
+
+@rpc_test
+async def test_a_node_whose_data_is_older_than_the_division_is_refused(tmp_path: Path) -> None:
+    data, older = tmp_path / "data", tmp_path / "older"
+    async with running_nodes(data, 2) as nodes:
+        table = await nodes.table("t", 1)
+        await table.insert(*({"id": number} for number in range(100)))
+    await asyncio.to_thread(shutil.copytree, data / "storage-1", older)
+    async with running_nodes(data, 2) as nodes:
+        table.storage = nodes.router
+        await divide(nodes, table, 2)
+    await asyncio.to_thread(shutil.rmtree, data / "storage-1")
+    await asyncio.to_thread(shutil.move, older, data / "storage-1")
+    with pytest.raises(StartupError, match=r"lacks documents of table `test\.t`, which was divided anew"):
+        async with running_nodes(data, 2):
+            pass
+
+
+@rpc_test
+async def test_the_past_and_transactions_begin_anew_with_a_division(tmp_path: Path) -> None:
+    async with running_nodes(tmp_path, 2) as nodes:
+        table = await nodes.table("t", 1)
+        await table.change(AlterTable("test", "t", settings=TableSettings(history_s=3600)))
+        await table.insert({"id": 1, "n": 1})
+        before = time.time_ns() // 1000
+        transaction = "00000000-0000-4000-8000-000000000001"
+        await nodes.router.begin_transaction(INTERNAL, transaction, "serializable", False, 0)
+        within = msgspec.structs.replace(INTERNAL, transaction=transaction)
+        (summary,) = await nodes.router.write(within, [Write(table.info.id, "insert", documents=[{"id": 2}])])
+        assert summary.inserted == 1  # type: ignore[union-attr]
+        await divide(nodes, table, 2)
+        with pytest.raises(TransactionConflict, match="divided anew"):
+            await nodes.router.commit_transaction(INTERNAL, transaction)
+        keys = [(table.info.id, primary_key(1))]
+        assert await nodes.router.get(INTERNAL, keys) == [b'{"id":1,"n":1}']
+        with pytest.raises(ReqlError, match="history"):
+            await nodes.router.get(msgspec.structs.replace(INTERNAL, as_of_us=before), keys)
+        await table.write("update", keys=[1], function=ADD_N)
+        after = time.time_ns() // 1000
+        await asyncio.sleep(0.001)
+        await table.write("update", keys=[1], function=ADD_N)
+        assert await nodes.router.get(msgspec.structs.replace(INTERNAL, as_of_us=after), keys) == [b'{"id":1,"n":2}']

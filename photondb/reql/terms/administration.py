@@ -123,12 +123,8 @@ def reconfigure(
             change_of(table_config(runtime, info), table_config(runtime, info, shards=shards)) for info in tables
         ]
         return {"reconfigured": 0, "config_changes": changes}
-    splits = [_split(runtime, info, shards) for info in tables]
-    return {
-        "reconfigured": len(tables),
-        "config_changes": [change_of(table_config(runtime, old), table_config(runtime, new)) for old, new in splits],
-        "status_changes": _status_changes(runtime, splits),
-    }
+    config_changes, status_changes = _split(runtime, tables, shards)
+    return {"reconfigured": len(tables), "config_changes": config_changes, "status_changes": status_changes}
 
 
 @term(Term.REBALANCE, effects=Effects.WRITES)
@@ -142,22 +138,23 @@ def rebalance(runtime: Runtime, target: Value = ...) -> dict[str, Any]:
     if not tables:
         return {}
     enough = sum(runtime.table_stats(info).rows >= info.shards for info in tables)
-    splits = [_split(runtime, info, None) for info in tables]
-    return {
-        "rebalanced": enough,
-        "status_changes": _status_changes(runtime, splits),
-    }
+    _, status_changes = _split(runtime, tables, None)
+    return {"rebalanced": enough, "status_changes": status_changes}
 
 
-def _split(runtime: Runtime, info: TableInfo, shards: int | None) -> tuple[TableInfo, TableInfo]:
-    """Divide a table into shards, and give it as it was and as it is then."""
-    runtime.change_catalogue(SplitTable(info.database, info.name, shards))
-    return info, runtime.current(info)
+def _split(runtime: Runtime, tables: Sequence[TableInfo], shards: int | None) -> tuple[list[Any], list[Any]]:
+    """Divide tables into shards, and tell what that changes of their configurations and of how they are."""
 
+    def look() -> tuple[list[Any], list[Any]]:
+        down = runtime.unreachable_nodes()
+        infos = [runtime.current(info) for info in tables]
+        return [table_config(runtime, info) for info in infos], [table_status(runtime, info, down) for info in infos]
 
-def _status_changes(runtime: Runtime, splits: list[tuple[TableInfo, TableInfo]]) -> list[dict[str, Any]]:
-    down = runtime.unreachable_nodes()
-    return [change_of(table_status(runtime, old, down), table_status(runtime, new, down)) for old, new in splits]
+    before = look()
+    for info in tables:
+        runtime.change_catalogue(SplitTable(info.database, info.name, shards))
+    configs, statuses = [list(map(change_of, old, new)) for old, new in zip(before, look(), strict=True)]
+    return configs, statuses
 
 
 @term(Term.GRANT, effects=Effects.WRITES)
