@@ -432,6 +432,15 @@ def _without_table(state: State, table: int) -> Outcome:
     return Outcome(_replaced(state, tables=tables), dropped_tables=[table])
 
 
+def without_nodes(state: State, count: int) -> Outcome:
+    """The change that the nodes from number `count` on, which are empty, belong to the suite no more."""
+    counters = state.counters
+    left = msgspec.structs.replace(
+        counters, nodes=counters.nodes[:count], drained=tuple(node for node in counters.drained if node < count)
+    )
+    return _as_next_version(Outcome(_replaced(state, counters=left)))
+
+
 def split(state: State, table: int, points: tuple[bytes, ...]) -> Outcome:
     """The change that divides a table into shards at these points."""
     record = state.tables[table]

@@ -80,13 +80,14 @@ class LiveCatalogue:
             state = first.state
         if self._role.home is None:
             for copy in state.copies():  # how far they were is forgotten
-                state = self._restart(state, copy.info.id)
+                state = self._write(catalog.carry_out(state, RestartCopy(copy.info.id)))
+            if len(state.counters.nodes) > self._role.count:  # the last ones were emptied, and are taken away
+                state = self._write(catalog.without_nodes(state, self._role.count))
         self._adopt(state)
         self._start_builds()
 
-    def _restart(self, state: catalog.State, copy: int) -> catalog.State:
-        """Begin a copy anew, before anything lives by the catalogue."""
-        outcome = catalog.carry_out(state, RestartCopy(copy))
+    def _write(self, outcome: catalog.Outcome) -> catalog.State:
+        """Write a change before anything lives by the catalogue."""
         batch = Batch()
         outcome.write_to(batch, self._store)
         self._store.write(batch)

@@ -13,13 +13,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from photondb.api.catalogue import AlterTable, CreateIndex, SplitTable, TableSettings
+from photondb.api.catalogue import AlterTable, CreateDatabase, CreateIndex, DrainNode, SplitTable, TableSettings
 from photondb.api.context import INTERNAL
 from photondb.api.storage import Write
 from photondb.api.transactions import TransactionConflict
 from photondb.config import StartupError
 from photondb.datum.keys import primary_key
 from photondb.reql.errors import ReqlError
+from services.storage import division
 from services.storage.check import check_store
 from services.storage.rocks import Store
 from tests.rpc.probe import rpc_test
@@ -175,3 +176,43 @@ async def test_the_past_and_transactions_begin_anew_with_a_division(tmp_path: Pa
         await asyncio.sleep(0.001)
         await table.write("update", keys=[1], function=ADD_N)
         assert await nodes.router.get(msgspec.structs.replace(INTERNAL, as_of_us=after), keys) == [b'{"id":1,"n":2}']
+
+
+@rpc_test
+async def test_a_node_is_emptied_and_taken_away(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(division, "LOOK_EVERY_S", 0.02)
+        patch.setattr(division, "DRAINED_LOG_S", 0.0)
+        async with running_nodes(tmp_path, 3) as nodes:
+            await nodes.change(CreateDatabase("d1"))
+            await nodes.change(CreateDatabase("d2"))
+            tables = [
+                await nodes.table("t", 3),
+                *[await nodes.table("t", 1, database) for database in ("d1", "d2")],
+            ]
+            assert [table.info.nodes for table in tables] == [(0, 1, 2), (1,), (2,)]
+            for table in tables:
+                await table.insert(*({"id": number} for number in range(100)))
+            with pytest.raises(ReqlError, match="has the catalogue"):
+                await nodes.change(DrainNode(0))
+            await nodes.change(DrainNode(2))
+            async with asyncio.timeout(60):
+                while True:
+                    catalogue = await nodes.router.catalogue(INTERNAL)
+                    infos = list(catalogue.tables.values())
+                    kept = [ended for info in infos for ended in info.ended if ended.kept and ended.node == 2]
+                    if not catalogue.copies and not kept:
+                        break
+                    await asyncio.sleep(0.01)
+            assert not [info for info in infos if 2 in info.nodes]
+            assert not [database for database in catalogue.databases.values() if database.node == 2]
+    async with running_nodes(tmp_path, 2) as nodes:
+        for table in tables:
+            table.storage = nodes.router
+            assert [row["id"] for row in await table.rows()] == list(range(100))
+        assert len((await nodes.router.catalogue(INTERNAL)).nodes) == 2
+    async with running_nodes(tmp_path, 3) as nodes:
+        tables[0].storage = nodes.router
+        await divide(nodes, tables[0], 3)
+        assert tables[0].info.nodes == (0, 1, 2)
+        assert [row["id"] for row in await tables[0].rows()] == list(range(100))

@@ -221,3 +221,28 @@ def test_feeds_go_on_when_a_node_is_back(suite: RunningSuite, conn: Any, table: 
         seen.add(feed.next(wait=WAIT_S)["new_val"]["id"])
     assert storage_processes(suite)[2] != pid
     assert table.get_all(*written).count().run(conn) == 60
+
+
+def test_a_server_is_emptied(conn: Any, table: Any) -> None:
+    servers = SYSTEM.table("server_config").order_by("name").run(conn)
+    first, *_, last = servers
+    row = SYSTEM.table("server_config").get(last["id"])
+    assert all(server["tags"] == ["default"] for server in servers)
+    for change, message in (({"name": "x"}, "only the tags"), ({"tags": ["other"]}, "only the tags")):
+        assert message in row.update(change).run(conn)["first_error"]
+    refused = SYSTEM.table("server_config").get(first["id"]).update({"tags": []}).run(conn)
+    assert "has the catalogue" in refused["first_error"]
+    assert row.update({"tags": []}).run(conn)["replaced"] == 1
+    try:
+        r.db("test").wait().run(conn)
+        r.table_create("made_meanwhile", shards=3).run(conn)
+        for config in SYSTEM.table("table_config").run(conn):
+            assert last["name"] not in [shard["primary_replica"] for shard in config["shards"]]
+        assert sorted(table["id"].run(conn)) == list(range(ROWS))
+    finally:
+        assert row.update({"tags": ["default"]}).run(conn)["replaced"] == 1
+    assert table.reconfigure(shards=3, replicas=1).run(conn)["reconfigured"] == 1
+    table.wait().run(conn)
+    assert last["name"] in table.config()["shards"]["primary_replica"].run(conn)
+    assert sorted(table["id"].run(conn)) == list(range(ROWS))
+    r.table_drop("made_meanwhile").run(conn)

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from photondb.api.auth import ADMIN
-from photondb.api.catalogue import TableInfo
+from photondb.api.catalogue import DrainNode, TableInfo
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number
 from photondb.release import SERVER_VERSION
@@ -51,12 +51,34 @@ def tables(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
 
 @system_table("server_config")
 def server_config(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
-    """One row for each server."""
+    """One row for each server. One without tags gets no tables."""
+    drained = runtime.service.catalogue.drained
     return [
-        {"cache_size_mb": "auto", "id": server.id, "name": server.name, "tags": [DEFAULT_TAG]}
-        for server in servers(runtime)
+        {
+            "cache_size_mb": "auto",
+            "id": server.id,
+            "name": server.name,
+            "tags": [] if number in drained else [DEFAULT_TAG],
+        }
+        for number, server in enumerate(servers(runtime))
         if server.id
     ]
+
+
+@server_config.writer
+def write_server(runtime: Runtime, change: Change) -> Row | None:
+    """Empty a server by taking its tag away, or use it again."""
+    old, new = change.old, change.new
+    if old is None or new is None:
+        raise op_failed("Servers are there when they are started: their rows cannot be inserted or deleted.")
+    if {**new, "tags": old["tags"]} != old or new["tags"] not in ([], [DEFAULT_TAG]):
+        raise op_failed(
+            f"Of a server only the tags can be changed: to [], which moves all tables to other servers, or to "
+            f'["{DEFAULT_TAG}"], with which it gets tables again.'
+        )
+    (number,) = [number for number, server in enumerate(servers(runtime)) if server.id == old["id"]]
+    runtime.change_catalogue(DrainNode(number, drained=not new["tags"]))
+    return new
 
 
 @system_table("server_status")
