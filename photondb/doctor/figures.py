@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from photondb.doctor.findings import Finding, failure, ok, warning
 from photondb.telemetry import catalogue
-from photondb.telemetry.catalogue import Metric
+from photondb.telemetry.declaring import Metric
 
 FULL_SHARE = 0.98
 NEARLY_FULL_SHARE = 0.9

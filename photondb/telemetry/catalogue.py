@@ -10,10 +10,7 @@ MAX_TABLES and the word `other` for all further ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Kind = Literal["counter", "gauge", "histogram"]
+from photondb.telemetry.declaring import LAG_BUCKETS_S, SIZE_BUCKETS, Area, Metric
 
 MAX_TABLES = 100
 """How many tables have metrics of their own."""
@@ -21,62 +18,10 @@ MAX_TABLES = 100
 OTHER = "other"
 """The database and table of all further ones."""
 
-DURATION_BUCKETS_S = (
-    *(0.000_025, 0.000_05, 0.0001, 0.0002, 0.0003, 0.0004, 0.0005, 0.0006, 0.0007, 0.0008, 0.0009, 0.001),
-    *(0.0012, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
-)
-"""Bounds of histograms of durations, in seconds: every 100 us up to one millisecond, then ever wider."""
-
-LAG_BUCKETS_S = (0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
-"""Bounds of histograms of delays that are of interest only when they are long, in seconds."""
-
-SIZE_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
-"""Bounds of histograms of how many things came together."""
-
-
-@dataclass(frozen=True, eq=False)
-class Metric:
-    """One metric. `buckets` are the upper bounds (inclusive) of a histogram's buckets, without infinity."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[str, ...]
-    unit: str
-    area: str
-    buckets: tuple[float, ...] = ()
-
-
 CATALOGUE: list[Metric] = []
 """All metrics, in the order of the documentation."""
 
-
-class Area:
-    """A part of the catalogue, which what is declared through it belongs to."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-
-    def counter(self, name: str, meaning: str, *labels: str, unit: str = "1") -> Metric:
-        """Declare a number that only grows, from 0 at the start of the process."""
-        return self._declare(Metric(name, "counter", meaning, labels, unit, self.title))
-
-    def gauge(self, name: str, meaning: str, *labels: str, unit: str = "1") -> Metric:
-        """Declare a number that goes up and down."""
-        return self._declare(Metric(name, "gauge", meaning, labels, unit, self.title))
-
-    def histogram(
-        self, name: str, meaning: str, *labels: str, buckets: tuple[float, ...] = DURATION_BUCKETS_S, unit: str = "s"
-    ) -> Metric:
-        """Declare a distribution."""
-        return self._declare(Metric(name, "histogram", meaning, labels, unit, self.title, buckets))
-
-    def _declare(self, metric: Metric) -> Metric:
-        CATALOGUE.append(metric)
-        return metric
-
-
-area = Area("Requests")
+area = Area("Requests", CATALOGUE)
 REQUEST_DURATION = area.histogram(
     "photondb_request_duration_seconds",
     "How long requests took, and with `_count` how many there were. Of the gateway these are queries, from their "
@@ -97,7 +42,7 @@ REQUESTS_IN_FLIGHT = area.gauge(
     "photondb_requests_in_flight", "Requests that have come and were not answered yet.", "service"
 )
 
-area = Area("Gateway")
+area = Area("Gateway", CATALOGUE)
 GATEWAY_CONNECTIONS = area.gauge("photondb_gateway_connections", "Driver connections that are open.")
 GATEWAY_ACCEPTED = area.counter("photondb_gateway_connections_accepted_total", "Driver connections that were accepted.")
 GATEWAY_REFUSED = area.counter(
@@ -125,7 +70,7 @@ GATEWAY_CHANNEL_LOSSES = area.counter(
     "photondb_gateway_query_service_losses_total", "How often the query service was lost while it was in use."
 )
 
-area = Area("Query")
+area = Area("Query", CATALOGUE)
 QUERY_SESSIONS = area.gauge("photondb_query_sessions", "Client connections that the query service keeps something for.")
 QUERY_RUNNING = area.gauge("photondb_query_running", "Queries that are being worked on, or wait for something.")
 QUERY_CURSORS = area.gauge("photondb_query_cursors", "Cursors that are open, without those of changefeeds.")
@@ -170,7 +115,7 @@ QUERY_SPILL_WRITTEN = area.counter(
 )
 QUERY_SPILL_BYTES = area.gauge("photondb_query_spill_bytes", "Size of these files now.", unit="By")
 
-area = Area("Tables")
+area = Area("Tables", CATALOGUE)
 TABLE_READS = area.counter(
     "photondb_table_documents_read_total", "Documents that were read by their primary key.", "database", "table"
 )
@@ -184,7 +129,7 @@ TABLE_WRITES = area.counter(
 TABLE_DOCUMENTS = area.gauge("photondb_table_documents", "Documents of a table.", "database", "table")
 TABLE_BYTES = area.gauge("photondb_table_bytes", "Size of a table's documents as JSON.", "database", "table", unit="By")
 
-area = Area("Storage")
+area = Area("Storage", CATALOGUE)
 STORAGE_CATALOGUE = area.gauge(
     "photondb_storage_catalogue_version", "Version of the catalogue that a storage node has, the same on all nodes."
 )
@@ -277,7 +222,7 @@ DISK_FREE = area.gauge(
 )
 DISK_SIZE = area.gauge("photondb_disk_size_bytes", "Size of the file system of the data directory.", unit="By")
 
-area = Area("RocksDB")
+area = Area("RocksDB", CATALOGUE)
 ROCKSDB_CACHE_SIZE = area.gauge("photondb_rocksdb_cache_size_bytes", "Size that the block cache may have.", unit="By")
 ROCKSDB_CACHE_USED = area.gauge("photondb_rocksdb_cache_used_bytes", "Size that the block cache has.", unit="By")
 ROCKSDB_CACHE_HITS = area.counter("photondb_rocksdb_cache_hits_total", "Blocks that were found in the cache.")
@@ -325,7 +270,7 @@ ROCKSDB_DELAYED_RATE = area.gauge(
 )
 ROCKSDB_ERRORS = area.gauge("photondb_rocksdb_background_errors", "Errors that flushes and compactions have met with.")
 
-area = Area("Auth")
+area = Area("Auth", CATALOGUE)
 AUTH_LOGINS = area.counter(
     "photondb_auth_logins_total",
     "Logins, by how they were made (`scram`, or `password` of old handshakes and of HTTP) and their outcome: "
@@ -337,7 +282,7 @@ AUTH_ACCOUNTS = area.gauge("photondb_auth_accounts", "User accounts.")
 AUTH_EXCHANGES = area.gauge("photondb_auth_exchanges_open", "Logins that have begun and not ended.")
 AUTH_HASHING = area.gauge("photondb_auth_hashing_queue", "Passwords that wait to be hashed.")
 
-area = Area("Changefeeds")
+area = Area("Changefeeds", CATALOGUE)
 FEEDS_OPEN = area.gauge(
     "photondb_feeds_open",
     "Changefeeds that are open, by kind: `point`, `range`, `limit`, `aggregate` or `group` (a consumer of one).",
@@ -377,7 +322,7 @@ SINK_DURATION = area.histogram(
     "photondb_sink_delivery_duration_seconds", "How long deliveries to sinks took.", "kind", buckets=LAG_BUCKETS_S
 )
 
-area = Area("Bus")
+area = Area("Bus", CATALOGUE)
 BUS_CONNECTED = area.gauge(
     "photondb_bus_connected", "1 while the bus works, 0 while NATS cannot be reached.", "service"
 )
@@ -398,7 +343,7 @@ BUS_CONNECTS = area.counter("photondb_bus_connects_total", "Connections to NATS 
 BUS_OUTBOX = area.gauge("photondb_bus_outbox_messages", "Messages that wait to be sent.", "service")
 BUS_SUBSCRIPTIONS = area.gauge("photondb_bus_subscriptions", "Subscriptions.", "service")
 
-area = Area("RPC between services")
+area = Area("RPC between services", CATALOGUE)
 RPC_CONNECTED = area.gauge(
     "photondb_rpc_client_connections", "Connections to another service that stand.", "service", "peer"
 )
@@ -421,7 +366,7 @@ RPC_REFUSED = area.counter(
     "photondb_rpc_server_calls_refused_total", "Calls that were refused because too many were in hand.", "service"
 )
 
-area = Area("Processes")
+area = Area("Processes", CATALOGUE)
 BUILD_INFO = area.gauge(
     "photondb_build_info", "1; the labels tell which release runs on what.", "service", "version", "python"
 )
@@ -458,7 +403,7 @@ LOG_RECORDS = area.counter(
     "photondb_log_records_total", "Log records, by level: `warning` or `error`.", "service", "level"
 )
 
-area = Area("Traces")
+area = Area("Traces", CATALOGUE)
 SPANS_EXPORTED = area.counter("photondb_spans_exported_total", "Spans that the collector has taken.", "service")
 SPANS_DROPPED = area.counter(
     "photondb_spans_dropped_total",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from photondb.telemetry.catalogue import Metric
+from photondb.telemetry.declaring import Metric
 
 
 class Histogram:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import sys
 
-from photondb.telemetry.catalogue import CATALOGUE, DURATION_BUCKETS_S, MAX_TABLES, OTHER, Metric
+from photondb.telemetry.catalogue import CATALOGUE, MAX_TABLES, OTHER
+from photondb.telemetry.declaring import DURATION_BUCKETS_S, Metric
 
 INTRODUCTION = f"""\
 # Metrics, one by one

@@ -10,7 +10,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from photondb.telemetry.catalogue import CATALOGUE, Metric
+from photondb.telemetry.catalogue import CATALOGUE
+from photondb.telemetry.declaring import Metric
 from photondb.telemetry.scrape import Collect, Scrape
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from photondb.telemetry.catalogue import Metric
+from photondb.telemetry.declaring import Metric
 from photondb.telemetry.histogram import Histogram
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from photondb.telemetry import catalogue
-from photondb.telemetry.catalogue import MAX_TABLES, OTHER, Metric
+from photondb.telemetry.catalogue import MAX_TABLES, OTHER
+from photondb.telemetry.declaring import Metric
 from photondb.telemetry.histogram import Histogram
 from photondb.telemetry.scrape import Scrape
 from services.storage.rocks import Store

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from photondb.telemetry.catalogue import CATALOGUE, DURATION_BUCKETS_S, Metric
+from photondb.telemetry.catalogue import CATALOGUE
+from photondb.telemetry.declaring import DURATION_BUCKETS_S, Metric
 from photondb.telemetry.reference import reference
 
 PAGE = Path(__file__).parents[2] / "docs" / "observability.md"
