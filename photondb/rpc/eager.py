@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
@@ -56,6 +56,38 @@ def start_eagerly(coroutine: Coroutine[Any, Any, T]) -> Eager[T]:
     return Eager(loop.create_task(_Rest(coroutine, waits_for, context), context=context), None)
 
 
+async def together(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    """What the coroutines return or raise, as `asyncio.gather` gives it with `return_exceptions`, without tasks of
+    their own. All have begun before the first is waited for; then they go on one after another. So it is for those that
+    wait once, for somebody else.
+
+    Cancelling it cancels them. They have the caller's context variables.
+    """
+    context = contextvars.copy_context()
+    outcomes: list[Any] = []
+    rest: list[tuple[int, _Rest[T]]] = []
+    for position, coroutine in enumerate(coroutines):
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration as finished:
+            outcomes.append(finished.value)
+        except Exception as error:
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+            rest.append((position, _Rest(coroutine, waits_for, context)))
+    for number, (position, unfinished) in enumerate(rest):
+        try:
+            outcomes[position] = await unfinished
+        except Exception as error:
+            outcomes[position] = error
+        except BaseException:
+            for _, later in rest[number + 1 :]:
+                later.give_up()
+            raise
+    return outcomes
+
+
 _NOTHING = object()
 
 
@@ -83,6 +115,13 @@ class _Rest(Generator[Any, Any, T]):
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
+        self._coroutine.close()
+
+    def give_up(self) -> None:
+        """End the coroutine, and what it waits for; it has not gone on since it was begun."""
+        waits_for, self._waits_for = self._waits_for, _NOTHING
+        if asyncio.isfuture(waits_for):
+            waits_for.cancel()
         self._coroutine.close()
 
     def __await__(self) -> Generator[Any, Any, T]:

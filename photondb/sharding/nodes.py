@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from photondb.api.context import INTERNAL
 from photondb.api.storage import StorageApi, TableGone
 from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.rpc.eager import together
 from photondb.rpc.errors import DeadlineExceeded, ServiceUnavailable
 
 T = TypeVar("T")
@@ -52,11 +52,11 @@ class Node:
         return kind(f"Storage node {self.number}: {error.message}", indeterminate=indeterminate)
 
 
-async def gathered(answers: Sequence[Awaitable[T]]) -> list[T]:
+async def gathered(answers: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """All answers, asked for at the same time. When all have come, or failed, the first error is raised."""
     if len(answers) == 1:
         return [await answers[0]]
-    found = await asyncio.gather(*answers, return_exceptions=True)
+    found = await together(answers)
     for answer in found:
         if isinstance(answer, BaseException):
             raise answer

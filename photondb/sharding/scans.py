@@ -6,9 +6,9 @@ same for all parts.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -21,6 +21,7 @@ from photondb.reql.accumulators import Aggregate, KeyedAccumulator
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ReqlError
 from photondb.reql.measures import ScanMeasures
+from photondb.rpc.eager import together
 from photondb.sharding.merging import RowMerger
 from photondb.sharding.nodes import Node, gathered
 from photondb.sharding.placement import in_order, ranges_of_parts
@@ -48,12 +49,11 @@ async def scan_parts(
 ) -> ScanReply:
     """Begin a scan of several parts, on their nodes. Raises what they raise."""
     wanted = [_scan_of_part(scan, info, ranges, len(asked)) for _, ranges in asked]
-    begun = await asyncio.gather(
-        *(
+    begun = await together(
+        [
             node.ask(lambda api, part=part: api.scan(context, part))  # type: ignore[misc]
             for (node, _), part in zip(asked, wanted, strict=True)
-        ),
-        return_exceptions=True,
+        ]
     )
     replies = [reply for reply in begun if isinstance(reply, ScanReply)]
     for reply in begun:
@@ -64,10 +64,19 @@ async def scan_parts(
         measures = sum_of_measures([reply.measures for reply in replies]) if scan.measured else None
         partials = in_primary_order(scan, info, [reply.partial for reply in replies])
         return ScanReply(partial=merged_partial(scan.aggregate, partials), measures=measures)
+    if wanted[0].keyed and not scan.measured and all(reply.cursor is None for reply in replies):
+        return ScanReply(merged_chunk([reply.chunk for reply in replies if reply.chunk is not None], scan))
     cursor_type = MergedCursor if wanted[0].keyed else ChainedCursor
     cursor = cursor_type([node for node, _ in asked], list(map(_first_chunk, replies)), scan)
     chunk, last = await cursor.next()
     return ScanReply(chunk, cursor=None if last else cursor)
+
+
+def merged_chunk(chunks: Sequence[Chunk], scan: Scan) -> Chunk:
+    """The rows of parts that are complete in their first chunks, in the order of their keys."""
+    keyed = [(key, row) for chunk in chunks for key, row in zip(chunk.keys or (), chunk.rows(), strict=True)]
+    keyed.sort(key=itemgetter(0), reverse=scan.descending)
+    return Chunk.of_raw([row for _, row in keyed[: scan.limit]])
 
 
 def _first_chunk(reply: ScanReply) -> Begun:

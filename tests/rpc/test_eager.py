@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from photondb.rpc.eager import begin, start_eagerly, task_factory
+from photondb.rpc.eager import begin, start_eagerly, task_factory, together
 
 MARK: ContextVar[str] = ContextVar("mark", default="unset")
 
@@ -250,3 +250,51 @@ async def test_what_was_begun_goes_on_in_its_own_context() -> None:
     await tasks[0]
     assert seen == ["handler's"]
     assert MARK.get() == "unset"
+
+
+class Askers:
+    """Coroutines that wait for an answer each."""
+
+    def __init__(self, count: int) -> None:
+        self.answers: list[asyncio.Future[int]] = [asyncio.get_running_loop().create_future() for _ in range(count)]
+        self.steps: list[str] = []
+
+    async def ask(self, number: int) -> int:
+        self.steps.append(f"ask {number}")
+        try:
+            answer = await self.answers[number]
+        finally:
+            self.steps.append(f"end {number}")
+        return answer + 1
+
+
+async def test_together_all_have_begun_before_one_is_waited_for() -> None:
+    async def at_once(error: bool) -> int:
+        if error:
+            raise LookupError("at once")
+        return 5
+
+    askers = Askers(3)
+    waiting = asyncio.create_task(
+        together([askers.ask(0), at_once(False), askers.ask(1), at_once(True), askers.ask(2)])
+    )
+    await asyncio.sleep(0)
+    assert askers.steps == ["ask 0", "ask 1", "ask 2"]
+    askers.answers[2].set_result(30)
+    askers.answers[1].set_exception(KeyError("later"))
+    askers.answers[0].set_result(10)
+    found = await waiting
+    assert [repr(outcome) for outcome in found] == ["11", "5", "KeyError('later')", "LookupError('at once')", "31"]
+
+
+async def test_together_is_cancelled_as_a_whole() -> None:
+    askers = Askers(3)
+    waiting = asyncio.create_task(together([askers.ask(number) for number in range(3)]))
+    await asyncio.sleep(0)
+    askers.answers[0].set_result(1)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert sorted(askers.steps[3:]) == ["end 0", "end 1", "end 2"]
+    assert [answer.cancelled() for answer in askers.answers] == [False, True, True]
