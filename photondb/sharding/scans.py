@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from math import ceil, sqrt
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -18,9 +19,10 @@ from photondb.api.context import CallContext
 from photondb.api.storage import KeyRange, Scan, ScanCursor, ScanReply
 from photondb.datum.keys import primary_key
 from photondb.reql.accumulators import Aggregate, KeyedAccumulator
-from photondb.reql.chunk import Chunk
+from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import ReqlError
 from photondb.reql.measures import ScanMeasures
+from photondb.reql.steps import keeps_count
 from photondb.rpc.eager import together
 from photondb.sharding.merging import RowMerger
 from photondb.sharding.nodes import Node, gathered
@@ -31,6 +33,13 @@ Begun: TypeAlias = tuple[Chunk, ScanCursor | None]
 
 MIN_CHUNK_ROWS = 16
 """How few rows a node is asked for at a time, at least."""
+
+
+MAX_SHARED_ROWS = 100
+"""Limits up to this are asked for in shares."""
+
+MAX_SHARE = 0.7
+"""... where a share is no more of the limit than this."""
 
 
 def parts_of_scan(scan: Scan, info: TableInfo) -> dict[int, Sequence[KeyRange]]:
@@ -49,17 +58,12 @@ async def scan_parts(
 ) -> ScanReply:
     """Begin a scan of several parts, on their nodes. Raises what they raise."""
     wanted = [_scan_of_part(scan, info, ranges, len(asked)) for _, ranges in asked]
-    begun = await together(
-        [
-            node.ask(lambda api, part=part: api.scan(context, part))  # type: ignore[misc]
-            for (node, _), part in zip(asked, wanted, strict=True)
-        ]
-    )
-    replies = [reply for reply in begun if isinstance(reply, ScanReply)]
-    for reply in begun:
-        if isinstance(reply, BaseException):
-            await _close([reply.cursor for reply in replies])
-            raise reply
+    nodes = [node for node, _ in asked]
+    if has_shares(wanted[0], len(nodes)):
+        chunk = await _in_shares(context, nodes, wanted)
+        if chunk is not None:
+            return ScanReply(chunk)
+    replies = await _begin(context, nodes, wanted)
     if scan.aggregate is not None and all(reply.chunk is None for reply in replies):
         measures = sum_of_measures([reply.measures for reply in replies]) if scan.measured else None
         partials = in_primary_order(scan, info, [reply.partial for reply in replies])
@@ -67,9 +71,25 @@ async def scan_parts(
     if wanted[0].keyed and not scan.measured and all(reply.cursor is None for reply in replies):
         return ScanReply(merged_chunk([reply.chunk for reply in replies if reply.chunk is not None], scan))
     cursor_type = MergedCursor if wanted[0].keyed else ChainedCursor
-    cursor = cursor_type([node for node, _ in asked], list(map(_first_chunk, replies)), scan)
+    cursor = cursor_type(nodes, list(map(_first_chunk, replies)), scan)
     chunk, last = await cursor.next()
     return ScanReply(chunk, cursor=None if last else cursor)
+
+
+async def _begin(context: CallContext, nodes: Sequence[Node], scans: Sequence[Scan]) -> list[ScanReply]:
+    """The replies of nodes to a scan each. Raises the first error."""
+    begun = await together(
+        [
+            node.ask(lambda api, scan=scan: api.scan(context, scan))  # type: ignore[misc]
+            for node, scan in zip(nodes, scans, strict=True)
+        ]
+    )
+    replies = [reply for reply in begun if isinstance(reply, ScanReply)]
+    for reply in begun:
+        if isinstance(reply, BaseException):
+            await _close([reply.cursor for reply in replies])
+            raise reply
+    return replies
 
 
 def merged_chunk(chunks: Sequence[Chunk], scan: Scan) -> Chunk:
@@ -77,6 +97,66 @@ def merged_chunk(chunks: Sequence[Chunk], scan: Scan) -> Chunk:
     keyed = [(key, row) for chunk in chunks for key, row in zip(chunk.keys or (), chunk.rows(), strict=True)]
     keyed.sort(key=itemgetter(0), reverse=scan.descending)
     return Chunk.of_raw([row for _, row in keyed[: scan.limit]])
+
+
+def share_of(limit: int, parts: int) -> int:
+    """How many of the first rows of all a part hardly ever has more than, as keys are spread evenly: the average and
+    three standard deviations."""
+    average = limit / parts
+    return ceil(average + 3 * sqrt(average))
+
+
+def has_shares(scan: Scan, parts: int) -> bool:
+    """Whether each part is to be asked for its share of the limit first."""
+    limit = scan.limit
+    return (
+        limit is not None
+        and scan.keyed
+        and not scan.measured
+        and keeps_count(scan.steps)
+        and limit <= min(MAX_SHARED_ROWS, scan.chunk_rows, scan.first_chunk_rows or MAX_SHARED_ROWS)
+        and share_of(limit, parts) <= limit * MAX_SHARE
+    )
+
+
+async def _in_shares(context: CallContext, nodes: Sequence[Node], scans: Sequence[Scan]) -> Chunk | None:
+    """The rows of a scan with a limit, of which each part is asked for its share at first. A part that may have more of
+    the rows is asked again, for as many as there may be, so that all of its rows are as of one moment. None where the
+    rows are too long for a chunk."""
+    scan = scans[0]
+    assert scan.limit is not None
+    share = share_of(scan.limit, len(nodes))
+    chunks: list[Chunk] = [EMPTY] * len(nodes)
+    wanted = list(range(len(nodes)))
+    limit, unread = share, set(wanted)
+    while wanted:
+        parts = [msgspec.structs.replace(scans[part], limit=limit) for part in wanted]
+        replies = await _begin(context, [nodes[part] for part in wanted], parts)
+        if any(reply.cursor is not None or reply.chunk is None for reply in replies):
+            await _close([reply.cursor for reply in replies])
+            return None
+        for part, reply in zip(wanted, replies, strict=True):
+            assert reply.chunk is not None
+            chunks[part] = reply.chunk
+        if limit == share:  # the first time: the others have no more rows
+            unread = {part for part in wanted if len(chunks[part]) >= share}
+        if not unread:
+            break
+        keys = sorted([key for chunk in chunks for key in chunk.keys or ()], reverse=scan.descending)
+        wanted = [part for part in unread if _may_go_on(chunks[part], keys[: scan.limit], scan)]
+        limit = scan.limit
+        unread.difference_update(wanted)
+    return merged_chunk(chunks, scan)
+
+
+def _may_go_on(chunk: Chunk, first: Sequence[bytes], scan: Scan) -> bool:
+    """Whether what follows a chunk in its part may be among the first rows of all, whose keys are `first` as far as is
+    known."""
+    assert chunk.keys
+    if len(first) < (scan.limit or 0):
+        return True
+    last, end = chunk.keys[-1], first[-1]
+    return last > end if scan.descending else last < end
 
 
 def _first_chunk(reply: ScanReply) -> Begun:

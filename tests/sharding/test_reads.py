@@ -18,6 +18,8 @@ from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering, Top
 from photondb.reql.row_aggregates import Collect, Distinct, Max, Min, Reduce
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, Step
+from photondb.sharding.placement import part_of
+from photondb.sharding.scans import has_shares, share_of
 from services.storage.options import StorageOptions
 from tests.rpc.probe import rpc_test
 from tests.sharding.suite import ROWS, SpreadTable, compare, layouts, pair, ranges_of, running_nodes
@@ -53,6 +55,33 @@ async def test_reads(tmp_path: Path, count: int, remote: bool) -> None:
         ):
             with pytest.raises(TableGone):
                 await call(both.spread.storage)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@rpc_test
+async def test_a_limit_is_asked_for_in_shares(tmp_path: Path, count: int) -> None:
+    """Also where the first rows of an order are all on one node, or most of them are."""
+    async with pair(tmp_path, count, remote=False) as both:
+        first = [key for key in range(5_000, 5_900) if part_of(primary_key(key), count) == 1][:80]
+        rows = [{"id": key, "n": -1 if number % 4 else -2} for number, key in enumerate(first)]
+        for table in both.tables:
+            await table.insert(*rows)
+        for limit in (20, 50, 79, 81, 100):
+            for descending in (False, True):
+                for ranges in ([ranges_of(-3, 95, secondary=True)], [ranges_of(2, 4, secondary=True)]):
+                    found = await compare(both, "n", ranges=ranges, limit=limit, descending=descending)
+                    assert len(found) == limit
+                await compare(both, ranges=[ranges_of(0, 9_000)], limit=limit, descending=descending)
+                few = [KeyRange(*key_range(-2, -2, "closed", "closed", secondary=True), repeat=4)]
+                await compare(both, "n", ranges=few, limit=limit, descending=descending)
+            await compare(both, "n", limit=limit, steps=[MapStep(func(lambda row: row["id"]))])
+        assert has_shares(Scan(1, limit=50, keyed=True), count)
+        asked = []
+        for node in both.nodes.storages:
+            scan = node.scan
+            node.scan = lambda context, wanted, scan=scan: (asked.append(wanted.limit), scan(context, wanted))[1]  # type: ignore[method-assign]
+        await both.spread.rows(index=both.spread.index("n"), ranges=[ranges_of(-3, 95, secondary=True)], limit=50)
+        assert asked == [share_of(50, count)] * count + [50]
 
 
 PRIMARY: list[dict[str, Any]] = [
