@@ -146,7 +146,7 @@ def check_queries(suite: RunningSuite, conn: Any) -> None:
     failing = [SPREAD.get(number) for number in range(ROWS)]
     needing = (
         SPREAD.count(),
-        SPREAD.filter({"id": 1}),
+        SPREAD.filter({"kind": 1}),
         THERE.get(1),
         SPREAD.insert([{"id": -1 - number} for number in range(ROWS)]),
         THERE.insert({"id": -1}),
