@@ -186,8 +186,8 @@ class NodeSeries(NamedTuple):
 
     `same_load` and `same_calls` have as many fronts as nodes, and queries of several kinds. In the former as many are
     outstanding at each front whatever the number of nodes, so that calls to a node get smaller; in the latter as many
-    for each pair of a front and a node, so that calls stay as large. `batches` has one front, and reads by key, of
-    which more and more are outstanding.
+    for each pair of a front and a node, so that calls stay as large: those of queries that concern one node each.
+    `batches` has one front, and reads by key, of which more and more are outstanding.
     """
 
     same_load: Series
@@ -198,8 +198,9 @@ class NodeSeries(NamedTuple):
 def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds: float) -> NodeSeries:
     """Queries about a table that is spread over more and more storage nodes, each time with a suite of its own in
     `directory`."""
-    names = ("get by primary key", "update one field, hard", "insert, hard", "get_all by index, 50 rows")
-    workloads = [BY_NAME[name] for name in names]
+    names = ("get by primary key", "update one field, hard", "insert, hard")
+    by_key = [BY_NAME[name] for name in names]
+    of_all_nodes = BY_NAME["get_all by index, 50 rows"]
     same_load: dict[int, dict[str, Figures]] = {}
     same_calls: dict[int, dict[str, Figures]] = {}
     batches: dict[int, dict[str, Figures]] = {}
@@ -210,7 +211,7 @@ def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds:
 
     def measure_batches(suite: RunningSuite) -> dict[str, Figures]:
         return {
-            f"{connections * window} outstanding": one(suite, workloads[0], connections, window)
+            f"{connections * window} outstanding": one(suite, by_key[0], connections, window)
             for connections, window in OUTSTANDING
         }
 
@@ -224,7 +225,7 @@ def by_storage_nodes(directory: Path, counts: Sequence[int], rows: int, seconds:
                     workload.name: one(suite, workload, workload.connections * count, workload.window * times)
                     for workload in workloads
                 }
-                for times in (1, count)
+                for workloads, times in (([*by_key, of_all_nodes], 1), (by_key, count))
             )
             if count == 1:
                 batches[count] = measure_batches(suite)
