@@ -218,6 +218,15 @@ def test_a_long_expression_is_left_to_what_can_be_interrupted(database: RunningD
         assert metrics.hits - before == hits
 
 
+def test_a_field_of_all_documents_is_read_from_columns(database: RunningDatabase) -> None:
+    wait_for_columns(database)
+    metrics = database.storage._scanner.columns.metrics
+    for query in (r.table("t")["number"].distinct(), r.table("t")["number"].sum(), r.table("t")["text"].count()):
+        before = metrics.hits
+        assert database.run(query) == database.run(query, optimizations=False)
+        assert metrics.hits == before + 1, query
+
+
 def test_the_past_is_not_read_from_columns(database: RunningDatabase) -> None:
     wait_for_columns(database)
     count = r.table("t").filter(r.row["number"] == 77).count()
