@@ -14,12 +14,13 @@ import msgspec
 import pytest
 
 from photondb.api.catalogue import AlterTable, CreateDatabase, CreateIndex, DrainNode, SplitTable, TableSettings
-from photondb.api.context import INTERNAL
-from photondb.api.storage import Write
+from photondb.api.context import INTERNAL, CallContext
+from photondb.api.storage import StorageApi, Write
 from photondb.api.transactions import TransactionConflict
 from photondb.config import StartupError
 from photondb.datum.keys import primary_key
 from photondb.reql.errors import ReqlError
+from photondb.rpc.errors import ServiceUnavailable
 from services.storage import division
 from services.storage.check import check_store
 from services.storage.rocks import Store
@@ -216,3 +217,82 @@ async def test_a_node_is_emptied_and_taken_away(tmp_path: Path) -> None:
         await divide(nodes, tables[0], 3)
         assert tables[0].info.nodes == (0, 1, 2)
         assert [row["id"] for row in await tables[0].rows()] == list(range(100))
+
+
+class Trap:
+    """A node as home reaches it, until home calls one of its methods for one kind of table: then it is gone."""
+
+    def __init__(self, api: StorageApi, method: str, *, of_copy: bool | None) -> None:
+        self._api = api
+        self._method = method
+        self._of_copy = of_copy
+        self.sprung = asyncio.Event()
+        self.over = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        called = getattr(self._api, name)
+        if name != self._method or self.sprung.is_set():
+            return called
+
+        async def spring(context: CallContext, table: Any, *rest: Any) -> Any:
+            if self._of_copy is not None:
+                copies = {copy.id for copy in (await self._api.catalogue(context)).copies}
+                if (table in copies) is not self._of_copy:
+                    return await called(context, table, *rest)
+            self.sprung.set()
+            await self.over.wait()
+            raise ServiceUnavailable("The node is gone.")
+
+        return spring
+
+
+POINTS = [
+    ("log_position", None),
+    ("scan", None),
+    ("fill", None),
+    ("read_log", None),
+    ("pause_writes", False),
+    ("pause_writes", True),
+    ("sync", None),
+    ("adopt_catalogue", None),
+    ("resume_writes", None),
+]
+"""What home asks of node 1 when that dies."""
+
+
+@pytest.mark.parametrize(("method", "of_copy"), POINTS, ids=[f"{name} {of_copy or ''}" for name, of_copy in POINTS])
+@rpc_test
+async def test_a_node_dies_at_each_step(tmp_path: Path, method: str, of_copy: bool | None) -> None:
+    async with running_nodes(tmp_path, 3) as nodes:
+        table = await nodes.table("t", 2)
+        await table.index_ready(CreateIndex("test", "t", "n", term(lambda row: row["n"])))
+        model = Model(table, 0)
+        model.documents = {number: {"id": number, "n": number % 7, "v": 0} for number in range(200)}
+        await table.insert(*model.documents.values())
+        trap: Any = Trap(nodes.apis[1], method, of_copy=of_copy)
+        nodes.others[0] = trap
+        await nodes.router.change_catalogue(INTERNAL, SplitTable("test", "t", 3))
+        async with asyncio.timeout(60):
+            await trap.sprung.wait()
+            # Waits while the table is paused, and finds out what has become of it.
+            late = [asyncio.create_task(table.write("update", keys=[key], function=ADD_ONE)) for key in range(20)]
+            await asyncio.sleep(0.05)
+            await nodes.restart(1)
+            trap.over.set()
+            for key, outcome in enumerate(await asyncio.gather(*late, return_exceptions=True)):
+                if isinstance(outcome, BaseException):  # it was on the node that has died: done or not
+                    table.storage = nodes.router
+                    found = await table.get(key)
+                    assert found["v"] in (0, 1)
+                    model.documents[key] = found
+                else:
+                    assert outcome.replaced == 1
+                    model.documents[key]["v"] = 1
+            table.storage = nodes.router
+            while (catalogue := await nodes.router.catalogue(INTERNAL)).copies:
+                await asyncio.sleep(0.01)
+        table.info = catalogue.tables["test", "t"]
+        assert table.info.nodes == (0, 1, 2)
+        await model.check()
+    for number in range(3):
+        check_data(tmp_path / f"storage-{number}")
