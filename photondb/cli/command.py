@@ -12,6 +12,7 @@ from photondb.cli.backup import add_backup
 from photondb.cli.check import add_check
 from photondb.cli.doctor import add_doctor
 from photondb.cli.lifetime import until_asked_to_stop
+from photondb.cli.misspelling import warn_of_misspelt_variables
 from photondb.cli.repair import add_repair
 from photondb.cli.restore import add_restore
 from photondb.config import OPTIONS, Settings, StartupError, default_of
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     texts = {option.field: getattr(arguments, option.field) for option in OPTIONS if option.flag is not None}
     settings = Settings.load({field: text for field, text in texts.items() if text is not None})
+    warn_of_misspelt_variables()
     # Either way is imported only when it is gone, since one brings all services with it and the other none.
     if settings.processes:
         from photondb.cli.processes import serve_in_processes

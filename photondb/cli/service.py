@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from photondb.cli.lifetime import until_asked_to_stop
+from photondb.cli.misspelling import warn_of_misspelt_variables
 from photondb.cli.supervision import EXIT_CONFIGURATION
 from photondb.cli.supervisor import READY_FD_VARIABLE
 from photondb.config import Settings, StartupError
@@ -35,6 +36,8 @@ def run_service(name: str, serve: Serve) -> int:
     """
     try:
         settings = Settings.load({})
+        if READY_FD_VARIABLE not in os.environ:  # else the supervisor has said it
+            warn_of_misspelt_variables()
         name = settings.process_name(name)
         configure_logging(name, settings.log_level, settings.log_format)
         CONTROLS.configure(settings)

@@ -8,6 +8,7 @@ from photondb.config.addresses import DEFAULT_ADDRESSES
 from photondb.config.errors import StartupError
 from photondb.config.options import OPTIONS, Option
 from photondb.config.settings import Settings, default_of
+from photondb.config.sources import misspelt_variables
 from photondb.config.values import LogFormat, LogLevel, SamplerName
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Settings",
     "StartupError",
     "default_of",
+    "misspelt_variables",
 ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from photondb.config.errors import StartupError
 from photondb.config.options import OPTIONS
+
+PREFIX = "PHOTONDB_"
+MIN_LIKENESS = 0.93
+"""From where on the name of a variable is taken for a slip: a letter or two that are missing, wrong or too many."""
 
 
 def read_values(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -34,6 +39,14 @@ def read_values(flags: Mapping[str, str], environ: Mapping[str, str]) -> dict[st
             shown = f", not {text!r}" if environ.get(in_file) is None else ""
             raise StartupError(f"{source} must be {option.expected}{shown}") from None
     return values
+
+
+def misspelt_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The variables that nothing reads and that look much like a setting's, each with that one."""
+    known = {name for option in OPTIONS for name in (option.variable, f"{option.variable}_FILE")}
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known:
+            yield from ((name, meant) for meant in difflib.get_close_matches(name, known, n=1, cutoff=MIN_LIKENESS))
 
 
 def _file_text(variable: str, path: str) -> str:

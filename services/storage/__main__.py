@@ -13,7 +13,7 @@ from photondb.config import Settings
 from photondb.rpc.auth import AuthStub
 from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.storage import StorageStub, storage_servant
-from services.storage.catalog import HOME
+from services.storage.catalog_state import HOME
 from services.storage.options import storage_options
 from services.storage.role import NodeRole
 from services.storage.service import Storage

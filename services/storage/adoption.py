@@ -13,7 +13,7 @@ import msgspec
 
 from photondb.api.catalogue import Catalogue, IndexInfo, TableInfo
 from photondb.reql.errors import ReqlError, op_failed
-from services.storage.catalog import Counters, Outcome, State, TableRecord
+from services.storage.catalog_state import Counters, Outcome, State, TableRecord
 
 
 def first_state_of_node(number: int) -> Outcome:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from photondb.config import StartupError
-from services.storage import catalog, layout
+from services.storage import catalog_state, layout
 from services.storage.archive import (
     CHANGES,
     PIECE_BYTES,
@@ -85,7 +85,7 @@ def write_backup(taken: Checkpoint, target: Path, before: Manifest | None, start
             files = [] if before is not None else _write_files(checkpoint, target, start_progress)
             store = Store.open(checkpoint)
             try:
-                state = catalog.load(store) or catalog.State()
+                state = catalog_state.load(store) or catalog_state.State()
                 positions = {table: last_position(View(store), table) for table in state.tables}
                 if before is not None:
                     files = [_write_changes(store, state, positions, before, target, start_progress)]
@@ -118,7 +118,7 @@ def require_whole_tables(home: Checkpoint, marks: Mapping[int, Mapping[int, Mark
     with; `marks` are those of the nodes' backups. Raises StartupError."""
     store = Store.open(home.path)
     try:
-        state = catalog.load(store) or catalog.State()
+        state = catalog_state.load(store) or catalog_state.State()
     finally:
         store.close()
     for record in state.tables.values():
@@ -146,7 +146,7 @@ def _write_files(checkpoint: Path, target: Path, start_progress: StartProgress) 
 
 def _write_changes(
     store: Store,
-    state: catalog.State,
+    state: catalog_state.State,
     positions: dict[int, Position],
     base: Manifest,
     target: Path,

@@ -15,7 +15,7 @@ from photondb.config import StartupError
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from photondb.sharding.placement import part_of
-from services.storage import catalog, layout
+from services.storage import catalog_state, layout
 from services.storage.indexes import Entries, Index
 from services.storage.log import HEADER, Position, decode_record, last_position
 from services.storage.rocks import Store, StoreError
@@ -52,7 +52,7 @@ def check_directory(path: Path) -> int:
 
 def check_store(store: Store) -> Iterator[str]:
     """What is wrong in the store, a sentence each. Raises StoreError when the catalogue cannot be read."""
-    state = catalog.load(store)
+    state = catalog_state.load(store)
     if state is None:
         yield "There is no catalogue."
         return
@@ -157,7 +157,7 @@ def _check_log(view: View, table: Table, documents: int, size: int) -> Iterator[
             yield f"{name}: the document {key!r} is not what its last record says."
 
 
-def _check_strays(view: View, state: catalog.State) -> Iterator[str]:
+def _check_strays(view: View, state: catalog_state.State) -> Iterator[str]:
     """Keys of tables and indexes that do not exist."""
     here = state.tables_here()
     kept = state.kept_logs()
@@ -190,7 +190,7 @@ def rows(view: View, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def summary(store: Store) -> Iterator[str]:
     """What is in the store, a line for each table."""
-    state = catalog.load(store) or catalog.State()
+    state = catalog_state.load(store) or catalog_state.State()
     view = View(store)
     for record in sorted(state.tables_here().values(), key=lambda record: (record.info.database, record.info.name)):
         position = last_position(view, record.info.id)

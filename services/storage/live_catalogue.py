@@ -9,7 +9,7 @@ from photondb.api.storage import IndexStatus
 from photondb.config import StartupError
 from photondb.reql.errors import op_failed
 from photondb.sharding.placement import nodes_for_shards
-from services.storage import adoption, catalog
+from services.storage import adoption, catalog, catalog_state, copies
 from services.storage.builder import IndexBuilder
 from services.storage.commit import CommitPath
 from services.storage.indexes import Index
@@ -29,7 +29,7 @@ class LiveCatalogue:
     `forget` is told of each table that has been dropped.
     """
 
-    state: catalog.State
+    state: catalog_state.State
     catalogue: Catalogue
     """The same as clients of storage are told it."""
 
@@ -63,14 +63,14 @@ class LiveCatalogue:
     async def open(self) -> None:
         """Take up the catalogue that the store has, or begin one, and the builds of indexes that are unfinished. Raises
         StartupError where it is not that of the node that is wanted."""
-        state = catalog.load(self._store)
+        state = catalog_state.load(self._store)
         if state is not None:
             self._check_role(state)
         if state is None or not state.counters.node_id:
             if state is not None:
-                first = catalog.with_node_id(state)
+                first = catalog_state.with_node_id(state)
             elif self._role.home is None:
-                first = catalog.first_state()
+                first = catalog_state.first_state()
             else:
                 first = adoption.first_state_of_node(self._role.number)
             batch = Batch()
@@ -82,11 +82,11 @@ class LiveCatalogue:
             for copy in state.copies():  # how far they were is forgotten
                 state = self._write(catalog.carry_out(state, RestartCopy(copy.info.id)))
             if len(state.counters.nodes) > self._role.count:  # the last ones were emptied, and are taken away
-                state = self._write(catalog.without_nodes(state, self._role.count))
+                state = self._write(copies.without_nodes(state, self._role.count))
         self._adopt(state)
         self._start_builds()
 
-    def _write(self, outcome: catalog.Outcome) -> catalog.State:
+    def _write(self, outcome: catalog_state.Outcome) -> catalog_state.State:
         """Write a change before anything lives by the catalogue."""
         batch = Batch()
         outcome.write_to(batch, self._store)
@@ -94,7 +94,7 @@ class LiveCatalogue:
         self._reclaimer.reclaim(outcome.deleted_ranges)
         return outcome.state
 
-    def _check_role(self, state: catalog.State) -> None:
+    def _check_role(self, state: catalog_state.State) -> None:
         number, wanted = state.counters.node, self._role
         if number != wanted.number:
             raise StartupError(
@@ -172,14 +172,14 @@ class LiveCatalogue:
         statuses = [self.builder.status(table, index) for index in table.indexes]
         return sorted(statuses, key=lambda status: status.name)
 
-    def _carry_out(self, outcome: catalog.Outcome, batch: Batch) -> None:
+    def _carry_out(self, outcome: catalog_state.Outcome, batch: Batch) -> None:
         """Write a change of the catalogue together with what is in `batch` already, and live by it."""
         outcome.write_to(batch, self._store)
         self._store.write(batch)
         self._adopt(outcome.state)
         self._reclaimer.reclaim(outcome.deleted_ranges)
 
-    def _adopt(self, state: catalog.State) -> None:
+    def _adopt(self, state: catalog_state.State) -> None:
         """Bring the tables in memory in line with the catalogue."""
         self.state = state
         self.catalogue = state.catalogue()
@@ -208,7 +208,7 @@ class LiveCatalogue:
         if change.shards is not None and (len(self.catalogue.usable_nodes) > 1 or present.is_spread):
             nodes = nodes_for_shards(self.catalogue, present, change.shards)
             if nodes != present.nodes:
-                self._carry_out(catalog.divide(self.state, info.id, nodes), Batch())
+                self._carry_out(copies.divide(self.state, info.id, nodes), Batch())
                 return
         if present is not info or info.is_spread:
             return
@@ -249,7 +249,7 @@ class LiveCatalogue:
             self.built()
 
 
-def _is_used(state: catalog.State, node: int) -> bool:
+def _is_used(state: catalog_state.State, node: int) -> bool:
     """Whether a node has a part of a table, or a log that is still kept."""
     return any(
         node in record.info.nodes or any(ended.kept and ended.node == node for ended in record.info.ended)

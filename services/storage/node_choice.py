@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from photondb.api.catalogue import DatabaseInfo
-    from services.storage.catalog import State
+    from services.storage.catalog_state import State
 
 
 def node_of_new_database(state: State) -> int:

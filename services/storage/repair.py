@@ -25,7 +25,7 @@ from photondb.config import StartupError
 from photondb.datum.errors import DatumError
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
-from services.storage import catalog, layout
+from services.storage import catalog, catalog_state, layout
 from services.storage.check import check_store, check_table, rows
 from services.storage.log import HEADER, last_position
 from services.storage.rocks import Batch, Store, StoreError
@@ -133,7 +133,7 @@ def _positions_beyond_damage(path: Path) -> dict[int, int] | None:
 
 def _positions(store: Store) -> dict[int, int]:
     """The last sequence of each table, as far as the change logs can be read."""
-    state = catalog.load(store) or catalog.State()
+    state = catalog_state.load(store) or catalog_state.State()
     view = View(store)
     positions = {}
     for table in state.tables:
@@ -167,7 +167,7 @@ def _replace_by_what_is_readable(store: Store, report: Report) -> Store:
 
 
 def _report_lost_changes(store: Store, after_damage: dict[int, int] | None, report: Report) -> None:
-    state = catalog.load(store) or catalog.State()
+    state = catalog_state.load(store) or catalog_state.State()
     if after_damage is None:
         report("what was behind the damage of the write-ahead log is lost; how much that is cannot be told")
         return
@@ -181,7 +181,7 @@ def _report_lost_changes(store: Store, after_damage: dict[int, int] | None, repo
 
 
 def _mend(store: Store, report: Report) -> None:
-    state = catalog.load(store)
+    state = catalog_state.load(store)
     if state is None:
         return
     for table_id in sorted(state.tables):
@@ -231,7 +231,7 @@ def _restart_log(store: Store, table: Table) -> None:
     store.write(batch)
 
 
-def _reset_indexes(store: Store, state: catalog.State, table: Table) -> catalog.State:
+def _reset_indexes(store: Store, state: catalog_state.State, table: Table) -> catalog_state.State:
     """Delete the entries of the table's indexes, and have them built anew."""
     for index in table.indexes:
         batch = Batch()
@@ -244,7 +244,7 @@ def _reset_indexes(store: Store, state: catalog.State, table: Table) -> catalog.
     return state
 
 
-def _remove_strays(store: Store, state: catalog.State, report: Report) -> None:
+def _remove_strays(store: Store, state: catalog_state.State, report: Report) -> None:
     """Remove what belongs to tables and indexes that do not exist."""
     batch = Batch()
     for kind in (b"d", b"i", b"l", b"b"):

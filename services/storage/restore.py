@@ -15,7 +15,7 @@ from pathlib import Path
 
 from photondb.api.catalogue import CatalogueChange, DropDatabase, DropIndex, DropTable
 from photondb.config import StartupError
-from services.storage import catalog, layout
+from services.storage import catalog, catalog_state, layout
 from services.storage.archive import Manifest, Progress, extract, read_manifest, read_rows, verify
 from services.storage.backup import StartProgress
 from services.storage.check import check_store
@@ -114,13 +114,13 @@ def _restore(
         progress(file.size)
     store = Store.open(directory)
     try:
-        before = catalog.State()
+        before = catalog_state.State()
         for path, manifest in chain[1:]:
-            before = catalog.load(store) or before
+            before = catalog_state.load(store) or before
             _apply(store, path, manifest, start_progress)
         missing = []
         if at_us is not None:
-            missing = [Missing(name, chain[-2][0]) for name in _dropped(before, catalog.load(store) or before)]
+            missing = [Missing(name, chain[-2][0]) for name in _dropped(before, catalog_state.load(store) or before)]
             _leave_out_newer(store, at_us)
             _undo(store, at_us)
         store.sync()
@@ -136,7 +136,7 @@ def _apply(store: Store, path: Path, manifest: Manifest, start_progress: StartPr
     """Make the changes of an incremental backup."""
     (file,) = manifest.files
     progress = start_progress("making changes again", file.size)
-    before = catalog.load(store) or catalog.State()
+    before = catalog_state.load(store) or catalog_state.State()
     changes = read_rows(path, file)
     batch = Batch()
     batch.delete_range(layout.META, layout.end_of(layout.META))
@@ -153,9 +153,9 @@ def _apply(store: Store, path: Path, manifest: Manifest, start_progress: StartPr
         _make_again(store, first, changes, progress)
 
 
-def _adopt_catalogue(store: Store, before: catalog.State) -> None:
+def _adopt_catalogue(store: Store, before: catalog_state.State) -> None:
     """Remove what was dropped, and have the indexes that are new to the store built when it is next served."""
-    state = catalog.load(store) or catalog.State()
+    state = catalog_state.load(store) or catalog_state.State()
     batch = Batch()
     for table_id, record in before.tables.items():
         now = state.tables.get(table_id)
@@ -196,7 +196,7 @@ def _make_again(
     store.write(batch)
 
 
-def _dropped(before: catalog.State, after: catalog.State) -> list[str]:
+def _dropped(before: catalog_state.State, after: catalog_state.State) -> list[str]:
     """The names of tables that were there before, and are not any more."""
     gone = [record.info for table, record in before.tables.items() if table not in after.tables]
     return sorted(f"{info.database}.{info.name}" for info in gone)
@@ -204,7 +204,7 @@ def _dropped(before: catalog.State, after: catalog.State) -> list[str]:
 
 def _leave_out_newer(store: Store, at_us: int) -> None:
     """Drop the databases, tables and indexes that were made after `at_us`."""
-    state = catalog.load(store) or catalog.State()
+    state = catalog_state.load(store) or catalog_state.State()
     infos = [record.info for record in state.tables.values()]
     changes: list[CatalogueChange] = [
         DropDatabase(database.name) for database in state.databases.values() if database.created_us > at_us
@@ -220,7 +220,7 @@ def _leave_out_newer(store: Store, at_us: int) -> None:
     ]
     for change in changes:
         outcome = catalog.carry_out(state, change)
-        if state.counters.node != catalog.HOME:  # home's is the newer version, and will be adopted
+        if state.counters.node != catalog_state.HOME:  # home's is the newer version, and will be adopted
             outcome.state = replace(outcome.state, counters=state.counters)
         batch = Batch()
         outcome.write_to(batch, store)
@@ -257,7 +257,7 @@ def _undo(store: Store, at_us: int) -> None:
 
 
 def _tables(store: Store) -> dict[int, Table]:
-    state = catalog.load(store) or catalog.State()
+    state = catalog_state.load(store) or catalog_state.State()
     return {table: Table.load(View(store), record.info) for table, record in state.tables.items()}
 
 

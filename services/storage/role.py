@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from photondb.api.storage import StorageApi
-from services.storage.catalog import HOME
+from services.storage.catalog_state import HOME
 
 
 @dataclass(frozen=True)

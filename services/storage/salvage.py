@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from photondb.datum.keys import decode_key
 from photondb.datum.text import print_datum
-from services.storage import catalog, layout
+from services.storage import catalog_state, layout
 from services.storage.log import Position, decode_record, last_position
 from services.storage.rocks import Batch, Store, StoreError, rebuild
 from services.storage.table_file import TableFileDamaged, read_blocks
@@ -59,7 +59,7 @@ def salvage(damaged: Store, target: Store, report: Report) -> None:
     copier = _Copier(damaged, target)
     if copier.copy(layout.META).lost:
         raise StoreError("corrupt", "The catalogue, which says what tables there are, is damaged.")
-    state = catalog.load(target) or catalog.State()
+    state = catalog_state.load(target) or catalog_state.State()
     for record in state.tables.values():
         _salvage_table(copier, Table(record.info, Position(), 1), report)
 
@@ -78,7 +78,7 @@ def leave_out_lost_files(path: Path, report: Report) -> None:
     rebuild(path)
     store = Store.open(path, recovery="salvage")
     try:
-        state = catalog.load(store) or catalog.State()
+        state = catalog_state.load(store) or catalog_state.State()
         for name, first, last in ranges:
             report(f"lost: the table file {name} cannot be opened; what is behind that is told next")
             for record in state.tables.values():

@@ -16,7 +16,7 @@ from photondb.api.transactions import TransactionConflict, TransactionInfo
 from photondb.datum.json import loads_stored
 from photondb.datum.text import print_datum
 from photondb.reql.errors import ReqlError, op_failed
-from services.storage import catalog
+from services.storage import catalog_state
 from services.storage.commit import MAX_COMMIT_S, Commit
 from services.storage.indexes import Index
 from services.storage.log import last_position
@@ -74,7 +74,7 @@ class TouchedTable:
 class Transaction:
     """A transaction that is open."""
 
-    def __init__(self, store: Store, state: catalog.State, info: TransactionInfo) -> None:
+    def __init__(self, store: Store, state: catalog_state.State, info: TransactionInfo) -> None:
         self._store = store
         self._state = state
         self.info = info

@@ -21,7 +21,7 @@ from photondb.config import Settings
 from photondb.reql.errors import ErrorKind, ReqlError, logic_error, op_failed, resource_limit
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import SYNC
-from services.storage import catalog
+from services.storage import catalog_state
 from services.storage.commit import CommitPath
 from services.storage.committing import PreparedChanges, Validation, commit_now, prepare, validate
 from services.storage.indexes import Index
@@ -103,7 +103,7 @@ class Transactions:
     def begin(
         self,
         context: CallContext,
-        state: catalog.State,
+        state: catalog_state.State,
         id: str,
         isolation: Isolation,
         read_only: bool,

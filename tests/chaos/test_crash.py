@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from services.storage import catalog, layout
+from services.storage import catalog_state, layout
 from services.storage.archive import read_manifest
 from services.storage.check import check_store
 from services.storage.restore import restore
@@ -69,7 +69,7 @@ def check_backups(directory: Path, restored: Path) -> int:
 
 
 def documents(store: Store, table: str) -> dict[object, dict[str, object]]:
-    state = catalog.load(store)
+    state = catalog_state.load(store)
     assert state is not None
     prefix = layout.document_prefix(state.find("test", table).info.id)
     found = {}

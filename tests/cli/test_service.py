@@ -107,6 +107,21 @@ def test_a_bad_setting_is_one_line() -> None:
     assert complaint.count("\n") == 1
 
 
+def test_misspelt_settings_are_named_and_others_are_left_alone() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(body="    pass")],
+        env={**os.environ, "PHOTONDB_CACHE_BYTE": "1", "PHOTONDB_PORT_28015_TCP": "tcp://10.0.0.1:28015"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == (
+        "photondb: PHOTONDB_CACHE_BYTE is no setting, and nothing reads it: is it meant to be PHOTONDB_CACHE_BYTES?\n"
+    )
+    process, _ = start("    pass", PHOTONDB_CACHE_BYTE="1")  # its supervisor has said it
+    assert process.communicate() == ("", "")
+
+
 def test_a_crash_is_logged() -> None:
     process, _ = start("    raise ZeroDivisionError", PHOTONDB_LOG_FORMAT="json")
     _, logged = process.communicate()

@@ -25,7 +25,7 @@ from photondb.api.catalogue import (
     TableInfo,
 )
 from photondb.reql.errors import ReqlError
-from services.storage import adoption, catalog
+from services.storage import adoption, catalog, catalog_state
 from tests.storage.language import term
 
 NODE = 1
@@ -69,7 +69,7 @@ class Disk:
     tables: dict[int, TableInfo] = field(default_factory=dict)
     indexes: set[tuple[int, int]] = field(default_factory=set)
 
-    def write(self, outcome: catalog.Outcome) -> None:
+    def write(self, outcome: catalog_state.Outcome) -> None:
         for database in outcome.dropped_databases:
             del self.databases[database.uuid]
         for table in outcome.dropped_tables:
@@ -87,7 +87,7 @@ def without_readiness(info: TableInfo) -> TableInfo:
     return msgspec.structs.replace(info, indexes=indexes)
 
 
-def unbuilt(state: catalog.State) -> list[tuple[int, IndexInfo]]:
+def unbuilt(state: catalog_state.State) -> list[tuple[int, IndexInfo]]:
     here = [record.info for record in state.tables_here().values()]
     return [(info.id, index) for info in here for index in info.indexes if not index.ready]
 
@@ -95,7 +95,7 @@ def unbuilt(state: catalog.State) -> list[tuple[int, IndexInfo]]:
 @settings(max_examples=200)
 @given(st.lists(CHANGES, min_size=5, max_size=40))
 def test_a_node_has_what_the_last_adopted_catalogue_says(changes: list[CatalogueChange | str]) -> None:
-    home = catalog.first_state().state
+    home = catalog_state.first_state().state
     for first in FIRST:
         home = catalog.carry_out(home, first).state
     node = adoption.first_state_of_node(NODE).state
@@ -128,7 +128,9 @@ def test_a_node_has_what_the_last_adopted_catalogue_says(changes: list[Catalogue
                 continue
 
 
-def _check(node: catalog.State, version: int, disk: Disk, home: catalog.State, built: set[tuple[int, int]]) -> None:
+def _check(
+    node: catalog_state.State, version: int, disk: Disk, home: catalog_state.State, built: set[tuple[int, int]]
+) -> None:
     wanted = home.catalogue()
     assert node.counters.version == version
     assert node.catalogue().databases == wanted.databases

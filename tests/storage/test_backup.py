@@ -16,7 +16,7 @@ import pytest
 from photondb.api.catalogue import CreateDatabase, CreateIndex, CreateTable, DropIndex, DropTable, SplitTable
 from photondb.api.context import INTERNAL
 from photondb.config import StartupError
-from services.storage import catalog, layout
+from services.storage import catalog_state, layout
 from services.storage.archive import BackupDamaged, Manifest, read_manifest
 from services.storage.backup import back_up
 from services.storage.check import check_store, rows
@@ -158,7 +158,7 @@ async def test_a_moment_has_the_tables_and_indexes_of_then(node: Node, writers: 
     assert [(table.name, table.last) for table in missing] == [("test.b", tmp_path / "full")]
     assert contents(tmp_path / "restored", writer.table.info.id) == writer.states[20]
     store = Store.open(tmp_path / "restored")
-    state = catalog.load(store)
+    state = catalog_state.load(store)
     store.close()
     assert state is not None
     assert set(state.databases) == {"rethinkdb", "test"}
@@ -167,7 +167,7 @@ async def test_a_moment_has_the_tables_and_indexes_of_then(node: Node, writers: 
     }
     assert restore(both, tmp_path / "newest", None, quiet) == []
     store = Store.open(tmp_path / "newest")
-    assert {name for _, name in (catalog.load(store) or state).catalogue().tables} == {"a", "c", "t"}
+    assert {name for _, name in (catalog_state.load(store) or state).catalogue().tables} == {"a", "c", "t"}
     store.close()
 
 
@@ -328,7 +328,7 @@ async def test_table_that_is_younger_than_the_moment_is_empty(node: Node, tmp_pa
     assert contents(tmp_path / "restored", before.table.info.id) == before.states[-1]
     assert contents(tmp_path / "restored", after.table.info.id) == {}
     store = Store.open(tmp_path / "restored")
-    state = catalog.load(store)
+    state = catalog_state.load(store)
     store.close()
     assert state is not None
     assert state.counters.node_id == (await node.storage.catalogue(INTERNAL)).node_id

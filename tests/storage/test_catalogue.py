@@ -20,7 +20,7 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import CATALOGUE_SUBJECT, Scan, TableGone
 from photondb.config import StartupError
 from photondb.reql.errors import ErrorKind, ReqlError
-from services.storage import catalog, layout
+from services.storage import catalog, catalog_state, layout
 from services.storage.rocks import Batch, Store
 from services.storage.views import View
 from tests.storage.conftest import Node
@@ -29,8 +29,8 @@ from tests.storage.language import term
 BY_NAME = term(lambda row: row["name"])
 
 
-def carried_out(*changes: CatalogueChange) -> catalog.State:
-    state = catalog.first_state().state
+def carried_out(*changes: CatalogueChange) -> catalog_state.State:
+    state = catalog_state.first_state().state
     for change in changes:
         state = catalog.carry_out(state, change).state
     return state
@@ -41,7 +41,7 @@ def index(name: str, table: str = "t") -> CreateIndex:
 
 
 def test_new_store_has_the_database_test_and_the_system_database() -> None:
-    catalogue = catalog.first_state().state.catalogue()
+    catalogue = catalog_state.first_state().state.catalogue()
     assert sorted(catalogue.databases) == ["rethinkdb", "test"]
     assert catalogue.tables == {}
 
@@ -62,7 +62,7 @@ async def test_node_keeps_its_id(node: Node, tmp_path: Path) -> None:
 async def test_node_from_before_ids_is_given_one(node: Node) -> None:
     await node.stop()
     store = Store.open(node.path)
-    state = catalog.load(store)
+    state = catalog_state.load(store)
     assert state is not None
     batch = Batch()
     batch.put(layout.META + b"c", b'{"version":%d,"next_table":1}' % state.counters.version)
@@ -182,8 +182,8 @@ def test_altering_a_table_changes_what_is_given_and_nothing_else() -> None:
 
 def test_catalogue_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
-    assert catalog.load(store) is None
-    outcome = catalog.first_state()
+    assert catalog_state.load(store) is None
+    outcome = catalog_state.first_state()
     changes: list[CatalogueChange] = [
         CreateDatabase("a"),
         CreateTable("a", "t", primary_key="key", durability="soft"),
@@ -202,7 +202,7 @@ def test_catalogue_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     batch = Batch()
     outcome.write_to(batch, store)
     store.write(batch)
-    assert catalog.load(store) == outcome.state
+    assert catalog_state.load(store) == outcome.state
     store.close()
 
 

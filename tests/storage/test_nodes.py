@@ -35,8 +35,8 @@ from photondb.reql.errors import ReqlError
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.events import ChangeBatch
 from photondb.sharding.placement import part_of
-from services.storage import builder, catalog, following, layout
-from services.storage.catalog import HOME
+from services.storage import builder, catalog, catalog_state, following, layout
+from services.storage.catalog_state import HOME
 from services.storage.check import check_store
 from services.storage.rocks import Batch, Store
 from services.storage.role import NodeRole
@@ -427,7 +427,7 @@ async def test_a_repaired_node_builds_its_part_again_by_itself(nodes: Nodes) -> 
     await insert(nodes[1], table, *({"id": n, "a": n} for n in ids(1, 50)))
     await nodes.stop(1)
     store = Store.open(nodes.directory(1))
-    state = catalog.load(store)
+    state = catalog_state.load(store)
     assert state is not None
     batch = Batch()
     for low, high in layout.index_ranges(table.id, table.indexes[0].id):
