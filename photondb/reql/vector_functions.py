@@ -105,7 +105,7 @@ class FunctionTranslator:
             return self._constant(shape[2])
         if tag == shapes.VAR and func.code.variable_base + shape[1] not in func.slots:
             return self._constant(func.frame[func.code.variable_base + shape[1]])
-        if tag < 0 or any(name != shapes.NO_RECURSE for name, _ in shape[2]):
+        if tag < 0 or tag == Term.FUNC or any(name != shapes.NO_RECURSE for name, _ in shape[2]):
             raise Unsuited  # that a row is no sequence need not be said
         return self._term(tag, shape[1], func)
 

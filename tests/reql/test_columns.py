@@ -218,6 +218,12 @@ def test_a_long_expression_is_left_to_what_can_be_interrupted(database: RunningD
         assert metrics.hits - before == hits
 
 
+def test_functions_within_functions_are_evaluated_for_single_documents(database: RunningDatabase) -> None:
+    wait_for_columns(database)
+    total = r.table("t").sum(lambda row: r.expr([1, 2]).map(lambda factor: row["number"].default(0) * factor).count())
+    assert database.run(total) == database.run(total, optimizations=False)
+
+
 def test_a_field_of_all_documents_is_read_from_columns(database: RunningDatabase) -> None:
     wait_for_columns(database)
     metrics = database.storage._scanner.columns.metrics

@@ -366,10 +366,16 @@ def test_permissions_are_checked(database: RunningDatabase, row: dict[str, Any],
 # --- the state of the node
 
 
-@pytest.mark.parametrize("name", ["table_status", "server_status", "server_config", "stats", "current_issues"])
+@pytest.mark.parametrize("name", ["table_status", "server_status", "stats", "current_issues"])
 def test_what_tells_the_state_cannot_be_written(database: RunningDatabase, name: str) -> None:
     result = database.run(SYSTEM.table(name).insert({"id": "x"}))
     assert refusal(result) == f"It's illegal to write to the `rethinkdb.{name}` table."
+
+
+def test_servers_are_neither_inserted_nor_deleted(database: RunningDatabase) -> None:
+    refused = "Servers are there when they are started: their rows cannot be inserted or deleted."
+    assert refusal(database.run(SYSTEM.table("server_config").insert({"id": "x"}))) == refused
+    assert refusal(database.run(SYSTEM.table("server_config").delete())) == refused
 
 
 def test_servers_are_this_one(database: RunningDatabase) -> None:
