@@ -14,7 +14,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --u
 	--allow-unsafe --all-build-deps --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help serve docs test lint format types unit bench bench-scan-workers crash polyglot isolation feeds-model compose-test lock clean
+.PHONY: help serve docs test lint format types unit generated bench bench-scan-workers crash polyglot isolation feeds-model compose-test lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
@@ -37,6 +37,9 @@ types: $(VENV)/.installed-dev ## Check types
 
 unit: $(VENV)/.installed-dev ## Run the tests; PYTEST_ARGS="tests/bus -k wildcard" chooses some
 	$(BIN)/pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
+
+generated: $(VENV)/.installed-dev ## Try 20 times as many generated examples as `make test`, and other ones every time; TIMES=100 for more
+	PHOTONDB_TEST_EXAMPLES_TIMES=$(or $(TIMES),20) $(BIN)/pytest -n auto --maxprocesses 4 -m hypothesis $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-dev ## Measure, and write the tables and plots of docs/performance.md (ten minutes)
 	$(BIN)/python -m benchmarks.suite $(ARGS)

@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from photondb.api.feed_records import ShardProgress
 from services.changefeed import group_state
 from services.changefeed.group_state import Deliver, GroupState, Item
+from tests.examples import examples
 
 TIMEOUT_S = 10.0
 SHARDS = 2
@@ -203,7 +204,7 @@ class GroupModel(RuleBasedStateMachine):
 
 
 TestGroups = GroupModel.TestCase
-TestGroups.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
+TestGroups.settings = settings(max_examples=examples(200), stateful_step_count=50)
 
 
 def item(sequence: int, key: bytes = b"k") -> Item[str]:

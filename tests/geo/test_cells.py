@@ -15,6 +15,7 @@ from photondb.geo.projection import distance_m
 from photondb.geo.relations import intersects
 from photondb.geo.shapes import Point, Shape, shape_of
 from photondb.geo.sphere import vector
+from tests.examples import examples
 from tests.geo.strategies import geometries, points, positions
 
 
@@ -29,7 +30,7 @@ def found(shape: Shape, searched: list[int]) -> bool:
     return False
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(geometries, geometries)
 def test_what_intersects_is_found(a: dict[str, Any], b: dict[str, Any]) -> None:
     if intersects(shape_of(a), shape_of(b)):
@@ -82,7 +83,7 @@ def test_ranges_are_in_order_and_apart(geometry: dict[str, Any]) -> None:
         assert low < high <= next_low
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.sampled_from([WGS84, UNIT_SPHERE, Ellipsoid(6e6, 0.1)]), positions, geometries)
 def test_what_is_in_a_disc_is_found(ellipsoid: Ellipsoid, centre: Position, geometry: dict[str, Any]) -> None:
     """A shape is found by the disc that its nearest point is just in."""

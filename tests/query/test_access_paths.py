@@ -13,6 +13,7 @@ from rethinkdb import r
 
 from photondb.datum.order import equal
 from services.query.plans import PlanCache
+from tests.examples import examples
 from tests.geo.strategies import geometries
 from tests.query.test_optimizations import ask
 from tests.reql import test_push_down_queries as generated
@@ -25,7 +26,7 @@ TABLE = r.table("t")
 INDEXES = {"plain": {}, "few": {"include": ["b", "left"]}, "whole": {"include": "*"}}
 """Indexes on the same, by what their entries carry of the documents."""
 
-SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=examples(80), suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,12 @@ from rethinkdb import r
 
 from photondb.datum.order import equal
 from photondb.reql.planner import costs
+from tests.examples import examples
 from tests.query.test_optimizations import ask, fill
 from tests.reql.test_fuzz import Target
 
 TABLE = r.table("t")
-SETTINGS = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=examples(80), suppress_health_check=list(HealthCheck))
 
 positions = st.tuples(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0, 10.0]), st.sampled_from([-2.0, 0.0, 0.5, 1.0, 3.0]))
 

@@ -13,6 +13,7 @@ from rethinkdb import r
 
 from photondb.datum.order import equal
 from photondb.reql import equality_join
+from tests.examples import examples
 from tests.query.test_optimizations import ask, fill
 from tests.query.test_planner_answers import (
     INDEXES,
@@ -22,6 +23,7 @@ from tests.query.test_planner_answers import (
     matching_tables,
     places,
     sides,
+    tables_of,
     whole_tables,
 )
 from tests.reql.test_fuzz import Target
@@ -79,7 +81,7 @@ more: st.SearchStrategy[Callable[[Any, Any], Any] | None] = st.sampled_from(
 )
 
 
-@settings(SETTINGS, max_examples=150)
+@settings(SETTINGS, max_examples=examples(150))
 @given(joined_tables | keyed_tables, joined_tables | keyed_tables, lefts, rights, sides, sides, more)
 def test_predicates(
     target: Target,
@@ -110,7 +112,7 @@ some_tables = (joined_tables | matching_tables).filter(lambda rows: "\\x00" not 
 """Without strings that can be no primary keys, which are only complained about where they are looked for."""
 
 
-@settings(SETTINGS, max_examples=120)
+@settings(SETTINGS, max_examples=examples(120))
 @given(some_tables, some_tables, lefts, keys_of_rows, places)
 def test_equality_joins(
     target: Target,
@@ -136,8 +138,13 @@ chains: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
 )
 
 
+tables_of_keys = tables_of(0, 1, 1, 2, 2, [1, 1], [1, 2])
+"""All that is in these can be a key, also in an array, where null cannot: others are only complained about where they
+are looked for, and whether they are depends on which side is read first."""
+
+
 @SETTINGS
-@given(matching_tables, matching_tables, lefts, keys_of_rows, places, chains)
+@given(tables_of_keys, tables_of_keys, lefts, keys_of_rows, places, chains)
 def test_chains(
     target: Target,
     rows: list[Any],
@@ -147,7 +154,6 @@ def test_chains(
     place: dict[str, str],
     chain: Callable[[Any], Any],
 ) -> None:
-    """Of values that can be keys: others are only complained about where they are looked for."""
     fill(target, rows, TABLE)
     fill(target, others, OTHER)
     same(target, chain(left(TABLE).eq_join(key, OTHER, **place)), join_first="right")
@@ -176,7 +182,7 @@ asked: st.SearchStrategy[Any] = st.sampled_from(
 )
 
 
-@settings(SETTINGS, max_examples=150)
+@settings(SETTINGS, max_examples=examples(150))
 @given(
     matching_tables,
     matching_tables,
@@ -219,7 +225,7 @@ def test_they_can_be_made_from_the_right(target: Target) -> None:
         assert same(target, join, join_first="right")
 
 
-@settings(SETTINGS, max_examples=40)
+@settings(SETTINGS, max_examples=examples(40))
 @given(whole_tables, whole_tables, st.integers(1, 4), st.sampled_from(["a", "id"]))
 def test_limits(target: Target, rows: list[Any], others: list[Any], count: int, key: str) -> None:
     """A join of which few rows are wanted looks them up at first, and reads the right side when they are too few."""

@@ -16,6 +16,7 @@ from photondb.reql.errors import ReqlError
 from photondb.reql.shape import Shaper
 from services.query.options import read_options
 from services.query.plans import Plan
+from tests.examples import examples
 from tests.query.conftest import Client
 from tests.reql import test_push_down_queries as generated
 from tests.reql.evaluate import wire_term
@@ -26,7 +27,7 @@ Change = Callable[[Any], Any]
 PLAIN, SHADOW = r.table("plain"), r.table("shadow")
 """A table that queries are asked about, and one that is written to without any shortcut."""
 
-SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=examples(120), suppress_health_check=list(HealthCheck))
 
 DURABILITY = {"durability": "soft"}
 

@@ -20,6 +20,7 @@ from photondb.reql.planner import orders as orders_by_index
 from photondb.reql.planner.access import Choice
 from photondb.reql.planner.joins import LookUp, Method, Way
 from photondb.reql.terms import groups
+from tests.examples import examples
 from tests.query.test_optimizations import ask, fill
 from tests.reql.test_fuzz import Target
 
@@ -37,7 +38,7 @@ INDEXES: dict[str, tuple[Any, bool]] = {
     "three": ([r.row["b"], r.row["a"], r.row["a"]["b"]], False),
 }
 
-SETTINGS = settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=examples(70), suppress_health_check=list(HealthCheck))
 
 times = st.integers(0, 2).map(lambda day: r.epoch_time(day * 86400))
 scalars = st.one_of(
@@ -364,7 +365,7 @@ whole_tables = st.lists(st.fixed_dictionaries({"a": few_values, "b": few_values}
 joined_tables = tables | plain_tables | whole_tables | whole_tables
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=examples(200))
 @given(joined_tables, joined_tables, lefts, rights, sides, sides, more, st.booleans(), seeds)
 def test_joins(
     target: Target,
@@ -417,14 +418,18 @@ def test_joins_by_primary_keys(
         alike(target, join(OTHER, lambda one, other: one["id"] == other["id"]))
 
 
-matching_tables = st.lists(
-    st.dictionaries(st.sampled_from("ab"), st.sampled_from([0, 1, 1, 2, 2, None, [1, 1], [1, 2]])), max_size=12
-).map(lambda rows: [{**row, "id": 7 * n % 13} for n, row in enumerate(rows)])
+def tables_of(*values: Any) -> st.SearchStrategy[list[Any]]:
+    """Tables of a few documents, with these values."""
+    rows = st.lists(st.dictionaries(st.sampled_from("ab"), st.sampled_from(values)), max_size=12)
+    return rows.map(lambda rows: [{**row, "id": 7 * n % 13} for n, row in enumerate(rows)])
+
+
+matching_tables = tables_of(0, 1, 1, 2, 2, None, [1, 1], [1, 2])
 keys_of_rows = st.sampled_from(["a", "b", "b", "id", lambda row: row["a"].default(1), lambda row: [row["a"], row["b"]]])
 places = st.sampled_from([{}, {"index": "a"}, {"index": "a"}, {"index": "both"}, {"index": "tags"}, {"index": "id"}])
 
 
-@settings(SETTINGS, max_examples=150)
+@settings(SETTINGS, max_examples=examples(150))
 @given(tables | matching_tables | matching_tables, matching_tables, lefts, keys_of_rows, places, st.booleans())
 def test_equality_joins_by_a_hash_table(
     target: Target,
@@ -478,7 +483,7 @@ orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
 )
 
 
-@settings(SETTINGS, max_examples=250)
+@settings(SETTINGS, max_examples=examples(250))
 @given(tables | plain_tables | keyed_tables, orders)
 def test_first_rows(target: Target, rows: list[Any], order: Callable[[Any], Any]) -> None:
     fill(target, rows, TABLE)
@@ -515,7 +520,7 @@ whole_orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
 )
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=examples(200))
 @given(tables | plain_tables | whole_tables, whole_orders)
 def test_whole_orders(target: Target, rows: list[Any], order: Callable[[Any], Any]) -> None:
     fill(target, rows, TABLE)
@@ -554,7 +559,7 @@ summaries: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
 )
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=examples(200))
 @given(tables | plain_tables | whole_tables, summaries, st.booleans())
 def test_different_values_and_groups(
     target: Target, rows: list[Any], summary: Callable[[Any], Any], sparse: bool

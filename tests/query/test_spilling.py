@@ -14,12 +14,13 @@ from rethinkdb import r
 
 from photondb.reql import pipeline
 from services.storage import scan, scanning
+from tests.examples import examples
 from tests.query.test_optimizations import ask, fill
 from tests.reql.test_fuzz import Target
 
 TABLE = r.table("t")
 
-SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=examples(100), suppress_health_check=list(HealthCheck))
 
 times = st.integers(0, 2).map(lambda day: r.epoch_time(day * 86400))
 scalars = st.one_of(

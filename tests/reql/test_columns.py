@@ -19,6 +19,7 @@ from photondb.reql.errors import ReqlError
 from services.storage import columns
 from services.storage import scan as scanning
 from services.storage.columns import MIN_CHANGED
+from tests.examples import examples
 from tests.reql.database import RunningDatabase
 
 Query = Callable[[Any], Any]
@@ -142,7 +143,7 @@ def answer(database: RunningDatabase, query: Any, optimizations: bool) -> Any:
         return error.kind
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 1 << 30), queries=st.lists(st.tuples(filters, endings), min_size=2, max_size=4))
 def test_answers_are_those_of_documents(
     database: RunningDatabase, seed: int, queries: list[tuple[Query, Query]]

@@ -25,14 +25,15 @@ from services.auth.service import Auth
 from services.query.limits import QueryLimits
 from services.query.service import Query
 from services.storage.service import Storage
+from tests.examples import examples
 from tests.reql.wire_terms import TABLE, broken_terms, junk, options, terms
 from tests.rpc.probe import served
 
-EXAMPLES = 400
+EXAMPLES = examples(400)
 ANSWER_SECONDS = 120
 """A query has half a second; what has no answer after this time hangs."""
 
-FUZZ = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 
 class Target:

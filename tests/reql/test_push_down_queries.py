@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rethinkdb import r
 
 from photondb.datum.order import equal, sort_key
+from tests.examples import examples
 from tests.reql.evaluate import wire_term
 from tests.reql.test_fuzz import Target
 
@@ -169,7 +170,7 @@ def pipeline(source: Any, changes: list[Change]) -> Any:
     return source
 
 
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=examples(150), suppress_health_check=list(HealthCheck))
 
 
 @SETTINGS

@@ -15,6 +15,7 @@ from photondb.reql.recognition import Recogniser
 from photondb.reql.shape import Shape, Shaper
 from photondb.reql.wire import Term
 from services.query.plans import RECOGNISED, PlanCache
+from tests.examples import examples
 
 TABLE = [15, [[14, ["test"]], "users"]]
 NOW = {"$reql_type$": "TIME", "epoch_time": 1, "timezone": "+00:00"}
@@ -48,7 +49,7 @@ def calls(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 terms = st.recursive(constants | st.just(TABLE), calls, max_leaves=6)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(terms, st.data())
 def test_recognised_terms_are_what_they_would_be_taken_apart_into(first: Any, data: st.DataObject) -> None:
     known = taken_apart(first)

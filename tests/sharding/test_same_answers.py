@@ -16,6 +16,7 @@ from rethinkdb import r
 from photondb.api.storage import StorageApi
 from photondb.bus import LocalBus
 from photondb.datum.order import equal, sort_key
+from tests.examples import examples
 from tests.query import test_optimizations as written
 from tests.reql import test_push_down_queries as generated
 from tests.reql.test_fuzz import Target
@@ -23,7 +24,7 @@ from tests.sharding.suite import Nodes
 
 SPREAD, SINGLE = r.table("spread"), r.table("single")
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 
 
 class SpreadTarget(Target):

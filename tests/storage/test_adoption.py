@@ -26,6 +26,7 @@ from photondb.api.catalogue import (
 )
 from photondb.reql.errors import ReqlError
 from services.storage import adoption, catalog, catalog_state
+from tests.examples import examples
 from tests.storage.language import term
 
 NODE = 1
@@ -92,7 +93,7 @@ def unbuilt(state: catalog_state.State) -> list[tuple[int, IndexInfo]]:
     return [(info.id, index) for info in here for index in info.indexes if not index.ready]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.lists(CHANGES, min_size=5, max_size=40))
 def test_a_node_has_what_the_last_adopted_catalogue_says(changes: list[CatalogueChange | str]) -> None:
     home = catalog_state.first_state().state

@@ -16,6 +16,7 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import Write, WriteSummary
 from photondb.datum.keys import primary_key
 from photondb.datum.order import sort_key
+from tests.examples import examples
 from tests.storage.conftest import Node
 from tests.storage.language import constant, term
 
@@ -151,7 +152,7 @@ async def compare(path: Path, plan: Sequence[Sequence[Sequence[Any]]], *, indexe
     await node.stop()
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(plan=turns, indexed=st.booleans())
 def test_writes_against_a_model(plan: Sequence[Sequence[Sequence[Any]]], indexed: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:

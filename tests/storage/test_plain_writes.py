@@ -16,6 +16,7 @@ from photondb.api.storage import Write
 from photondb.datum.keys import primary_key
 from photondb.reql.parameters import constant_function
 from services.storage.splicing import with_fields
+from tests.examples import examples
 from tests.storage.conftest import Node, Table
 from tests.storage.language import func, term
 
@@ -29,7 +30,7 @@ documents = st.dictionaries(st.sampled_from(NAMES), values, max_size=6)
 patches = st.dictionaries(st.sampled_from(NAMES), plain_values, max_size=3)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(documents, patches)
 def test_fields_are_set_in_the_json_as_they_would_be_in_the_document(
     fields: dict[str, Any], patch: dict[str, Any]

@@ -29,6 +29,7 @@ from photondb.reql.planner.key_sets import (
 )
 from photondb.reql.stored_functions import field_term
 from photondb.reql.wire import Term
+from tests.examples import examples
 
 GEOMETRY = {"$reql_type$": "GEOMETRY", "type": "Point", "coordinates": [1, 2]}
 BINARY = {"$reql_type$": "BINARY", "data": "aGk="}
@@ -63,14 +64,14 @@ def has(keys: KeySet, value: Any) -> bool:
     return any(entry in places or any(low <= entry < high for low, high in keys.ranges) for entry in entries)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.sampled_from(sorted(HOLDS)), values, values)
 def test_no_value_that_fulfils_a_comparison_is_left_out(operator: Term, found: Any, wanted: Any) -> None:
     if HOLDS[operator](compare(found, wanted)):
         assert has(compared(operator, wanted), found)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.sampled_from([Term.EQ, Term.LT, Term.GT]), values, values)
 def test_values_with_keys_are_told_apart_exactly(operator: Term, found: Any, wanted: Any) -> None:
     try:

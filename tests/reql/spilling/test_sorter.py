@@ -20,8 +20,9 @@ from photondb.reql.spilling import sorter as sorting
 from photondb.reql.spilling.sorter import Sorter, key_of, merged, row_of
 from photondb.reql.spilling.space import SpillFile, SpillSpace
 from photondb.reql.spilling.workspace import Workspace
+from tests.examples import examples
 
-SETTINGS = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+SETTINGS = settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

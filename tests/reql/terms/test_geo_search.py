@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rethinkdb import r
 
 from photondb.reql.errors import ErrorKind, ReqlError
+from tests.examples import examples
 from tests.geo.strategies import geometries, points, polygons, positions
 from tests.reql.database import RunningDatabase
 
@@ -201,7 +202,7 @@ def _stops_that_meet(geometry: dict[str, Any]) -> Any:
     return lambda row: row["stops"].intersects(geometry).map(lambda _: row)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(documents, st.lists(geometries, min_size=1, max_size=4), positions, st.sampled_from([1e3, 3e5, 5e6]))
 def test_an_index_gives_what_a_scan_of_the_table_gives(
     database: RunningDatabase, rows: list[dict[str, Any]], queries: list[Any], centre: Any, max_dist: float

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rethinkdb import r
 
 from photondb.datum.order import SortKey, sort_key
+from tests.examples import examples
 from tests.reql.database import RunningDatabase
 
 T = r.table("entries")
@@ -44,7 +45,7 @@ def entries(rows: list[Any], index: str, limits: tuple[Any, Any] | None) -> list
     return sorted(found, key=lambda entry: (entry[0], entry[2]["id"]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(documents, st.sampled_from(["one", "many"]), bounds, st.booleans(), st.integers(0, 8))
 def test_an_index_is_gone_through_in_order(
     database: RunningDatabase,

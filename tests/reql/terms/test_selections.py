@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rethinkdb import r
 
 from photondb.reql.errors import CompileError, ErrorKind, ReqlError
+from tests.examples import examples
 from tests.reql.database import RunningDatabase
 
 ROWS = [{"id": i, "even": i % 2 == 0, "third": i // 3, "tags": [f"t{i}", "all"]} for i in range(10)]
@@ -204,7 +205,7 @@ values: st.SearchStrategy[Any] = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(values, values, st.sampled_from(["open", "closed"]), st.sampled_from(["open", "closed"]))
 def test_between_gives_what_a_filter_gives(
     database: RunningDatabase, low: Any, high: Any, left: str, right: str

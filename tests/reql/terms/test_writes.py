@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rethinkdb import r
 
 from photondb.reql.errors import CompileError, ErrorKind, ReqlError
+from tests.examples import examples
 from tests.reql.database import RunningDatabase
 
 T = r.table("t")
@@ -475,7 +476,7 @@ writes = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(st.lists(writes, max_size=12))
 def test_a_table_behaves_as_a_dictionary(database: RunningDatabase, statements: list[Any]) -> None:
     database.run(T.delete())
