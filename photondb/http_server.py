@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from photondb.config import StartupError
 
@@ -37,12 +40,22 @@ def bind(
         raise StartupError(f"cannot listen on {host}:{port} for {purpose}: {reason}; {remedy}") from None
 
 
-class HttpServer:
-    """An application on a listening socket."""
+FIRST_BYTES = 4
+"""How many bytes tell whether a client speaks HTTP: no request is shorter."""
 
-    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+Stranger: TypeAlias = Callable[[bytes], bytes | None]
+"""What to say to a client that begins with these bytes, FIRST_BYTES at least, before its connection is closed; None
+where they may be HTTP."""
+
+
+class HttpServer:
+    """An application on a listening socket. `stranger` is for those who have taken the port for another one: as HTTP
+    what they say may just be a line that has not ended yet, so that they would wait in vain."""
+
+    def __init__(self, app: ASGIApp, listening: socket.socket, stranger: Stranger = lambda first: None) -> None:
         config = uvicorn.Config(
             app,
+            http=cast(Any, functools.partial(_HttpProtocol, stranger)),
             loop="none",
             lifespan="off",
             log_config=None,
@@ -71,3 +84,25 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _HttpProtocol(H11Protocol):
+    """A connection, whose first bytes `stranger` looks at."""
+
+    def __init__(self, stranger: Stranger, **options: Any) -> None:
+        super().__init__(**options)
+        self._stranger: Stranger | None = stranger
+        self._first = b""
+
+    def data_received(self, data: bytes) -> None:
+        if self._stranger is not None:
+            self._first += data
+            if len(self._first) < FIRST_BYTES:
+                return
+            answer = self._stranger(self._first)
+            data, self._first, self._stranger = self._first, b"", None
+            if answer is not None:
+                self.transport.write(answer)
+                self.transport.close()
+                return
+        super().data_received(data)

@@ -20,7 +20,8 @@ V0_2 = 0x723081E1
 V0_3 = 0x5F75E83E
 V0_4 = 0x400C2D20
 V1_0 = 0x34C2BDC3
-"""The magic numbers of `VersionDummy.Version` in RethinkDB's ql2.proto."""
+MAGIC_NUMBERS = frozenset((V0_1, V0_2, V0_3, V0_4, V1_0))
+"""Those of `VersionDummy.Version` in RethinkDB's ql2.proto. A client's first four bytes are one."""
 
 PROTOBUF = 0x271FFC41
 JSON = 0x7E6970C7
@@ -127,11 +128,11 @@ _WAITING_FOR_AUTH = (_State.CHECKING_KEY, _State.BEGINNING_SCRAM, _State.FINISHI
 class Handshake:
     """One connection's handshake.
 
-    `refusal` is the text for a client that is to be turned away whatever it sends, None for one that is welcome. Every
+    `refusal` is the error for a client that is to be turned away whatever it sends, None for one that is welcome. Every
     method returns the actions to carry out, in order. While a question is with auth, bytes are kept for later.
     """
 
-    def __init__(self, server_version: str, refusal: str | None = None) -> None:
+    def __init__(self, server_version: str, refusal: HandshakeError | None = None) -> None:
         self._server_version = server_version
         self._refusal = refusal
         self._state = _State.MAGIC
@@ -223,7 +224,7 @@ class Handshake:
             raise HandshakeError(-1, _WRONG_MAGIC)
         self._version = magic
         if self._refusal is not None:
-            raise HandshakeError(NO_RESOURCES, self._refusal)
+            raise self._refusal
         if magic != V1_0:
             self._state = _State.KEY_LENGTH
             return []

@@ -21,6 +21,7 @@ from services.gateway.handshake import (
     Established,
     FinishScram,
     Handshake,
+    HandshakeError,
     Send,
 )
 from services.gateway.limits import Limits
@@ -67,7 +68,8 @@ class LoginProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         refusal = self._connections.opened(self._transport)
-        self._handshake = Handshake(self._server_version, refusal)
+        error = None if refusal is None else HandshakeError(NO_RESOURCES, refusal)
+        self._handshake = Handshake(self._server_version, error)
         connection = transport.get_extra_info("socket")
         if connection is not None:
             # A client that vanishes without a word is noticed although it owes the server nothing.

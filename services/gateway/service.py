@@ -22,6 +22,7 @@ from services.gateway.http import make_app
 from services.gateway.limits import Limits
 from services.gateway.listener import DriverListener
 from services.gateway.pool import DispatcherPool, QueryInstances
+from services.gateway.wrong_port import answering_drivers
 
 CLOSE_TIMEOUT_MS = 250
 """How long `stop` waits for clients to take what was sent last."""
@@ -67,7 +68,8 @@ class Gateway:
         self._driver_port, self._http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
         await self._dispatchers.start()
         await self._listener.start(for_drivers)
-        self._http = HttpServer(traced_http(make_app(self.probes, self._routes)), for_http)
+        app = traced_http(make_app(self.probes, self._routes))
+        self._http = HttpServer(app, for_http, answering_drivers(self._driver_port))
         await self._http.start()
 
     async def stop(self) -> None:

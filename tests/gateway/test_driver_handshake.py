@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from photondb.api.auth import AuthenticationFailed, ScramChallenge, ScramOutcome
 from services.gateway.handshake import (
     JSON,
+    NO_RESOURCES,
     PROTOBUF,
     V0_1,
     V0_2,
@@ -26,6 +27,7 @@ from services.gateway.handshake import (
     Established,
     FinishScram,
     Handshake,
+    HandshakeError,
     Send,
 )
 
@@ -234,12 +236,13 @@ def test_what_auth_refuses_at_the_final_message_is_told() -> None:
 
 
 def test_a_client_that_finds_no_room_is_told_in_its_own_version() -> None:
-    assert error_of(Handshake("2.4.4", refusal="Too many.").receive(word(V1_0))) == {
+    refusal = HandshakeError(NO_RESOURCES, "Too many.")
+    assert error_of(Handshake("2.4.4", refusal).receive(word(V1_0))) == {
         "error": "Too many.",
         "error_code": 19,
         "success": False,
     }
-    assert Handshake("2.4.4", refusal="Too many.").receive(old(V0_4)) == [Close(b"ERROR: Too many.\n\0")]
+    assert Handshake("2.4.4", refusal).receive(old(V0_4)) == [Close(b"ERROR: Too many.\n\0")]
 
 
 def test_the_server_can_end_a_handshake_that_waits_for_auth() -> None:

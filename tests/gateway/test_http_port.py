@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import struct
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 
 import httpx
 import pytest
+from rethinkdb import r
+from rethinkdb.errors import ReqlDriverError
 
 from photondb.api.context import INTERNAL
 from photondb.telemetry import health
+from services.gateway.handshake import JSON, V0_1, V0_3, V0_4
 from services.gateway.service import Gateway
 from tests.gateway.echo_query import EchoQuery
 from tests.gateway.open_auth import OpenAuth
@@ -90,3 +94,38 @@ async def test_signals_stay_with_the_process(start_gateway: Start) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     await get(await start_gateway(), "/health")
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+async def test_a_driver_is_told_that_this_is_the_wrong_port(start_gateway: Start) -> None:
+    status = await (await start_gateway()).status(INTERNAL)
+    text = rf"This is PhotonDB's port for HTTP\. Connect drivers to its port for drivers, {status.driver_port}\."
+    with pytest.raises(ReqlDriverError, match=text) as caught:
+        await asyncio.to_thread(r.connect, "127.0.0.1", status.http_port)
+    assert type(caught.value) is ReqlDriverError, "neither a time limit nor a question of passwords"
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [(V0_1, "PROTOBUF"), (V0_3, "Connect drivers"), (V0_4, "Connect drivers")]
+)
+async def test_old_drivers_are_told_so_too(start_gateway: Start, version: int, told: str) -> None:
+    port = (await (await start_gateway()).status(INTERNAL)).http_port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for byte in struct.pack("<III", version, 0, JSON)[:4]:
+        writer.write(bytes([byte]))
+        await writer.drain()
+    answer = await reader.read()
+    assert answer.startswith(b"ERROR: ")
+    assert answer.endswith(b"\n\0")
+    assert told in answer.decode()
+    writer.close()
+
+
+async def test_a_request_may_come_in_pieces(start_gateway: Start) -> None:
+    port = (await (await start_gateway()).status(INTERNAL)).http_port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in (b"G", b"ET", b" /health HTTP/1.1\r\nHost: db\r\nConnection: close\r\n\r\n"):
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
+    writer.close()
