@@ -27,7 +27,8 @@ from photondb.reql.planner import costs
 from photondb.reql.planner.expressions import expression_of, is_safe, resolved
 from photondb.reql.planner.join_filters import SideFilters, keeps_objects, side_filters
 from photondb.reql.planner.narrowing import Needed, cannot_begin_right, rows_found
-from photondb.reql.sources import ComputedSource, ScanSource
+from photondb.reql.scan_source import ScanSource
+from photondb.reql.sources import ComputedSource
 from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, elements, lists
 from photondb.reql.system_tables import is_system

@@ -16,7 +16,7 @@ from photondb.reql.pipeline import Pipeline
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import Decision
 from photondb.reql.planner.orders import IndexOrder, index_order_of
-from photondb.reql.sources import ScanSource
+from photondb.reql.scan_source import ScanSource
 from photondb.reql.steps import Step, keeps_count
 from photondb.reql.stream import Stream
 from photondb.reql.values import check_array_size

@@ -16,7 +16,7 @@ from photondb.api.storage import KeyRange
 from photondb.datum.keys import after_prefix
 from photondb.reql.index_values import IndexValues
 from photondb.reql.runtime import Runtime
-from photondb.reql.sources import ScanSource
+from photondb.reql.scan_source import ScanSource
 from photondb.reql.stream import Stream, slice_ranges
 from photondb.reql.values import TableSlice
 

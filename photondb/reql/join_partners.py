@@ -39,7 +39,8 @@ from photondb.reql.planner.joins import (
 )
 from photondb.reql.planner.key_sets import NotComparable, one_of
 from photondb.reql.planner.narrowing import Needed, cannot_begin_right, rows_found
-from photondb.reql.sources import ComputedSource, ScanSource
+from photondb.reql.scan_source import ScanSource
+from photondb.reql.sources import ComputedSource
 from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.stream import LOCAL_CHUNK_ROWS, Stream, elements, is_infinite
 from photondb.reql.system_tables import is_system

@@ -24,7 +24,8 @@ from photondb.reql.planner.narrowing import (
     rows_found,
 )
 from photondb.reql.planner.trace import Signature, signature
-from photondb.reql.sources import ScanSource, Source
+from photondb.reql.scan_source import ScanSource
+from photondb.reql.sources import Source
 from photondb.reql.steps import Step
 from photondb.reql.stream import Stream
 from photondb.reql.system_tables import is_system

@@ -1,45 +1,19 @@
-"""Where the rows of streams come from: scans of tables, computed rows, and other streams.
+"""Where the rows of streams come from: computed rows, stretches of other streams, and several streams together.
 
-What a source can do itself it is told to do: a scan of a table takes steps, limits and aggregates along to storage, as
-far as they can run there.
+Scans of tables are in `scan_source.py`, orders in `sorted_source.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
-from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import IndexStatistics, KeyRange, Scan, ScanReply
 from photondb.reql.accumulators import Accumulator, Aggregate
-from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.chunk import Chunk
-from photondb.reql.grouping import Group
-from photondb.reql.ordering import Ordering, Top
-from photondb.reql.planner.access import Decision
-from photondb.reql.planner.estimates import documents
-from photondb.reql.planner.extremes import (
-    Bound,
-    Extreme,
-    bound_of,
-    bound_ranges,
-    extreme_of,
-    is_primary_order,
-    pays,
-    reaches,
-)
-from photondb.reql.planner.key_sets import KeySet, single_key
-from photondb.reql.planner.trace import Signature, signature
-from photondb.reql.row_aggregates import Distinct
-from photondb.reql.spilling.folding import TooLarge, partials, started
-from photondb.reql.spilling.sorting import sorted_chunks
-from photondb.reql.steps import FilterStep, Step, keeps_count
-from photondb.reql.suspend import wait
+from photondb.reql.spilling.folding import partials, started
+from photondb.reql.steps import Step, keeps_count
 
 if TYPE_CHECKING:
-    from photondb.reql.index_ordered import IndexOrderedScan
     from photondb.reql.planner.trace import ScanTrace
     from photondb.reql.runtime import Runtime
     from photondb.reql.stream import Stream
@@ -97,178 +71,6 @@ class ComputedSource:
         return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
 
 
-_WHOLE = (KeyRange(),)
-
-
-class ScanSource:
-    """Rows of a table, in the order of the primary key or of an index."""
-
-    def __init__(
-        self,
-        info: TableInfo,
-        index: IndexInfo | None,
-        ranges: Sequence[KeyRange],
-        descending: bool = False,
-        ordered: bool = False,
-        short_cut: bool = False,
-    ) -> None:
-        self.info = info
-        self.index = index
-        self.ranges = tuple(ranges)
-        self.descending = descending
-        self.ordered = ordered
-        """Whether the query asks for the order, and does not only happen to get it."""
-        self.short_cut = short_cut
-        """Whether the index only finds rows of the table, perhaps with others: they come in the table's order."""
-
-    @property
-    def about(self) -> tuple[Hashable, ...]:
-        return self.info.id, None if self.index is None else self.index.id, self.ranges, self.descending
-
-    @property
-    def inputs(self) -> Sequence[Any]:
-        return ()
-
-    @property
-    def whole(self) -> bool:
-        """Whether these are all rows of the table, in the order of the primary key."""
-        return self.index is None and self.ranges == _WHOLE
-
-    @property
-    def whole_index(self) -> bool:
-        """Whether these are all rows that have a place in the order of an index."""
-        return self.index is not None and self.ranges == _WHOLE
-
-    def planned(
-        self, runtime: Runtime, steps: Sequence[Step], limit: int | None = None
-    ) -> tuple[Scan, Sequence[Step], Decision | None]:
-        """The scan with the longest run of steps that storage can do, and the steps that are left. Where the planner
-        knows a short cut to the rows that the filters at the beginning keep, the scan takes it: then its decision is
-        given, too."""
-        pushed = 0
-        if runtime.context.optimizations:
-            while pushed < len(steps) and steps[pushed].pushable:
-                pushed += 1
-        scan = Scan(
-            table=self.info.id,
-            index=None if self.index is None else self.index.id,
-            ranges=self.ranges,
-            descending=self.descending,
-            steps=steps[:pushed],
-            primary_order=self.short_cut,
-        )
-        decision = None
-        if pushed and self.whole and any(type(step) is FilterStep for step in steps[:pushed]):
-            decision = runtime.choose_access(self.info, steps[:pushed], limit if pushed == len(steps) else None)
-            chosen = None if decision is None else decision.chosen
-            if chosen is not None and not chosen.is_whole_table:
-                scan.ranges = chosen.ranges
-                if chosen.index is not None:
-                    scan.index, scan.primary_order = chosen.index.id, True
-                    scan.others, scan.every = chosen.parts, chosen.every
-        return scan, steps[pushed:], decision
-
-    def _bound(self, runtime: Runtime, extreme: Extreme | None) -> tuple[IndexInfo, Bound] | None:
-        """Up to where an index has the first rows of an order, if there is one for that, and it pays."""
-        index = None if extreme is None else runtime.index_for(self.info, extreme)
-        if extreme is None or index is None:
-            return None
-        found: list[Any] = []
-        for wanted in bound_ranges(extreme):
-            if len(found) < extreme.number:
-                source = ScanSource(self.info, index, (wanted,), extreme.greatest)
-                for chunk in source.chunks(runtime, (), extreme.number - len(found), AGGREGATE_CHUNK_ROWS):
-                    found += chunk.values()
-        bound = bound_of(index, extreme, found)
-        statistics = runtime.statistics(self.info)
-        if bound is None or not pays(bound, statistics.rows, statistics.indexes.get(index.id)):
-            return None
-        return index, bound
-
-    def signature(self, scan: Scan, rest: Sequence[Step]) -> Signature:
-        """What tells a scan of these rows from the query's others."""
-        return signature(scan, rest)
-
-    def expected_rows(self, rows: int, known: IndexStatistics | None) -> float:
-        """About how many documents are in the ranges, of a table with so many `rows`."""
-        pairs = tuple((wanted.low, wanted.high) for wanted in self.ranges)
-        if self.index is None:
-            return float(sum(1 if single_key(KeySet((pair,))) else rows / 10 for pair in pairs))
-        return sum(
-            wanted.repeat * documents(KeySet((pair,)), rows, known)
-            for wanted, pair in zip(self.ranges, pairs, strict=True)
-        )
-
-    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
-        scan, rest, _ = self.planned(runtime, steps, limit)
-        scan.chunk_rows = rows
-        if not rest:
-            scan.limit = limit
-        trace = None if runtime.trace is None else runtime.trace.begin(scan, rest, self.signature(scan, rest))
-        runtime.require_index(self.info, self.index)
-        read = _read(runtime, runtime.scan(self.info, scan), trace)
-        try:
-            yield from through(read, rest, limit, trace)
-        finally:
-            read.close()
-
-    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        scan, rest, _ = self.planned(runtime, steps)
-        in_order = self.ordered and self.info.is_spread and depends_on_order(aggregate)
-        if rest or in_order or not aggregate.pushable or not runtime.context.optimizations:
-            return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
-        runtime.require_index(self.info, self.index)
-        scan.aggregate = aggregate
-        trace = None if runtime.trace is None else runtime.trace.begin(scan, rest, self.signature(scan, rest))
-        extreme = extreme_of(aggregate) if self.whole and not steps else None
-        short_cut = self._bound(runtime, extreme)
-        if extreme is not None and short_cut is not None:
-            index, bound = short_cut
-            quick = msgspec.structs.replace(scan, index=index.id, ranges=bound.ranges, primary_order=True)
-            reply = runtime.scan(self.info, quick)
-            if reply.cursor is not None:  # they are too large to come at once
-                runtime.release(reply.cursor)
-            if reply.chunk is not None or not reaches(bound, extreme, reply.partial):
-                reply = runtime.scan(self.info, scan)
-        else:
-            reply = runtime.scan(self.info, scan)
-        accumulator = started(aggregate, runtime)
-        for partial in _partials(runtime, reply, trace):
-            accumulator.merge(partial)
-        return accumulator
-
-
-def _read(runtime: Runtime, reply: ScanReply, trace: ScanTrace | None) -> Generator[Chunk]:
-    """All chunks of a scan that has begun. Its cursor is given back when the generator is closed."""
-    chunk, cursor = reply.chunk, reply.cursor
-    try:
-        while True:
-            if chunk is not None:
-                if trace is not None:
-                    trace.learn(chunk.measures)
-                yield chunk
-            if cursor is None:
-                return
-            chunk, last = wait(cursor.next())
-            runtime.checkpoint()
-            if last:
-                cursor = None
-    finally:
-        if cursor is not None:
-            runtime.release(cursor)
-
-
-def _partials(runtime: Runtime, reply: ScanReply, trace: ScanTrace | None) -> Iterator[Any]:
-    """All partial results of a scan with an aggregate that has begun."""
-    if trace is not None:
-        trace.learn(reply.measures)
-    if reply.chunk is None:
-        yield reply.partial
-    else:
-        for chunk in _read(runtime, reply, trace):
-            yield from chunk.values()
-
-
 class SlicedSource:
     """A stretch of another stream: from position `skip`, at most `count` rows."""
 
@@ -303,82 +105,6 @@ class SlicedSource:
         return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
 
 
-class SortedSource:
-    """All rows of another stream, sorted: as many as an array may have, if they are one in the language; with a limit
-    only that many are kept."""
-
-    def __init__(self, stream: Stream, ordering: Ordering) -> None:
-        self.stream = stream
-        self.ordering = ordering
-
-    @property
-    def about(self) -> tuple[Hashable, ...]:
-        return tuple(descending for _, descending in self.ordering.parts)
-
-    @property
-    def inputs(self) -> Sequence[Any]:
-        return (self.stream,)
-
-    def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
-        stream, steps = self.filtered(steps)
-        wanted = limit if keeps_count(steps) else None
-        if wanted is not None and wanted <= runtime.array_limit:
-            scan = self.sorted_scan(stream, runtime)
-            if scan is not None:
-                return scan.chunks(runtime, steps, limit, rows)
-            try:
-                first: list[Any] = stream.aggregate(runtime, Top(self.ordering, wanted)).result()
-            except TooLarge:
-                pass
-            else:
-                return list_source(first).chunks(runtime, steps, limit, rows)
-        in_order = self._in_index_order(runtime, stream, steps, limit, rows)
-        return through(self._sorted(runtime, stream, rows), steps, limit) if in_order is None else in_order
-
-    def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
-        return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
-
-    def _sorted(self, runtime: Runtime, stream: Stream, rows: int) -> Iterator[Chunk]:
-        stream.check_finite()
-        return sorted_chunks(runtime, stream.chunks(runtime), self.ordering, runtime.sequence_limit, rows)
-
-    def _in_index_order(
-        self, runtime: Runtime, stream: Stream, steps: Sequence[Step], limit: int | None, rows: int
-    ) -> Iterator[Chunk] | None:
-        """The rows after `steps` by an index that has them in order, if that takes less than to sort them."""
-        from photondb.reql.index_ordered import pushed_steps
-
-        pushed = pushed_steps(steps)
-        scan = self.index_ordered(runtime, stream, steps[:pushed])
-        if scan is None:
-            return None
-        chunks = scan.in_order(runtime, (*stream.steps, *steps[:pushed]), rows)
-        return None if chunks is None else through(chunks, steps[pushed:], limit)
-
-    def index_ordered(self, runtime: Runtime, stream: Stream, steps: Sequence[Step]) -> IndexOrderedScan | None:
-        """The scan that gives the rows of the unsorted stream in order, with `steps` behind them, if there is one."""
-        from photondb.reql.index_ordered import index_ordered
-
-        return index_ordered(runtime, stream, self.ordering, steps)
-
-    def sorted_scan(self, stream: Stream, runtime: Runtime) -> ScanSource | None:
-        """The scan of a table that gives the rows in order by itself, which is so for that of the primary key."""
-        source = stream.source
-        if not isinstance(source, ScanSource) or not source.whole or stream.steps or not runtime.context.optimizations:
-            return None
-        descending = is_primary_order(source.info, self.ordering)
-        return None if descending is None else ScanSource(source.info, None, source.ranges, descending)
-
-    def filtered(self, steps: Sequence[Step]) -> tuple[Stream, Sequence[Step]]:
-        """The unsorted stream with the filters that come first, which need not wait for the order, and the rest."""
-        stream = self.stream
-        for position, step in enumerate(steps):
-            if type(step) is not FilterStep:
-                return stream, steps[position:]
-            stream = stream.with_step(step)
-        return stream, ()
-
-
 class UnionSource:
     """The rows of several streams, one stream after the other."""
 
@@ -410,13 +136,6 @@ class UnionSource:
             for partial in partials(part):
                 accumulator.merge(partial)
         return accumulator
-
-
-def depends_on_order(aggregate: Aggregate) -> bool:
-    """Whether the order of the rows shows in what they are folded into."""
-    if type(aggregate) is Group:
-        return depends_on_order(aggregate.aggregate)
-    return type(aggregate) not in (Count, Sum, Avg, Distinct)
 
 
 def through(

@@ -21,16 +21,9 @@ from photondb.reql.feed_streams import NO_FEED, FeedNotes, MergedSource, united_
 from photondb.reql.grouping import Group, Grouping
 from photondb.reql.ordering import Ordering
 from photondb.reql.row_aggregates import Collect
-from photondb.reql.sources import (
-    ComputedSource,
-    ScanSource,
-    SlicedSource,
-    SortedSource,
-    Source,
-    UnionSource,
-    folded,
-    list_source,
-)
+from photondb.reql.scan_source import ScanSource
+from photondb.reql.sorted_source import SortedSource
+from photondb.reql.sources import ComputedSource, SlicedSource, Source, UnionSource, folded, list_source
 from photondb.reql.spilling.folding import Folding
 from photondb.reql.steps import ConcatMapStep, FilterStep, Step
 from photondb.reql.values import Bounds, Grouped, TableSlice, as_sequence, check_array_size

@@ -22,8 +22,8 @@ from photondb.reql.planner.extremes import extreme_of
 from photondb.reql.planner.joins import Method, Way, equality_of
 from photondb.reql.planner.trace import Trace
 from photondb.reql.row_aggregates import Max, Min
+from photondb.reql.scan_source import ScanSource
 from photondb.reql.shape import Shape
-from photondb.reql.sources import ScanSource
 from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import SingleSelection, TableSlice, as_sequence
 from photondb.reql.wire import Term

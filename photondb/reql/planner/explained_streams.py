@@ -21,7 +21,9 @@ from photondb.reql.planner.extremes import extreme_of
 from photondb.reql.planner.joins import LookUp, Method, Way
 from photondb.reql.planner.narrowing import WHY
 from photondb.reql.planner.trace import ScanTrace, Signature, Trace, place
-from photondb.reql.sources import ComputedSource, ScanSource, SlicedSource, SortedSource, UnionSource
+from photondb.reql.scan_source import ScanSource
+from photondb.reql.sorted_source import SortedSource
+from photondb.reql.sources import ComputedSource, SlicedSource, UnionSource
 from photondb.reql.steps import FilterStep, Step, keeps_count
 from photondb.reql.stream import Stream, table_stream
 from photondb.reql.values import SingleSelection

@@ -20,7 +20,8 @@ from photondb.reql.geo_steps import IntersectingStep
 from photondb.reql.join_feeds import JoinFeedSource
 from photondb.reql.parameters import Datum, Number, Runtime, Time, Value
 from photondb.reql.runtime import ABSENT_INDEX_ID
-from photondb.reql.sources import ScanSource, SlicedSource, UnionSource
+from photondb.reql.scan_source import ScanSource
+from photondb.reql.sources import SlicedSource, UnionSource
 from photondb.reql.steps import ConcatMapStep, FilterStep, LocalStep, Step, ZipStep
 from photondb.reql.stream import Stream, table_stream
 from photondb.reql.system_tables import is_system

@@ -13,7 +13,8 @@ from photondb.reql.parameters import Func, Runtime, Sequence, Value, equality_fu
 from photondb.reql.planner.distincts import places_of_values
 from photondb.reql.registry import term
 from photondb.reql.row_aggregates import Distinct
-from photondb.reql.sources import ComputedSource, ScanSource
+from photondb.reql.scan_source import ScanSource
+from photondb.reql.sources import ComputedSource
 from photondb.reql.spilling.folding import Folding
 from photondb.reql.steps import FilterStep, MapStep
 from photondb.reql.stream import Stream, computed, elements, fold, is_infinite, lists, table_stream

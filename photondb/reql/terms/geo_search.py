@@ -19,7 +19,7 @@ from photondb.reql.index_values import IndexValues
 from photondb.reql.ordering import Ordering
 from photondb.reql.parameters import Geometry, Number, Runtime, Table, field_function
 from photondb.reql.registry import term
-from photondb.reql.sources import ScanSource
+from photondb.reql.scan_source import ScanSource
 from photondb.reql.stream import Stream
 from photondb.reql.terms.geometry import GeoSystem, Place, Unit
 from photondb.reql.values import check_array_size

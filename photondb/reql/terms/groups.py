@@ -13,7 +13,8 @@ from photondb.reql.index_values import IndexValues
 from photondb.reql.parameters import FieldOrFunction, Runtime, Value, field_function
 from photondb.reql.planner.distincts import is_sparse
 from photondb.reql.registry import term
-from photondb.reql.sources import ComputedSource, ScanSource
+from photondb.reql.scan_source import ScanSource
+from photondb.reql.sources import ComputedSource
 from photondb.reql.stream import Stream, as_stream, table_stream
 from photondb.reql.terms.selections import ordinary_index
 from photondb.reql.values import Grouped, as_sequence, check_array_size, expect_table, wrong_type

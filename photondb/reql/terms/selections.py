@@ -12,7 +12,7 @@ from photondb.reql.errors import ErrorKind, ReqlError, logic_error
 from photondb.reql.parameters import Datum, Kind, Runtime, Slice, Table
 from photondb.reql.registry import term
 from photondb.reql.runtime import ABSENT_INDEX_ID
-from photondb.reql.sources import ScanSource
+from photondb.reql.scan_source import ScanSource
 from photondb.reql.stream import Stream, bounds_range
 from photondb.reql.values import Bounds, SingleSelection, TableSlice, as_datum
 from photondb.reql.wire import Term

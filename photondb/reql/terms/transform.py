@@ -10,7 +10,7 @@ from photondb.datum.text import print_datum
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.parameters import ConstantOrFunction, Delayed, Func, Function, Kind, Runtime, Sequence, Value
 from photondb.reql.registry import term
-from photondb.reql.sources import ScanSource
+from photondb.reql.scan_source import ScanSource
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep, ZipStep
 from photondb.reql.stream import PART_ROWS, Stream, apply_step, batches, computed, feed_notes, is_infinite, lists
 from photondb.reql.values import as_datum, as_sequence, wrong_type
