@@ -16,6 +16,7 @@ from photondb.rpc.metrics import RpcMetrics
 from photondb.rpc.storage import storage_servant
 from services.auth.service import Auth
 from services.changefeed.service import Changefeed
+from services.gateway.busy_polling import default_window_us
 from services.gateway.pool import QueryHere
 from services.gateway.service import Gateway
 from services.query.limits import QueryLimits
@@ -62,6 +63,7 @@ async def run_single(settings: Settings) -> None:
             settings,
             probes=storage_probes(storage),
             routes=observation.public_routes(),
+            busy_poll_us=default_window_us() if settings.busy_poll_us is None else settings.busy_poll_us,
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)

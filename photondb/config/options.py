@@ -242,6 +242,14 @@ OPTIONS: tuple[Option, ...] = (
         "than there are cores, at most 8, when it is not set",
     ),
     Option(
+        "busy_poll_us",
+        "PHOTONDB_BUSY_POLL_US",
+        values.whole_number(0, 10_000),
+        "a number of microseconds from 0 to 10000",
+        "how long the gateway looks for the next query of a client that asks one after the other before it sleeps, 0 "
+        "for not at all; 100 when it is not set, where all is one process that may use two processors or more",
+    ),
+    Option(
         "mmap_reads",
         "PHOTONDB_MMAP_READS",
         values.boolean,

@@ -57,6 +57,7 @@ class Settings:
     column_cache_bytes: int | None = None
     aggregate_bytes: int | None = None
     scan_workers: int | None = None
+    busy_poll_us: int | None = None
     mmap_reads: bool = False
     max_document_bytes: int = 16 << 20
     max_cursor_seconds: int = 3600

@@ -66,6 +66,11 @@ GATEWAY_BATCH = area.histogram(
     buckets=SIZE_BUCKETS,
     unit="1",
 )
+GATEWAY_BUSY_POLLS = area.counter(
+    "photondb_gateway_busy_polls_total",
+    "How often the gateway stayed awake for the next query, and it came or did not.",
+    "found",
+)
 GATEWAY_CHANNEL_LOSSES = area.counter(
     "photondb_gateway_query_service_losses_total", "How often the query service was lost while it was in use."
 )

@@ -46,6 +46,7 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
             settings,
             probes=storage_probes(storage),
             routes=observation.public_routes(),
+            busy_poll_us=settings.busy_poll_us or 0,
         )
         await gateway.start()
         stack.push_async_callback(gateway.stop)

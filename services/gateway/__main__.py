@@ -30,7 +30,14 @@ async def serve(settings: Settings, report_ready: ReportReady) -> None:
         observation.auth = auth
         storage = storage_of(settings, options)
         stack.push_async_callback(storage.close)
-        gateway = Gateway(query, auth, settings, probes=storage_probes(storage), routes=observation.public_routes())
+        gateway = Gateway(
+            query,
+            auth,
+            settings,
+            probes=storage_probes(storage),
+            routes=observation.public_routes(),
+            busy_poll_us=settings.busy_poll_us or 0,
+        )
         await gateway.start()
         stack.push_async_callback(gateway.stop)
         observation.watch(gateway)

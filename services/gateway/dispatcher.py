@@ -30,6 +30,7 @@ from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.eager import start_eagerly
 from photondb.rpc.errors import ServiceUnavailable
+from services.gateway.busy_polling import BusyPolling
 from services.gateway.limits import Limits
 from services.gateway.metrics import QUERY, GatewayMetrics
 from services.gateway.protocol import HEADER, error_response, is_noreply
@@ -58,13 +59,14 @@ _pack_header = HEADER.pack
 class Dispatcher:
     """Some sessions' connection to `query`."""
 
-    def __init__(self, query: QueryApi, limits: Limits, metrics: GatewayMetrics) -> None:
+    def __init__(self, query: QueryApi, limits: Limits, metrics: GatewayMetrics, polling: BusyPolling) -> None:
         self.metrics = metrics
         self.recorded: bool | None = None
         """Whether the queries of the batch that gathers are traced, those of all clients: None until the first one of
         them has the sampler decide."""
         self._query = query
         self._limits = limits
+        self._polling = polling
         self._sessions: dict[int, Session] = {}
         self._batch: list[Request] = []
         self._returned = 0  # how many at the front of the batch were submitted to a channel that was lost already
@@ -154,6 +156,7 @@ class Dispatcher:
         """Submit the requests with everything else of this turn of the loop."""
         if not self._batch:
             self._since = perf_counter()
+            self._polling.asked(self._since)
         self._batch += requests
         if not self._scheduled:
             self._scheduled = True
@@ -163,6 +166,8 @@ class Dispatcher:
         """Send answers that were not ready at once."""
         answered: list[Request] = []
         self.deliver(answers, answered)
+        if len(answers) == 1:
+            self._polling.answered()
         self.metrics.answered_later(answered, self._submitted_since)
 
     def deliver(self, answers: Sequence[Answer], answered: list[Request] | None = None) -> None:
@@ -229,6 +234,8 @@ class Dispatcher:
             if channel is self._channel:
                 if answers:
                     self.deliver(answers)
+                    if len(batch) == 1:
+                        self._polling.answered()
                     self.metrics.requests.observe(QUERY, perf_counter() - since, len(answers))
                 if len(answers) < len(batch):
                     for request in batch:

@@ -13,6 +13,7 @@ from photondb.api.query import AnswerSink, QueryApi, QueryChannel
 from photondb.rpc.address import Address
 from photondb.telemetry import catalogue
 from photondb.telemetry.scrape import Scrape
+from services.gateway.busy_polling import BusyPolling
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.limits import Limits
 from services.gateway.metrics import GatewayMetrics
@@ -94,15 +95,17 @@ class DispatcherPool:
     with their last one.
     """
 
-    def __init__(self, query: QueryInstances, limits: Limits) -> None:
+    def __init__(self, query: QueryInstances, limits: Limits, polling: BusyPolling) -> None:
         self._query = query
         self._limits = limits
+        self._polling = polling
         self.metrics = GatewayMetrics()
         self._members = [self._new_member()]
         self._looking: asyncio.Task[None]
 
     async def start(self) -> None:
         """Begin to open the channels. Queries may come before one is open."""
+        self._polling.start()
         await self._members[0].dispatcher.start()
         await self._look()
         self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
@@ -123,6 +126,7 @@ class DispatcherPool:
         """Write what is counted into a reading."""
         self.metrics.requests.in_flight = sum(client.owed for client in self.clients)
         self.metrics.collect(scrape)
+        self._polling.collect(scrape)
         scrape.add(catalogue.GATEWAY_QUEUED, sum(member.dispatcher.queued for member in self._members))
 
     async def check(self) -> None:
@@ -180,7 +184,7 @@ class DispatcherPool:
 
     def _new_member(self) -> _Member:
         connection = self._query.connect()
-        return _Member(Dispatcher(connection, self._limits, self.metrics), connection)
+        return _Member(Dispatcher(connection, self._limits, self.metrics, self._polling), connection)
 
     async def _end(self, member: _Member) -> None:
         await member.dispatcher.stop()

@@ -18,6 +18,7 @@ from photondb.telemetry.debug import Report
 from photondb.telemetry.health import Probe
 from photondb.telemetry.http_traces import traced_http
 from photondb.telemetry.scrape import Scrape
+from services.gateway.busy_polling import BusyPolling
 from services.gateway.http import make_app
 from services.gateway.limits import Limits
 from services.gateway.listener import DriverListener
@@ -31,6 +32,7 @@ CLOSE_TIMEOUT_MS = 250
 class Gateway:
     """Serves drivers and HTTP; implements GatewayApi.
 
+    `busy_poll_us` is how long it looks for the next query of a client that asks one after the other before it sleeps.
     `probes` are what readiness asks besides `query` and `auth`, by the name of the service: `storage` above all.
     `routes` are what the HTTP port serves besides: metrics and diagnostics.
     """
@@ -43,11 +45,12 @@ class Gateway:
         limits: Limits | None = None,
         probes: Mapping[str, Probe] | None = None,
         routes: Sequence[BaseRoute] = (),
+        busy_poll_us: int = 0,
     ) -> None:
         self._auth = auth
         self._settings = settings
         self._limits = limits or Limits()
-        self._dispatchers = DispatcherPool(query, self._limits)
+        self._dispatchers = DispatcherPool(query, self._limits, BusyPolling(busy_poll_us))
         self._listener = DriverListener(auth, self._dispatchers, self._limits)
         self.probes: dict[str, Probe] = {"query": self._dispatchers.check, "auth": self._check_auth, **(probes or {})}
         self._routes = routes

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from photondb.config import Settings
-from photondb.config.machine import memory_bytes
+from photondb.config.machine import memory_bytes, processors
 
 CACHE_SHARE = 4
 """The default cache is one part in so many of the memory that the process may use ..."""
@@ -91,5 +90,5 @@ def default_aggregate_bytes(root: Path = Path("/")) -> int:
 
 
 def default_scan_workers() -> int:
-    """One for each core that this process may use, save the one for storage itself; at most 8."""
-    return min(MAX_DEFAULT_WORKERS, len(os.sched_getaffinity(0)) - 1)
+    """One for each processor that this process may use, save the one for storage itself; at most 8."""
+    return min(MAX_DEFAULT_WORKERS, processors() - 1)

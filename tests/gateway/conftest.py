@@ -41,9 +41,16 @@ async def start_gateway(query: EchoQuery, auth: OpenAuth) -> AsyncIterator[Start
     """Starts a gateway on free ports; keyword arguments are limits."""
     async with AsyncExitStack() as stack:
 
-        async def start(probes: Any = None, **limits: int) -> Gateway:
+        async def start(probes: Any = None, busy_poll_us: int = 0, **limits: int) -> Gateway:
             settings = Settings(driver_port=0, http_port=0)
-            gateway = Gateway(QueryHere(query), auth, settings, Limits(**{"drain_timeout_ms": 200, **limits}), probes)
+            gateway = Gateway(
+                QueryHere(query),
+                auth,
+                settings,
+                Limits(**{"drain_timeout_ms": 200, **limits}),
+                probes,
+                busy_poll_us=busy_poll_us,
+            )
             await gateway.start()
             stack.push_async_callback(gateway.stop)
             return gateway

@@ -17,6 +17,7 @@ from photondb.telemetry import tracing
 from photondb.telemetry.sampling import Sampler
 from photondb.telemetry.span_export import SpanExporter
 from photondb.telemetry.tracing import Tracer
+from services.gateway.busy_polling import BusyPolling
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.limits import Limits
 from services.gateway.login import ConnectionLog
@@ -70,7 +71,7 @@ class Clients:
 
 @asynccontextmanager
 async def traced_clients(monkeypatch: pytest.MonkeyPatch, sampler: SamplerName, ratio: float) -> AsyncIterator[Clients]:
-    dispatcher = Dispatcher(QueryHere(EchoQuery()), Limits(), GatewayMetrics())
+    dispatcher = Dispatcher(QueryHere(EchoQuery()), Limits(), GatewayMetrics(), BusyPolling(0))
     await dispatcher.start()
     clients = Clients(dispatcher)
     monkeypatch.setattr(tracing, "TRACER", Tracer(Sampler(sampler, ratio), cast(SpanExporter, clients)))

@@ -9,7 +9,7 @@ import pytest
 
 from photondb.bus import LocalBus
 from photondb.config import Settings, StartupError
-from photondb.config.machine import memory_bytes
+from photondb.config.machine import memory_bytes, processors
 from services.storage.options import (
     MIN_AGGREGATE_BYTES,
     MIN_CACHE_BYTES,
@@ -34,6 +34,25 @@ def machine(root: Path, *, total: int, v1: str | None = None, v2: str | None = N
     if v2 is not None:
         (root / "sys/fs/cgroup/memory.max").write_text(v2 + "\n")
     return root
+
+
+def test_processors_are_the_containers_where_it_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 5, 7})
+
+    def limited(name: str, **files: str) -> Path:
+        group = tmp_path / name / "sys/fs/cgroup"
+        (group / "cpu").mkdir(parents=True)
+        for file, text in files.items():
+            (group / ("cpu.max" if file == "v2" else f"cpu/cpu.cfs_{file}_us")).write_text(text + "\n")
+        return tmp_path / name
+
+    assert processors(tmp_path) == 4
+    assert processors(limited("a", v2="max 100000")) == 4
+    assert processors(limited("b", v2="250000 100000")) == 2
+    assert processors(limited("c", v2="50000 100000")) == 1
+    assert processors(limited("d", v2="800000 100000")) == 4
+    assert processors(limited("e", quota="300000", period="100000")) == 3
+    assert processors(limited("f", quota="-1", period="100000")) == 4
 
 
 def test_memory_is_the_containers_where_it_is_limited(tmp_path: Path) -> None:
@@ -82,7 +101,7 @@ def test_settings() -> None:
     assert (off.column_cache_bytes, off.scan_workers) == (0, 0)
     usual = storage_options(Settings.load({}, {}))
     assert usual.column_cache_bytes == default_column_cache_bytes() > 0
-    assert usual.scan_workers == min(8, len(os.sched_getaffinity(0)) - 1)
+    assert usual.scan_workers == min(8, processors() - 1)
     for variable, text in (("PHOTONDB_COLUMN_CACHE_BYTES", "5"), ("PHOTONDB_SCAN_WORKERS", "65")):
         with pytest.raises(StartupError, match=f"{variable} must be"):
             Settings.load({}, {variable: text})
