@@ -5,8 +5,16 @@
 using Common = import "common.capnp";
 
 interface Query extends(Common.Service) {
-  open @0 (context :Common.Context, sink :AnswerSink, packed :Bool) -> OpenResult;
+  open @0 (context :Common.Context, sink :AnswerSink, packed :Bool, entrance :Entrance) -> OpenResult;
   # Open a channel. The answers that take time go to `sink`. `packed` says that the gateway reads packed answers.
+}
+
+struct Entrance {
+  # Where the gateway's clients come in, for who asks `server_status`.
+
+  addresses @0 :List(Text);      # of the gateway's host
+  driverPort @1 :UInt16;
+  httpPort @2 :UInt16;
 }
 
 struct OpenResult {

@@ -52,6 +52,18 @@ class Answer(msgspec.Struct, gc=False):
     span: SpanName | None = None
 
 
+class Entrance(msgspec.Struct, frozen=True):
+    """Where the clients of a gateway come in: the addresses of its host that it listens on, and its ports. A query
+    service tells who asks for them (`server_status`). The default is for who does not know."""
+
+    addresses: tuple[str, ...] = ()
+    driver_port: int = 0
+    http_port: int = 0
+
+
+UNKNOWN_ENTRANCE = Entrance()
+
+
 class AnswerSink(Protocol):
     """Where a channel's later answers go. A sink that is slow to return slows the channel down."""
 
@@ -76,4 +88,6 @@ class QueryChannel(Protocol):
 
 
 class QueryApi(Protocol):
-    async def open(self, context: CallContext, sink: AnswerSink) -> QueryChannel: ...
+    async def open(
+        self, context: CallContext, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE
+    ) -> QueryChannel: ...

@@ -230,7 +230,8 @@ class TableSizes(msgspec.Struct):
 
 class EngineStats(msgspec.Struct, frozen=True):
     """What a node's store holds and has done since it was opened, its cache of blocks, compactions, write-ahead log and
-    table files. Sizes are in bytes; those of `tables` are by table id."""
+    table files. Sizes are in bytes; those of `tables` are by table id, as is how many documents were read by their keys
+    (`reads`)."""
 
     cache_bytes: int
     cache_used_bytes: int
@@ -246,6 +247,7 @@ class EngineStats(msgspec.Struct, frozen=True):
     memory_table_bytes: int
     table_file_bytes: int
     tables: dict[int, TableSizes] = {}
+    reads: dict[int, int] = {}
 
 
 class StorageApi(Protocol):

@@ -11,6 +11,7 @@ from photondb.api.auth import AuthApi
 from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.changefeed import ChangefeedApi
 from photondb.api.context import CallContext
+from photondb.api.query import Entrance
 from photondb.api.storage import StorageApi, TableStatistics
 from photondb.reql.memory import MemoryBudget
 from photondb.reql.spilling.space import SpillSpace
@@ -54,7 +55,10 @@ class Connection(Protocol):
 
 
 class ConnectionHolder(Protocol):
-    """What knows client connections, by number."""
+    """What knows client connections, by number, and where they come in."""
+
+    @property
+    def entrance(self) -> Entrance: ...
 
     @property
     def sessions(self) -> Mapping[int, Connection]: ...

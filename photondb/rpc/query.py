@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.query import Answer, AnswerSink, QueryApi, QueryChannel, Request
+from photondb.api.query import UNKNOWN_ENTRANCE, Answer, AnswerSink, Entrance, QueryApi, QueryChannel, Request
 from photondb.rpc import schema
 from photondb.rpc.address import Address
 from photondb.rpc.admission import Admission
@@ -58,10 +58,17 @@ class QueryStub(QueryApi):
         """Close the connection, which ends all channels."""
         await self._client.close()
 
-    async def open(self, context: CallContext, sink: AnswerSink) -> QueryChannelStub:
+    async def open(
+        self, context: CallContext, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE
+    ) -> QueryChannelStub:
         handlers = _SinkHandlers(sink)
         sink_servant = servant(schema.QUERY.AnswerSink, handlers)
-        response = await self._client.call(_OPEN, context, sink=sink_servant, packed=True)
+        place = {
+            "addresses": list(entrance.addresses),
+            "driverPort": entrance.driver_port,
+            "httpPort": entrance.http_port,
+        }
+        response = await self._client.call(_OPEN, context, sink=sink_servant, packed=True, entrance=place)
         return QueryChannelStub(Remote(response.ok, SERVICE), handlers, response.packed)
 
 
@@ -144,7 +151,9 @@ class _QueryHandlers(Handlers):
     async def open(self, call: Call) -> None:
         params = call.params
         sink = AnswerSinkStub(Remote(params.sink, "gateway"), params.packed)
-        channel = await self._query.open(call.context, sink)
+        place = params.entrance
+        entrance = Entrance(tuple(place.addresses), place.driverPort, place.httpPort)
+        channel = await self._query.open(call.context, sink, entrance)
         results = call.results
         results.ok = servant(schema.QUERY.QueryChannel, _ChannelHandlers(self, channel, sink))
         results.packed = True

@@ -3,6 +3,7 @@ planning and for status pages."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from photondb.api.storage import (
@@ -111,7 +112,9 @@ def status_of_indexes(parts: Iterable[Sequence[IndexStatus]]) -> list[IndexStatu
 def sum_of_engines(nodes: Sequence[EngineStats]) -> EngineStats:
     """What the stores of all nodes hold and have done together."""
     tables: dict[int, TableSizes] = {}
+    reads: Counter[int] = Counter()
     for node in nodes:
+        reads.update(node.reads)
         for table, sizes in node.tables.items():
             total = tables.setdefault(table, TableSizes())
             total.documents += sizes.documents
@@ -133,4 +136,5 @@ def sum_of_engines(nodes: Sequence[EngineStats]) -> EngineStats:
         memory_table_bytes=sum(node.memory_table_bytes for node in nodes),
         table_file_bytes=sum(node.table_file_bytes for node in nodes),
         tables=tables,
+        reads=dict(reads),
     )

@@ -25,7 +25,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.query import Answer, QueryApi, QueryChannel, Request
+from photondb.api.query import UNKNOWN_ENTRANCE, Answer, Entrance, QueryApi, QueryChannel, Request
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.eager import start_eagerly
@@ -80,9 +80,11 @@ class Dispatcher:
         self._watching: asyncio.Task[None] | None = None
         self._drained: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop
+        self._entrance: Entrance
 
-    async def start(self) -> None:
-        """Begin to open the channel. Queries may come before it is open."""
+    async def start(self, entrance: Entrance = UNKNOWN_ENTRANCE) -> None:
+        """Begin to open the channel, which is told where clients come in. Queries may come before it is open."""
+        self._entrance = entrance
         self._loop = asyncio.get_running_loop()
         self._opening = self._loop.create_task(self._open())
 
@@ -294,7 +296,7 @@ class Dispatcher:
             sink = _Sink(self)
             try:
                 attempt = CallContext(deadline=time.monotonic() + OPEN_TIMEOUT_MS / 1000)
-                channel = await self._query.open(attempt, sink)
+                channel = await self._query.open(attempt, sink, self._entrance)
                 break
             except ReqlError as error:
                 logger.debug("the query service cannot be reached", extra={"reason": error.message})

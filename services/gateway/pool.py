@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from photondb.api.context import CallContext
-from photondb.api.query import AnswerSink, QueryApi, QueryChannel
+from photondb.api.query import UNKNOWN_ENTRANCE, AnswerSink, Entrance, QueryApi, QueryChannel
 from photondb.rpc.address import Address
 from photondb.telemetry import catalogue
 from photondb.telemetry.scrape import Scrape
@@ -72,9 +72,9 @@ class QueryHere(QueryInstances):
         """The object itself, as a connection."""
         return self
 
-    async def open(self, context: CallContext, sink: AnswerSink) -> QueryChannel:
+    async def open(self, context: CallContext, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE) -> QueryChannel:
         """Open a channel to it."""
-        return await self._query.open(context, sink)
+        return await self._query.open(context, sink, entrance)
 
     async def close(self) -> None:
         """Leave the object alone: it is its owner's."""
@@ -101,12 +101,14 @@ class DispatcherPool:
         self._polling = polling
         self.metrics = GatewayMetrics()
         self._members = [self._new_member()]
+        self._entrance: Entrance
         self._looking: asyncio.Task[None]
 
-    async def start(self) -> None:
-        """Begin to open the channels. Queries may come before one is open."""
+    async def start(self, entrance: Entrance) -> None:
+        """Begin to open the channels, which are told where clients come in. Queries may come before one is open."""
+        self._entrance = entrance
         self._polling.start()
-        await self._members[0].dispatcher.start()
+        await self._members[0].dispatcher.start(entrance)
         await self._look()
         self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
 
@@ -164,7 +166,7 @@ class DispatcherPool:
         for _ in range(len(set(instances).difference(reached)) - reached.count(None)):
             member = self._new_member()
             self._members.append(member)
-            await member.dispatcher.start()
+            await member.dispatcher.start(self._entrance)
         for member in self._surplus():
             if member.dispatcher.sessions == 0:
                 self._members.remove(member)

@@ -10,8 +10,10 @@ from starlette.routing import BaseRoute
 from photondb.api.auth import ADMIN, AuthApi
 from photondb.api.context import CallContext
 from photondb.api.gateway import GatewayStatus
+from photondb.api.query import Entrance
 from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
+from photondb.local_addresses import local_addresses
 from photondb.rpc.context import CURRENT
 from photondb.telemetry import catalogue
 from photondb.telemetry.debug import Report
@@ -69,7 +71,8 @@ class Gateway:
             for_drivers.close()
             raise
         self._driver_port, self._http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
-        await self._dispatchers.start()
+        entrance = Entrance(local_addresses(settings.bind), self._driver_port, self._http_port)
+        await self._dispatchers.start(entrance)
         await self._listener.start(for_drivers)
         app = traced_http(make_app(self.probes, self._routes))
         self._http = HttpServer(app, for_http, answering_drivers(self._driver_port))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from photondb.api.query import Answer, AnswerSink, Request
+from photondb.api.query import UNKNOWN_ENTRANCE, Answer, AnswerSink, Entrance, Request
 from photondb.rpc.eager import start_eagerly
 from photondb.telemetry import tracing
 from services.query.batch import Batch
@@ -35,9 +35,11 @@ Start = Callable[[], Answer | None]
 class Channel:
     """One gateway's channel (QueryChannel)."""
 
-    def __init__(self, service: Query, sink: AnswerSink) -> None:
+    def __init__(self, service: Query, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE) -> None:
         self.service = service
         self.sink = sink
+        self.entrance = entrance
+        """Where its gateway's clients come in."""
         self.sessions: dict[int, Session] = {}
         self.closed = False
         self._end = asyncio.Event()

@@ -18,7 +18,7 @@ from photondb.api.auth import AuthApi
 from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.changefeed import ChangefeedApi
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.query import AnswerSink
+from photondb.api.query import UNKNOWN_ENTRANCE, AnswerSink, Entrance
 from photondb.api.storage import CATALOGUE_SUBJECT, StorageApi
 from photondb.bus import Bus, BusMessage, Subscription
 from photondb.reql import system_feeds
@@ -120,9 +120,9 @@ class Query:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def open(self, context: CallContext, sink: AnswerSink) -> Channel:
+    async def open(self, context: CallContext, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE) -> Channel:
         """Open a gateway's channel."""
-        channel = Channel(self, sink)
+        channel = Channel(self, sink, entrance)
         self.channels.add(channel)
         return channel
 

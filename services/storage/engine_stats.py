@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from photondb.api.storage import EngineStats
 from services.storage.rocks import Store
 from services.storage.sizes import DiskSizes
+from services.storage.tables import Table
 
 
-async def engine_stats(store: Store, sizes: DiskSizes) -> EngineStats:
-    """The state of the store, and its counters since it was opened. Raises StoreError."""
-    tables = await asyncio.to_thread(sizes.tables)
+async def engine_stats(store: Store, sizes: DiskSizes, tables: Mapping[int, Table]) -> EngineStats:
+    """The state of the store and its tables, and its counters since it was opened. Raises StoreError."""
+    sizes_of_tables = await asyncio.to_thread(sizes.tables)
     counters = store.counters()
     return EngineStats(
         cache_bytes=store.cache_bytes,
@@ -27,5 +29,6 @@ async def engine_stats(store: Store, sizes: DiskSizes) -> EngineStats:
         log_syncs=counters.get("wal.synced", 0),
         memory_table_bytes=store.property("cur-size-all-mem-tables"),
         table_file_bytes=store.property("total-sst-files-size"),
-        tables=tables,
+        tables=sizes_of_tables,
+        reads={number: table.reads for number, table in tables.items()},
     )

@@ -335,7 +335,7 @@ class Storage(StorageApi):
     @measured
     async def engine_stats(self, context: CallContext) -> EngineStats:
         with reql_errors():
-            return await engine_stats(self._store, self._sizes)
+            return await engine_stats(self._store, self._sizes, self._tables)
 
     @measured
     async def checkpoint(self, context: CallContext) -> str:

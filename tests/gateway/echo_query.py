@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import orjson
 
 from photondb.api.context import CallContext
-from photondb.api.query import Answer, AnswerSink, Request
+from photondb.api.query import UNKNOWN_ENTRANCE, Answer, AnswerSink, Entrance, Request
 from photondb.rpc.errors import Overloaded, ServiceUnavailable
 
 INFO = {"id": "00000000-0000-0000-0000-000000000000", "name": "echo", "proxy": False}
@@ -36,7 +36,7 @@ class EchoQuery:
     def requests(self) -> list[Request]:
         return [request for batch in self.batches for request in batch]
 
-    async def open(self, context: CallContext, sink: AnswerSink) -> EchoChannel:
+    async def open(self, context: CallContext, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE) -> EchoChannel:
         if self.is_down:
             raise ServiceUnavailable("down")
         channel = EchoChannel(self, sink)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.query import Answer, AnswerSink, Request
+from photondb.api.query import UNKNOWN_ENTRANCE, Answer, AnswerSink, Entrance, Request
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.rpc import query as rpc_query
 from photondb.rpc import schema
@@ -69,11 +69,13 @@ class Query:
     def __init__(self) -> None:
         self.channels: list[Channel] = []
         self.contexts: list[CallContext] = []
+        self.entrances: list[Entrance] = []
         self.tasks: set[asyncio.Task[None]] = set()
         self.repeat: dict[int, int] = {}
 
-    async def open(self, context: CallContext, sink: AnswerSink) -> Channel:
+    async def open(self, context: CallContext, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE) -> Channel:
         self.contexts.append(context)
+        self.entrances.append(entrance)
         channel = Channel(self, sink)
         self.channels.append(channel)
         return channel
@@ -122,7 +124,9 @@ def process(role: str, address: str) -> Iterator[subprocess.Popen[bytes]]:
 class OlderStub(QueryStub):
     """A gateway's that has not heard of packed columns."""
 
-    async def open(self, context: CallContext, sink: AnswerSink) -> QueryChannelStub:
+    async def open(
+        self, context: CallContext, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE
+    ) -> QueryChannelStub:
         handlers = rpc_query._SinkHandlers(sink)
         asked = self._client.call(Method("open"), context, sink=servant(schema.QUERY.AnswerSink, handlers))
         return QueryChannelStub(Remote((await asked).ok, "query"), handlers, packed=False)
@@ -339,10 +343,19 @@ async def test_a_query_service_that_vanishes_ends_the_channel(address: str) -> N
 
 
 @rpc_test
+async def test_a_gateway_tells_where_its_clients_come_in(address: str) -> None:
+    query, entrance = Query(), Entrance(("192.0.2.7", "::1"), 28015, 8080)
+    async with stub_of(query, address) as stub:
+        await stub.open(INTERNAL, Sink(), entrance)
+        await stub.open(INTERNAL, Sink())
+    assert query.entrances == [entrance, UNKNOWN_ENTRANCE]
+
+
+@rpc_test
 async def test_a_batch_that_is_lost_is_indeterminate(address: str) -> None:
     class Hanging(Query):
-        async def open(self, context: CallContext, sink: AnswerSink) -> Channel:
-            channel = await super().open(context, sink)
+        async def open(self, context: CallContext, sink: AnswerSink, entrance: Entrance = UNKNOWN_ENTRANCE) -> Channel:
+            channel = await super().open(context, sink, entrance)
 
             async def submit(requests: Sequence[Request]) -> list[Answer]:
                 channel.batches.append(list(requests))

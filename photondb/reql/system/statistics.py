@@ -48,25 +48,31 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     Queries count as those of the first server, beside which the services run that carry them out."""
     service = runtime.service
     tables = user_tables(runtime)
-    written = {info.uuid: runtime.log_position(info)[len(info.ended) :] for info in tables}
-    queries = service.plans.hits + service.plans.misses
-    parts = {(uuid, part): count for uuid, counts in written.items() for part, count in enumerate(counts)}
-    rates = _rates.setdefault(service, Rates()).rates({"queries": queries, **parts})
     stores = runtime.engine_stats()
-    connections = sum(len(channel.sessions) for channel in service.channels)
-    all_written = [rates[part] for part in parts]
-    rows: list[Row] = [{"id": ["cluster"], "query_engine": _query_engine(connections, rates["queries"], all_written)}]
+    queries = service.plans.hits + service.plans.misses
+    parts = _documents_of_parts(runtime, tables, stores)
+    totals = {(what, *part): count for part, counts in parts.items() for what, count in counts.items()}
+    rates = _rates.setdefault(service, Rates()).rates({"queries": queries, **totals})
+    clients = [session for channel in service.channels for session in channel.sessions.values()]
+    clients_of = {0: {"client_connections": len(clients), "clients_active": sum(bool(c.running) for c in clients)}}
+    rows: list[Row] = [
+        {
+            "id": ["cluster"],
+            "query_engine": {**clients_of[0], "queries_per_sec": rates["queries"], **_rates_of(rates, list(parts))},
+        }
+    ]
     known = servers(runtime)[: len(stores)]
     for number, (server, store) in enumerate(zip(known, stores, strict=True)):
         here = [(info.uuid, part) for info in tables for part, node in enumerate(info.nodes) if node == number]
-        clients, queries_rate, queries_total = (connections, rates["queries"], queries) if number == 0 else (0, 0, 0)
         rows.append(
             {
                 "id": ["server", server.id],
                 "query_engine": {
-                    **_query_engine(clients, queries_rate, [rates[part] for part in here]),
-                    "queries_total": queries_total,
-                    "written_docs_total": sum(parts[part] for part in here),
+                    **clients_of.get(number, {"client_connections": 0, "clients_active": 0}),
+                    "queries_per_sec": rates["queries"] if number == 0 else 0,
+                    "queries_total": queries if number == 0 else 0,
+                    **_rates_of(rates, here),
+                    **_totals_of(parts, here),
                 },
                 "server": server.identifier(identifiers),
                 "storage_engine": _storage_engine(store),
@@ -77,9 +83,8 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
             "db": database_identifier(runtime, info, identifiers),
             "table": info.name if identifiers == "name" else info.uuid,
         }
-        of_parts = [rates[info.uuid, part] for part in range(len(info.nodes))]
-        engine = {"written_docs_per_sec": normalise_number(sum(of_parts))}
-        rows.append({**about, "id": ["table", info.uuid], "query_engine": engine})
+        of_table = [(info.uuid, part) for part in range(len(info.nodes))]
+        rows.append({**about, "id": ["table", info.uuid], "query_engine": _rates_of(rates, of_table)})
         shares = _shares(runtime, info)
         for part, node in enumerate(info.nodes):
             rows.append(
@@ -87,22 +92,42 @@ def stats(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
                     **about,
                     "id": ["table_server", info.uuid, known[node].id],
                     "query_engine": {
-                        "written_docs_per_sec": of_parts[part],
-                        "written_docs_total": written[info.uuid][part],
+                        **_rates_of(rates, [of_table[part]]),
+                        **_totals_of(parts, [of_table[part]]),
                     },
                     "server": known[node].identifier(identifiers),
-                    "storage_engine": {"disk": {"space_usage": _space_usage(info, stores[node], shares[part])}},
+                    "storage_engine": _storage_engine_of_part(info, stores[node], shares[part]),
                 }
             )
     return rows
 
 
-def _query_engine(connections: int, queries_rate: int | float, written: list[int | float]) -> dict[str, Any]:
+_Part = tuple[str, int]
+"""A part of a table: the table's uuid, and the number of the part."""
+
+
+def _documents_of_parts(
+    runtime: Runtime, tables: list[TableInfo], stores: list[EngineStats]
+) -> dict[_Part, dict[str, int]]:
+    """How many documents of each part were read (by their keys, since its server was started), and written."""
     return {
-        "client_connections": connections,
-        "queries_per_sec": queries_rate,
-        "written_docs_per_sec": normalise_number(sum(written)),
+        (info.uuid, part): {"read_docs": stores[node].reads.get(info.id, 0), "written_docs": written}
+        for info in tables
+        for part, (node, written) in enumerate(
+            zip(info.nodes, runtime.log_position(info)[len(info.ended) :], strict=True)
+        )
     }
+
+
+def _rates_of(rates: dict[Any, int | float], parts: list[_Part]) -> dict[str, int | float]:
+    return {
+        f"{what}_per_sec": normalise_number(sum(rates[what, *part] for part in parts))
+        for what in ("read_docs", "written_docs")
+    }
+
+
+def _totals_of(documents: dict[_Part, dict[str, int]], parts: list[_Part]) -> dict[str, int]:
+    return {f"{what}_total": sum(documents[part][what] for part in parts) for what in ("read_docs", "written_docs")}
 
 
 def _shares(runtime: Runtime, info: TableInfo) -> list[int]:
@@ -114,6 +139,24 @@ def _shares(runtime: Runtime, info: TableInfo) -> list[int]:
     return [size * count // max(1, sum(rows)) for count in rows]
 
 
+def _storage_engine_of_part(info: TableInfo, engine: EngineStats, data_bytes: int) -> dict[str, Any]:
+    """What there is of a part in the cache and on the disk. RocksDB has all tables in the same files and one cache: the
+    part in the cache is estimated by that in the files, and what cannot be told of one table is 0, as monitoring tools
+    ask for all of the fields that RethinkDB has."""
+    space = _space_usage(info, engine, data_bytes)
+    share = min(1.0, space["on_disk_bytes"] / engine.table_file_bytes) if engine.table_file_bytes else 0.0
+    return {
+        "cache": {"in_use_bytes": round(engine.cache_used_bytes * share)},
+        "disk": {
+            "read_bytes_per_sec": 0,
+            "read_bytes_total": 0,
+            "space_usage": space,
+            "written_bytes_per_sec": 0,
+            "written_bytes_total": 0,
+        },
+    }
+
+
 def _space_usage(info: TableInfo, engine: EngineStats, data_bytes: int) -> dict[str, Any]:
     """The bytes of a part's documents as JSON, and of what there is of it in files on the disk."""
     sizes = engine.tables.get(info.id, TableSizes())
@@ -122,8 +165,11 @@ def _space_usage(info: TableInfo, engine: EngineStats, data_bytes: int) -> dict[
         "change_log_bytes": sizes.change_log,
         "data_bytes": data_bytes,
         "documents_bytes": sizes.documents,
+        "garbage_bytes": 0,
         "indexes_bytes": indexes,
+        "metadata_bytes": 0,
         "on_disk_bytes": sizes.documents + sizes.change_log + sum(sizes.indexes.values()),
+        "preallocated_bytes": 0,
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from photondb.api.auth import ADMIN
 from photondb.api.catalogue import DrainNode, TableInfo
+from photondb.api.query import UNKNOWN_ENTRANCE
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number
 from photondb.release import SERVER_VERSION
@@ -84,10 +85,14 @@ def write_server(runtime: Runtime, change: Change) -> Row | None:
 @system_table("server_status")
 def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     """One row for each server that can be reached: its place in the network, and of the first one its process. Of the
-    processes of others, which may be on other machines, nothing is known here."""
+    processes of others, which may be on other machines, nothing is known here. Clients reach all of them at the same
+    addresses: where the gateways are, of which this query service knows those that it serves."""
     started = make_time(normalise_number(round(STARTED, 3)), "+00:00")
     down = runtime.unreachable_nodes()
     known = {number: server for number, server in enumerate(servers(runtime)) if server.id and number not in down}
+    entrances = [channel.entrance for channel in runtime.service.channels if channel.entrance.driver_port]
+    entrance = entrances[0] if entrances else UNKNOWN_ENTRANCE
+    addresses = dict.fromkeys(address for each in entrances for address in each.addresses)
     process = {
         "argv": sys.argv,
         "pid": os.getpid(),
@@ -99,9 +104,12 @@ def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
             "id": server.id,
             "name": server.name,
             "network": {
-                "canonical_addresses": [],
+                "canonical_addresses": [{"host": host, "port": entrance.driver_port} for host in addresses],
+                "cluster_port": None,
                 "connected_to": {other.name: True for other in known.values() if other != server},
                 "hostname": socket.gethostname() if number == 0 else None,
+                "http_admin_port": entrance.http_port or None,
+                "reql_port": entrance.driver_port or None,
                 "time_connected": started,
             },
             "process": process if number == 0 else dict.fromkeys(process),
