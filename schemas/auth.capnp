@@ -1,5 +1,5 @@
 @0x9083c4938356e6ef;
-# The interface of `auth`: who somebody is, and what they may do. Version 1.
+# The interface of `auth`: who somebody is, and what they may do. Version 2.
 # Only ever extended: see the rule in common.capnp.
 
 using Common = import "common.capnp";

@@ -1,5 +1,5 @@
 @0xce75d8dcb4be4004;
-# The interface of `changefeed`: live queries over the commits that storage publishes. Version 1.
+# The interface of `changefeed`: live queries over the commits that storage publishes. Version 2.
 # Only ever extended: see the rule in common.capnp.
 
 using Common = import "common.capnp";

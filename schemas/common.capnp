@@ -1,11 +1,12 @@
 @0xe848f8483cfc75cb;
-# What the interfaces of all PhotonDB services share. Version 1.
+# What the interfaces of all PhotonDB services share. Version 2.
 #
 # THE RULE, for every file in this folder: interfaces are only ever extended. A new field, union member, enumerant or
 # method takes the next free number; nothing is renumbered, retyped, removed or given another meaning. So an old
 # program and a new one understand each other in both directions: a reader ignores fields that it does not know and
 # finds the default in fields that the writer did not know; who calls a method that the peer does not have yet gets
-# Cap'n Proto's UNIMPLEMENTED. What a field may not change is made a new field. The same holds for the JSON objects
+# Cap'n Proto's UNIMPLEMENTED. What a field may not change is made a new field. Who asks in a new way, which an old program
+# would not notice, asks in the old one where `ping` told a version that does not have the new one yet. The same holds for the JSON objects
 # that travel in Data fields: members are added, never changed, and unknown members are ignored.
 #
 # Conventions
@@ -75,7 +76,8 @@ interface Service {
   # What every service answers on a new connection.
 
   ping @0 () -> (service :Text, version :UInt32);
-  # The service's name ("storage", "query", ...) and the version of its interface file.
+  # The service's name ("storage", "query", ...) and the version of its interfaces, as photondb/rpc/versions.py counts
+  # them.
 }
 
 struct Payload {

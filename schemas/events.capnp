@@ -1,5 +1,5 @@
 @0xf204a385f2e249b5;
-# What services publish on the bus. Version 1. Only ever extended: see the rule in common.capnp.
+# What services publish on the bus. Version 2. Only ever extended: see the rule in common.capnp.
 
 struct ChangeBatch {
   # Changes of one shard of one table, those of one commit or of several that were made at about the same time, published

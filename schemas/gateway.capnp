@@ -1,5 +1,5 @@
 @0xe62963d053bc4bae;
-# The interface of `gateway` to the other services. Version 1.
+# The interface of `gateway` to the other services. Version 2.
 # Only ever extended: see the rule in common.capnp.
 
 using Common = import "common.capnp";

@@ -1,5 +1,5 @@
 @0xaf7d64c7c140876c;
-# The interface of `query`: it takes the queries of many client connections in batches. Version 1.
+# The interface of `query`: it takes the queries of many client connections in batches. Version 2.
 # Only ever extended: see the rule in common.capnp.
 
 using Common = import "common.capnp";

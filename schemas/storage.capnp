@@ -1,5 +1,5 @@
 @0xbeb0d3c7316c076d;
-# The interface of `storage`: documents, indexes, the commit path and the change log of one node. Version 1.
+# The interface of `storage`: documents, indexes, the commit path and the change log of one node. Version 2.
 # Only ever extended: see the rule in common.capnp.
 #
 # Where there are several nodes, node 0 (home) has the truth about the catalogue and is the only one to change it; the

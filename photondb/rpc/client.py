@@ -7,9 +7,8 @@ from weakref import WeakSet
 
 from photondb.api.context import CallContext
 from photondb.rpc.address import Address
-from photondb.rpc.connect import DEFAULT_OPTIONS, ConnectOptions, Link
+from photondb.rpc.connect import DEFAULT_OPTIONS, Connection, ConnectOptions, Link
 from photondb.rpc.endpoints import Endpoints
-from photondb.rpc.errors import ConnectionLost
 from photondb.rpc.remote import Method
 
 CLIENTS: WeakSet[RpcClient] = WeakSet()
@@ -51,13 +50,15 @@ class RpcClient:
 
         Raises ServiceUnavailable when no connection comes about until the context's deadline.
         """
+        return await (await self.connection(context, bulk)).call(method, context, **parameters)
+
+    async def connection(self, context: CallContext, bulk: bool = False) -> Connection:
+        """The connection for a call, as soon as it stands. For callers to whom the version of the other side matters.
+
+        Raises ServiceUnavailable when it does not come about until the context's deadline.
+        """
         link = self._bulk if bulk else self._short
-        connection = link.connection or await link.ready(context.remaining_ms())
-        try:
-            return await connection.service.call(method, context, **parameters)
-        except ConnectionLost:
-            link.give_up(connection)
-            raise
+        return link.connection or await link.ready(context.remaining_ms())
 
     async def close(self) -> None:
         """Close the connections: calls in flight fail, and no others can be made."""

@@ -14,13 +14,14 @@ from typing import Any
 import capnp
 from capnp import KjException
 
+from photondb.api.context import CallContext
 from photondb.rpc.address import Address
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.deadline import within
 from photondb.rpc.endpoints import Endpoints
-from photondb.rpc.errors import ServiceUnavailable
+from photondb.rpc.errors import ConnectionLost, ServiceUnavailable
 from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
-from photondb.rpc.remote import Remote
+from photondb.rpc.remote import Method, Remote
 from photondb.rpc.stream import ClientStream, open_stream
 
 _log = logging.getLogger(__name__)
@@ -63,16 +64,29 @@ class Connection:
         )
         self._bootstrap = self._client.bootstrap().cast_as(interface)
         self._lost = asyncio.ensure_future(self._client.on_disconnect())
+        self._closed = False
         self.service = Remote(self._bootstrap, service)
+        self.version = 0
+        """The version of the interfaces that the other end has, once it has answered a ping: see `versions`."""
 
     @property
     def lost(self) -> bool:
         """Whether it is known to be lost."""
-        return self._stream.lost
+        return self._closed or self._stream.lost
+
+    async def call(self, method: Method, context: CallContext, /, **parameters: Any) -> Any:
+        """Call a method of the service, as `Remote.call` says; what turns out to be lost is closed."""
+        try:
+            return await self.service.call(method, context, **parameters)
+        except ConnectionLost:
+            self.close()
+            raise
 
     async def ping(self) -> str:
         """The name of the service at the other end. Raises KjException."""
-        name: str = (await self._bootstrap.ping()).service
+        answer = await self._bootstrap.ping()
+        self.version = answer.version
+        name: str = answer.service
         return name
 
     async def wait_lost(self, ping_every_ms: int, ping_timeout_ms: int) -> None:
@@ -103,6 +117,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket: calls in flight fail at once."""
+        self._closed = True
         self._stream.close()
 
 
@@ -209,12 +224,6 @@ class Link:
         finally:
             self._waiting.discard(waiting)
 
-    def give_up(self, connection: Connection) -> None:
-        """Make no more calls over `connection`, because one has found it lost: connect again."""
-        if self._connection is connection:
-            self._connection = None
-        connection.close()
-
     async def close(self) -> None:
         """Close the connection for good."""
         self._closed = True
@@ -278,7 +287,8 @@ class Link:
         try:
             await connection.wait_lost(self._options.ping_every_ms, self._options.ping_timeout_ms)
         finally:
-            self.give_up(connection)
+            self._connection = None
+            connection.close()
 
     def _report(self, problem: str) -> None:
         """Log what is wrong, once until it changes."""

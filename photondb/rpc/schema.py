@@ -14,9 +14,6 @@ import capnp
 DIRECTORY = Path(__file__).parent / "schemas"
 """Where the files are. In the repository this is a link to the folder at its top."""
 
-VERSION = 1
-"""The version of the interfaces, which `ping` tells."""
-
 capnp.remove_import_hook()  # it would look for a schema for every import of any module
 
 

@@ -17,12 +17,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 from photondb.api.context import CallContext
-from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.context import CURRENT, read_context
 from photondb.rpc.deadline import is_cancelled
 from photondb.rpc.eager import begin
 from photondb.rpc.errors import DeadlineExceeded, Overloaded, WireError
+from photondb.rpc.versions import VERSION
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import rpc_operation
 from photondb.telemetry.spans import SpanKind
@@ -74,6 +74,8 @@ class Handlers:
 
     unlimited: frozenset[str] = frozenset()
     eager: frozenset[str] = frozenset()
+    version: int = VERSION
+    """The version of the interfaces that `ping` tells."""
 
     def __init__(self, service: str, admission: Admission) -> None:
         self.service = service
@@ -154,7 +156,7 @@ def _snake_case(name: str) -> str:
 
 async def _ping(self: Any, call: Any) -> None:
     call.results.service = self.handlers.service
-    call.results.version = schema.VERSION
+    call.results.version = self.handlers.version
 
 
 def _carry_out(method: str, name: str) -> Callable[[Any, Any], Any]:

@@ -55,6 +55,7 @@ from photondb.rpc.storage_messages import (
     write_statements,
     write_transaction,
 )
+from photondb.rpc.versions import CONSTANTS, PACKED_KEYS
 
 SERVICE = "storage"
 
@@ -132,13 +133,17 @@ class StorageStub(StorageApi):
         documents: list[bytes | None] = []
         while len(documents) < len(keys):
             rest = keys[len(documents) :] if documents else keys
-            documents += read_documents(await self._client.call(_GET, context, packed=write_keys(rest)))
+            connection = await self._client.connection(context)
+            parameters = write_keys(rest, packed=connection.version >= PACKED_KEYS)
+            documents += read_documents(await connection.call(_GET, context, **parameters))
         return documents
 
     async def write(self, context: CallContext, writes: Sequence[Write]) -> list[WriteSummary | Exception]:
         parameters = write_statements(writes)
-        bulk = len(parameters["documents"]) >= BULK_BYTES
-        response = await self._client.call(_WRITE, context, bulk=bulk, **parameters)
+        connection = await self._client.connection(context, bulk=len(parameters["documents"]) >= BULK_BYTES)
+        if connection.version < CONSTANTS:
+            parameters = write_statements(writes, constants=False)
+        response = await connection.call(_WRITE, context, **parameters)
         return read_outcomes(await read_payload(response.ok, context, SERVICE))
 
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
@@ -235,10 +240,10 @@ class ScanCursorStub(RemoteObject):
 
 def storage_servant(storage: StorageApi, max_calls: int = DEFAULT_MAX_CALLS) -> Servant:
     """The capability through which stubs call `storage`. It carries out `max_calls` calls at a time."""
-    return servant(schema.STORAGE.Storage, _StorageHandlers(SERVICE, Admission(max_calls), storage))
+    return servant(schema.STORAGE.Storage, StorageHandlers(SERVICE, Admission(max_calls), storage))
 
 
-class _StorageHandlers(Handlers):
+class StorageHandlers(Handlers):
     eager = frozenset({"get", "write", "scan", "short_scans", "positions"})
 
     def __init__(self, service: str, admission: Admission, storage: StorageApi) -> None:

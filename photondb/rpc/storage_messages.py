@@ -33,12 +33,16 @@ _unpack_keys = msgspec.msgpack.Decoder(tuple[list[bytes], list[int]]).decode
 _unpack_documents = msgspec.msgpack.Decoder(list[bytes | None]).decode
 
 
-def write_keys(keys: Sequence[tuple[int, bytes]]) -> bytes:
-    """The keys in a call of `Storage.get`, packed: an element of a list of Cap'n Proto's costs ten times as much."""
+def write_keys(keys: Sequence[tuple[int, bytes]], *, packed: bool) -> dict[str, Any]:
+    """The parameters of `Storage.get`, apart from the context. `packed` where the other side can read that: an element
+    of a list of Cap'n Proto's costs ten times as much."""
     tables = [table for table, _ in keys]
+    raws = [key for _, key in keys]
+    if not packed:
+        return {"tables": tables, "keys": raws}
     if tables.count(tables[0]) == len(tables):
         del tables[1:]
-    return _pack(([key for _, key in keys], tables))
+    return {"packed": _pack((raws, tables))}
 
 
 def read_keys(params: Any) -> list[tuple[int, bytes]]:
@@ -59,21 +63,20 @@ def write_documents(results: Any, documents: Sequence[bytes | None], packed: boo
 
 
 def read_documents(response: Any) -> list[bytes | None]:
-    """The documents in a result of `Storage.get`, one at least. Raises ReqlError where a storage service gives none."""
+    """The documents in a result of `Storage.get`, one at least. Raises ReqlError where there is none."""
     packed = response.packed
-    if packed:
-        return _unpack_documents(packed)
-    documents = [document or None for document in response.ok]
-    if not documents:
-        raise op_failed("The storage service gives no documents: it is of an older version.")
+    documents = _unpack_documents(packed) if packed else [document or None for document in response.ok]
+    if not documents:  # who asks for the rest again would do so forever
+        raise op_failed("The storage service gives no documents.")
     return documents
 
 
-def write_statements(writes: Sequence[Write]) -> dict[str, Any]:
-    """The parameters of `Storage.write`, apart from the context."""
+def write_statements(writes: Sequence[Write], *, constants: bool = True) -> dict[str, Any]:
+    """The parameters of `Storage.write`, apart from the context. `constants` says that the other side can read
+    `constant`."""
     documents = [document for write in writes for document in write.documents]
     try:
-        statements = orjson.dumps([_statement(write, as_value=True) for write in writes])
+        statements = orjson.dumps([_statement(write, as_value=constants) for write in writes])
     except TypeError:  # a constant that is no JSON
         statements = dumps([_statement(write, as_value=False) for write in writes])
     return {

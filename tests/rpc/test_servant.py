@@ -213,7 +213,7 @@ async def test_every_method_of_every_interface_has_a_handler() -> None:
     from photondb.rpc import auth, changefeed, gateway, query, schema, storage
 
     interfaces = {
-        schema.STORAGE.Storage: storage._StorageHandlers,
+        schema.STORAGE.Storage: storage.StorageHandlers,
         schema.STORAGE.ScanCursor: storage._CursorHandlers,
         schema.QUERY.Query: query._QueryHandlers,
         schema.QUERY.QueryChannel: query._ChannelHandlers,
