@@ -23,7 +23,11 @@ class Permit(Protocol):
     """Raises a PERMISSION error unless the query's user has a permission: `read`, `write` or `config` on a table (the
     name of its database and the table's uuid), `config` on a database or on everything, `connect` for `r.http`."""
 
-    def __call__(self, permission: str, database: str | None = None, table: str | None = None) -> None: ...
+    def __call__(self, permission: Permission, database: str | None = None, table: str | None = None) -> None: ...
+
+    async def renew(self) -> None:
+        """Raise such an error unless the user still has all the permissions that the query has asked for."""
+        ...
 
 
 class PlanCounters(Protocol):

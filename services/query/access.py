@@ -8,7 +8,7 @@ from photondb.api.auth import ADMIN, SYSTEM_DATABASE_UUID, AuthApi, Authenticati
 from photondb.api.catalogue import Catalogue
 from photondb.api.context import INTERNAL
 from photondb.reql.errors import ErrorKind, ReqlError
-from photondb.reql.surroundings import Permit
+from photondb.reql.surroundings import Permission, Permit
 from photondb.reql.suspend import wait
 
 REMEMBER_SECONDS = 0.25
@@ -37,34 +37,62 @@ class Access:
         """The check for a user's query; None for `admin`, who may do everything."""
         if user == ADMIN or self._auth is None:
             return None
+        return UserPermit(self, user, catalogue)
 
-        def permit(permission: str, database: str | None = None, table: str | None = None) -> None:
-            permissions = self._permissions(user)
-            uuid = _database_uuid(catalogue, database)
-            if permission == "read":
-                allowed = permissions.may_read(uuid or "", table or "")
-            elif permission == "write":
-                allowed = permissions.may_write(uuid or "", table or "")
-            elif permission == "config":
-                allowed = permissions.may_config(uuid, table)
-            else:
-                allowed = permissions.may_connect()
-            if not allowed:
-                raise ReqlError(
-                    ErrorKind.PERMISSION, f"User `{user}` does not have the required `{permission}` permission."
-                )
-
-        return permit
-
-    def _permissions(self, user: str) -> Permissions:
+    def remembered(self, user: str) -> Permissions | None:
+        """What the user may do, if that has been asked for a moment ago."""
         known = self._known.get(user)
-        now = time.monotonic()
-        if known is not None and now - known[0] < REMEMBER_SECONDS:
+        if known is not None and time.monotonic() - known[0] < REMEMBER_SECONDS:
             return known[1]
+        return None
+
+    async def ask(self, user: str) -> Permissions:
+        """What the user may do. Raises a PERMISSION error for one whose account is gone."""
+        found = self.remembered(user)
+        if found is not None:
+            return found
         assert self._auth is not None
+        now = time.monotonic()
         try:
-            permissions = wait(self._auth.permissions(INTERNAL, user))
+            permissions = await self._auth.permissions(INTERNAL, user)
         except AuthenticationFailed as error:
             raise ReqlError(ErrorKind.PERMISSION, error.message) from None
         self._known[user] = (now, permissions)
         return permissions
+
+
+class UserPermit:
+    """A user's permit for one query; implements Permit."""
+
+    def __init__(self, access: Access, user: str, catalogue: Catalogue) -> None:
+        self._access = access
+        self._user = user
+        self._catalogue = catalogue
+        self._given: set[tuple[Permission, str | None, str | None]] = set()
+
+    def __call__(self, permission: Permission, database: str | None = None, table: str | None = None) -> None:
+        permissions = self._access.remembered(self._user) or wait(self._access.ask(self._user))
+        asked = (permission, _database_uuid(self._catalogue, database), table)
+        self._check(permissions, asked)
+        self._given.add(asked)
+
+    async def renew(self) -> None:
+        """Check once more all that has been asked for."""
+        permissions = await self._access.ask(self._user)
+        for asked in self._given:
+            self._check(permissions, asked)
+
+    def _check(self, permissions: Permissions, asked: tuple[Permission, str | None, str | None]) -> None:
+        permission, database, table = asked
+        if permission == "read":
+            allowed = permissions.may_read(database or "", table or "")
+        elif permission == "write":
+            allowed = permissions.may_write(database or "", table or "")
+        elif permission == "config":
+            allowed = permissions.may_config(database, table)
+        else:
+            allowed = permissions.may_connect()
+        if not allowed:
+            raise ReqlError(
+                ErrorKind.PERMISSION, f"User `{self._user}` does not have the required `{permission}` permission."
+            )

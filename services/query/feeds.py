@@ -36,7 +36,11 @@ class FeedCursor(Cursor):
         """The next batch of a `direct` feed. Raises what the feed raises, which is its end."""
         assert self.direct is not None
         chunk, self.held = self.held, None
-        return self._batch(await self.direct.next(self.chunk_rows) if chunk is None else chunk)
+        if chunk is None:
+            chunk = await self.direct.next(self.chunk_rows)
+        if self.runtime.permit is not None:
+            await self.runtime.permit.renew()
+        return self._batch(chunk)
 
     def close(self) -> None:
         super().close()

@@ -11,7 +11,7 @@ from photondb.api.query import Answer, Request
 from photondb.reql.errors import ClientError, op_failed
 from photondb.reql.profile import Profile
 from photondb.reql.runtime import Runtime
-from photondb.reql.suspend import Evaluation
+from photondb.reql.suspend import Evaluation, wait
 from photondb.rpc.eager import start_eagerly
 from services.query import responses
 from services.query.cursors import Cursor
@@ -82,7 +82,16 @@ def continue_query(channel: Channel, request: Request) -> Answer | None:
             session.cursors.pop(token, None)
         return payload
 
-    return _evaluate(channel, session, token, job, finish, cursor.next_response, is_continuation=True)
+    return _evaluate(channel, session, token, job, finish, _later_batch, cursor, job.runtime, is_continuation=True)
+
+
+def _later_batch(cursor: Cursor, runtime: Runtime) -> bytes:
+    """The next batch, for a user who may still read what the query began to read. That is looked at when the batch is
+    there: the changes of a feed may be long in coming."""
+    batch = cursor.next_response()
+    if runtime.permit is not None:
+        wait(runtime.permit.renew())
+    return batch
 
 
 def _continue_feed(channel: Channel, session: Session, token: int, job: Job, cursor: FeedCursor) -> Answer | None:

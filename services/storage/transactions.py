@@ -50,6 +50,7 @@ class TransactionLimits(msgspec.Struct, frozen=True):
 
     max_timeout_ms: int = 600_000
     max_open: int = 1_000
+    max_open_of_user: int = 500
     max_documents: int = 10_000
     max_bytes: int = 64 << 20
     max_bytes_of_all: int = 256 << 20
@@ -122,6 +123,11 @@ class Transactions:
         if len(self._open) >= limits.max_open:
             raise resource_limit(
                 f"Too many open transactions (the limit is {limits.max_open:,}). End some, or try again later."
+            )
+        if context.user != ADMIN and self._open_of(context.user) >= limits.max_open_of_user:
+            raise resource_limit(
+                f"Too many open transactions of the user `{context.user}` (the limit is {limits.max_open_of_user:,}). "
+                "End some, or try again later."
             )
         info = TransactionInfo(id, context.user, isolation, read_only, timeout_ms, self._now_us())
         self._open[id] = Transaction(self._store, state, info)
@@ -210,6 +216,9 @@ class Transactions:
         return info
 
     # --- using one
+
+    def _open_of(self, user: str) -> int:
+        return sum(transaction.info.user == user for transaction in self._open.values())
 
     def _of_user(self, context: CallContext, id: str) -> Transaction:
         transaction = self._open.get(id)

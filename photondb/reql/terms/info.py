@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from photondb.api.catalogue import TableInfo
 from photondb.datum.binary import binary_bytes
 from photondb.datum.extreme import MAXVAL, MINVAL, Extreme
 from photondb.datum.text import print_datum
@@ -27,18 +28,24 @@ def info(runtime: Runtime, value: Value) -> dict[str, Any]:
     if kind == "DATABASE":
         return database_description(value.name, value.uuid)
     if kind == "TABLE":
-        return table_description(runtime, value.info)
+        return _table(runtime, value.info)
     if kind == "TABLE_SLICE":
         described.update(_slice(runtime, value))
     elif kind in ("SELECTION", "SINGLE_SELECTION"):
         table = table_of(value)
         assert table is not None
-        described["table"] = table_description(runtime, table)
+        described["table"] = _table(runtime, table)
     elif kind == "FUNCTION":
         described["source_code"] = function_text(value.to_wire())
     elif kind == "DATUM":
         described.update(_datum(as_datum(value)))
     return described
+
+
+def _table(runtime: Runtime, info: TableInfo) -> dict[str, Any]:
+    """A table as `info` shows it to who may read it: how many documents it has is part of that."""
+    runtime.require("read", info.database, info)
+    return table_description(runtime, info)
 
 
 def _datum(value: Any) -> dict[str, Any]:
@@ -53,7 +60,7 @@ def _datum(value: Any) -> dict[str, Any]:
 def _slice(runtime: Runtime, piece: TableSlice) -> dict[str, Any]:
     bounds = piece.bounds
     described = {
-        "table": table_description(runtime, piece.info),
+        "table": _table(runtime, piece.info),
         "index": piece.index_named,
         "sorting": _SORTING[piece.ordering],
     }
