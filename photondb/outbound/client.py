@@ -11,12 +11,11 @@ from typing import Literal
 import httpx
 
 from photondb.outbound.addresses import ALLOW_PRIVATE_VARIABLE, Forbidden, Unresolvable
+from photondb.outbound.bodies import ACCEPTED, TooLong
 from photondb.outbound.transport import CheckedTransport
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
-MAX_BODY_BYTES = 64 * 2**20
-"""How long a body may be, after decompression."""
 RETRY_PAUSE_SECONDS = 0.02
 USER_AGENT = "PhotonDB"
 
@@ -75,7 +74,7 @@ async def _attempts(request: Request) -> Answer:
         transport=CheckedTransport(request.verify),
         auth=request.auth,
         cookies=request.cookies,
-        headers={"User-Agent": USER_AGENT},
+        headers={"User-Agent": USER_AGENT, "Accept-Encoding": ACCEPTED},
         follow_redirects=request.redirects > 0,
         max_redirects=request.redirects,
         timeout=None,  # the whole request has one
@@ -89,7 +88,7 @@ async def _attempts(request: Request) -> Answer:
             except (httpx.ConnectError, httpx.ReadError, httpx.WriteError) as error:
                 if attempt == request.attempts or _certificate_refused(error):
                     raise HttpError(_reason(error)) from None
-            except (httpx.HTTPError, httpx.InvalidURL, Forbidden, Unresolvable) as error:
+            except (httpx.HTTPError, httpx.InvalidURL, Forbidden, Unresolvable, TooLong) as error:
                 raise HttpError(_reason(error)) from None
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
         request.cookies = client.cookies
@@ -103,15 +102,11 @@ async def _attempt(client: httpx.AsyncClient, request: Request) -> Answer:
     made = client.build_request(request.method, request.url, content=request.body, headers=headers)
     response = await client.send(made, stream=True)
     try:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise HttpError(f"the response is longer than {MAX_BODY_BYTES} bytes")
+        body = await response.aread()
     finally:
         await response.aclose()
     names = [(name.lower(), value) for name, value in response.headers.multi_items()]
-    return Answer(response.status_code, names, bytes(body), response.charset_encoding)
+    return Answer(response.status_code, names, body, response.charset_encoding)
 
 
 def _reason(error: Exception) -> str:
@@ -121,6 +116,8 @@ def _reason(error: Exception) -> str:
             f"queries may not reach the address {error}, which is not public (the setting {ALLOW_PRIVATE_VARIABLE}=1 "
             "allows it)"
         )
+    if isinstance(error, TooLong):
+        return str(error)
     if isinstance(error, Unresolvable):
         return "Couldn't resolve host name"
     if isinstance(error, httpx.ConnectError) and _certificate_refused(error):

@@ -8,6 +8,7 @@ import ssl
 import httpx
 
 from photondb.outbound.addresses import resolve
+from photondb.outbound.bodies import PlainBody
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -21,7 +22,7 @@ def tls_context(verify: bool) -> ssl.SSLContext:
 class CheckedTransport(httpx.AsyncBaseTransport):
     """Resolves the host of each request, redirected ones too, and connects to an address that queries may reach.
 
-    The host's name goes along as it was, in the `Host` header and for TLS.
+    Bodies of responses are plain and bounded. The host's name goes along as it was, in the `Host` header and for TLS.
     """
 
     def __init__(self, verify: bool) -> None:
@@ -35,13 +36,15 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         failure: Exception | None = None
         for address in await resolve(url.host, url.port or _PORTS[url.scheme]):
             try:
-                return await self._transport.handle_async_request(
-                    httpx.Request(
-                        request.method,
-                        url.copy_with(host=address),
-                        headers=request.headers,
-                        stream=request.stream,
-                        extensions={**request.extensions, "sni_hostname": url.host},
+                return _plain(
+                    await self._transport.handle_async_request(
+                        httpx.Request(
+                            request.method,
+                            url.copy_with(host=address),
+                            headers=request.headers,
+                            stream=request.stream,
+                            extensions={**request.extensions, "sni_hostname": url.host},
+                        )
                     )
                 )
             except httpx.ConnectError as error:
@@ -52,3 +55,12 @@ class CheckedTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._transport.aclose()
+
+
+def _plain(response: httpx.Response) -> httpx.Response:
+    """The response with its body as `PlainBody` gives it, and so without the header that says how it is encoded."""
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() != b"content-encoding"]
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    body = PlainBody(response.stream, "" if encoding == "identity" else encoding)
+    return httpx.Response(response.status_code, headers=headers, stream=body, extensions=response.extensions)

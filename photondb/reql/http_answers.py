@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import Any
 
@@ -12,8 +11,6 @@ from photondb.datum.binary import make_binary
 from photondb.datum.errors import DatumError
 from photondb.outbound import Answer
 from photondb.reql.terms.json import NotJson, read_json
-
-_LINK = re.compile(r"\s*<([^>]*)>\s*(?:;\s*([^,]+?)\s*)?(?:,|$)")
 
 _JSONP_TYPES = ("text/javascript", "application/json-p", "text/json-p")
 _BINARY_TYPES = ("audio/", "image/", "video/", "application/octet-stream")
@@ -47,14 +44,22 @@ def headers_object(answer: Answer) -> dict[str, Any]:
 
 
 def _links(line: str) -> dict[str, str]:
+    """The URLs of `<URL>; parameters, <URL>; ...`, in time linear in the line, which a server has made up."""
     links = {}
     at = 0
     while at < len(line):
-        found = _LINK.match(line, at)
-        if found is None:
+        begin = line.find("<", at)
+        end = line.find(">", begin)
+        if begin < 0 or end < 0 or line[at:begin].strip():
             raise BadAnswer(f"failed to parse link header line: '{line}'")
-        links[found[2] or ""] = found[1]
-        at = found.end()
+        comma = line.find(",", end)
+        stop = len(line) if comma < 0 else comma
+        rest = line[end + 1 : stop].strip()
+        name = rest[1:].strip()
+        if rest and not (rest[0] == ";" and name):
+            raise BadAnswer(f"failed to parse link header line: '{line}'")
+        links[name] = line[begin + 1 : end]
+        at = stop + 1
     return links
 
 

@@ -86,9 +86,28 @@ async def test_a_request_ends_when_its_time_is_up(pages: str) -> None:
     assert (await failure(Request(f"{pages}/echo", timeout_ms=0))).message == "timed out after 0.000 seconds"
 
 
-async def test_bodies_are_unpacked_and_limited(pages: str) -> None:
-    assert (await perform(Request(f"{pages}/packed"))).body == b"unpacked"
-    assert "longer than" in (await failure(Request(f"{pages}/bomb"))).message
+@pytest.mark.parametrize("packed", ["gzip", "deflate", "raw", "identity"])
+async def test_bodies_are_unpacked(pages: str, packed: str) -> None:
+    assert (await perform(Request(f"{pages}/packed/{packed}"))).body == b"unpacked"
+
+
+@pytest.mark.parametrize("packed", ["cut", "wrong", "twice", "zstd"])
+async def test_what_is_packed_otherwise_is_refused(pages: str, packed: str) -> None:
+    refused = await failure(Request(f"{pages}/packed/{packed}"))
+    assert refused.message == "the response could not be decompressed"
+
+
+@pytest.mark.parametrize("way", ["", "302", "401"])
+async def test_bodies_are_limited_also_on_the_way_to_an_answer(pages: str, way: str) -> None:
+    request = Request(f"{pages}/bomb/{way}", auth=httpx.DigestAuth("ann", "secret") if way == "401" else None)
+    assert "longer than 67108864 bytes" in (await failure(request)).message
+
+
+async def test_bodies_are_limited_together(pages: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("photondb.outbound.bodies.MAX_BODIES_BYTES", 10)
+    assert "too much is being received" in (await failure(Request(f"{pages}/echo"))).message
+    for _ in range(3):  # what is over does not count
+        assert (await perform(Request(f"{pages}/packed/gzip"))).body == b"unpacked"
 
 
 async def test_passwords_are_shown_in_both_ways(pages: str) -> None:

@@ -7,12 +7,15 @@ import hashlib
 import json
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
+
+import zstandard
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -82,10 +85,25 @@ class Pages(BaseHTTPRequestHandler):
         self.answer(b"slow")
 
     def page_packed(self) -> None:
-        self.answer(gzip.compress(b"unpacked"), Content_Encoding="gzip")
+        """A body in one of several encodings, not all of which were asked for."""
+        raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        encoding, body = {
+            "gzip": ("gzip", gzip.compress(b"unpacked")),
+            "deflate": ("deflate", zlib.compress(b"unpacked")),
+            "raw": ("deflate", raw.compress(b"unpacked") + raw.flush()),
+            "identity": ("identity", b"unpacked"),
+            "cut": ("gzip", gzip.compress(b"unpacked")[:-4]),
+            "wrong": ("gzip", b"unpacked"),
+            "twice": ("gzip, gzip", gzip.compress(gzip.compress(b"unpacked"))),
+            "zstd": ("zstd", zstandard.compress(b"unpacked")),
+        }[self.rest]
+        self.answer(body, Content_Encoding=encoding)
 
     def page_bomb(self) -> None:
-        self.answer(gzip.compress(b"\0" * (80 * 2**20)), Content_Encoding="gzip")
+        """80 MB, as the answer, or with one that is only on the way to it."""
+        body = gzip.compress(b"\0" * (80 * 2**20), 1)
+        others = {"302": {"Location": "/echo"}, "401": {"WWW_Authenticate": 'Digest realm="here", nonce="n"'}}
+        self.answer(body, int(self.rest or 200), Content_Encoding="gzip", **others.get(self.rest, {}))
 
     def page_broken(self) -> None:
         self.close_connection = True
