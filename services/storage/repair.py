@@ -103,7 +103,7 @@ def require_new(path: Path) -> None:
 
 def copy_data(source: Path, target: Path, *, link_tables: bool = False) -> None:
     """Copy the files of a store. With `link_tables` its table files, which never change, are shared."""
-    target.mkdir(parents=True, exist_ok=True)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
     for entry in sorted(source.iterdir()):
         if entry.name == "LOCK" or not entry.is_file():
             continue

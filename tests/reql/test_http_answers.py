@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+import photondb.reql.terms  # noqa: F401 - all of them, before what they use
 from photondb.outbound import Answer
 from photondb.reql.http_answers import BadAnswer, headers_object
 
