@@ -146,16 +146,14 @@ def _add(asked: Asked, part: Part, func: Func, projections: Sequence[Projection]
 def _condition(part: Part, func: Func, projections: Sequence[Projection]) -> Condition | None:
     if part.expression is None or part.keys is None:
         return None
+    try:
+        keys = part.keys(func)  # raises what the part fails with, also where it is of no use otherwise
+    except NotComparable:
+        return None
     expression = resolved(part.expression, func)
     for projection in reversed(projections):
         expression = None if expression is None else projection.of(expression)
-    if expression is None:
-        return None
-    try:
-        keys = part.keys(func)
-    except NotComparable:
-        return None
-    return Condition(expression, keys, part.elements, part.safe, part.text, part.geo)
+    return None if expression is None else Condition(expression, keys, part.elements, part.safe, part.text, part.geo)
 
 
 def drops_missing(step: FilterStep) -> bool:

@@ -91,6 +91,17 @@ def test_a_value_that_cannot_be_computed_ends_it_too() -> None:
     assert found((row["b"] == 1) & (row["a"] == r.expr({})["x"])) == found(row["b"] == 1)
 
 
+def test_neither_is_anything_behind_what_fails_for_every_document() -> None:
+    def no_array(doc: Any) -> Any:
+        return (doc["b"] == 1) & r.expr(False).contains(doc["a"]) & (doc["id"] == 2)
+
+    assert found(no_array) == found(row["b"] == 1)
+    without = MapStep(
+        function(lambda doc: doc.without("a"))
+    )  # what is looked at is no field of the documents that are read
+    assert conditions_of([without, FilterStep(function(no_array))]) == found(row["b"] == 1)
+
+
 @pytest.mark.parametrize(
     "predicate",
     [
