@@ -55,6 +55,7 @@ struct OutcomeResult {
 struct Outcome {
   serverFinal @0 :Text;  # the message for the client
   user @1 :Text;         # the identity that was proved
+  emptyPassword @2 :Bool;  # by the empty password
 }
 
 struct LoginResult {

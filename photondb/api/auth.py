@@ -41,10 +41,11 @@ class ScramChallenge(msgspec.Struct, frozen=True):
 
 
 class ScramOutcome(msgspec.Struct, frozen=True):
-    """The server's final SCRAM message, and the identity that it proves."""
+    """The server's final SCRAM message, and the identity that it proves, which may be by the empty password."""
 
     server_final: str
     user: str
+    empty_password: bool = False
 
 
 class Permissions(msgspec.Struct, frozen=True, rename={"global_": "global"}):

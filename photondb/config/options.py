@@ -196,6 +196,13 @@ OPTIONS: tuple[Option, ...] = (
         "RATIO",
     ),
     Option(
+        "allow_empty_passwords",
+        "PHOTONDB_ALLOW_EMPTY_PASSWORDS",
+        values.boolean,
+        "0 or 1",
+        "whether accounts without a password may be used from other machines",
+    ),
+    Option(
         "http_allow_private",
         "PHOTONDB_HTTP_ALLOW_PRIVATE",
         values.boolean,

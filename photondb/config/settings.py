@@ -51,6 +51,7 @@ class Settings:
     otlp_protocol: OtlpProtocol = "http/protobuf"
     traces_sampler: SamplerName = "parentbased_always_on"
     traces_sampler_arg: float = 1.0
+    allow_empty_passwords: bool = False
     http_allow_private: bool = False
     max_transaction_seconds: int = 600
     cache_bytes: int | None = None

@@ -50,7 +50,7 @@ class AuthStub(AuthApi):
 
     async def scram_final(self, context: CallContext, exchange: str, client_final: str) -> ScramOutcome:
         outcome = (await self._client.call(_SCRAM_FINAL, context, exchange=exchange, clientFinal=client_final)).ok
-        return ScramOutcome(outcome.serverFinal, outcome.user)
+        return ScramOutcome(outcome.serverFinal, outcome.user, outcome.emptyPassword)
 
     async def password_login(self, context: CallContext, user: str, password: str) -> str:
         identity: str = (await self._client.call(_PASSWORD_LOGIN, context, user=user, password=password)).ok
@@ -92,7 +92,11 @@ class _AuthHandlers(Handlers):
 
     async def scram_final(self, call: Call) -> None:
         outcome = await self._auth.scram_final(call.context, call.params.exchange, call.params.clientFinal)
-        call.results.ok = {"serverFinal": outcome.server_final, "user": outcome.user}
+        call.results.ok = {
+            "serverFinal": outcome.server_final,
+            "user": outcome.user,
+            "emptyPassword": outcome.empty_password,
+        }
 
     async def password_login(self, call: Call) -> None:
         call.results.ok = await self._auth.password_login(call.context, call.params.user, call.params.password)

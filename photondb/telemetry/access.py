@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable
 
@@ -14,6 +13,7 @@ from starlette.responses import Response
 
 from photondb.api.auth import ADMIN, AuthApi, AuthenticationFailed
 from photondb.api.context import CallContext
+from photondb.peers import is_on_this_machine
 from photondb.reql.errors import ReqlError
 
 LOGIN_TIMEOUT_S = 5.0
@@ -47,14 +47,7 @@ def for_users_and_loopback(auth: AuthSource, endpoint: Endpoint) -> Endpoint:
 
 
 def _is_from_loopback(request: Request) -> bool:
-    if request.client is None:
-        return False
-    try:
-        address = ipaddress.ip_address(request.client.host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
+    return request.client is not None and is_on_this_machine(request.client.host)
 
 
 async def _user(request: Request, auth: AuthSource) -> str:
@@ -65,6 +58,8 @@ async def _user(request: Request, auth: AuthSource) -> str:
     given = _credentials(request)
     if given is None:
         raise _unauthorized("Log in with the name and password of an account.")
+    if not given[1] and not _is_from_loopback(request):
+        raise _unauthorized("Accounts without a password can be used from this machine only.")
     context = CallContext(deadline=time.monotonic() + LOGIN_TIMEOUT_S)
     try:
         return await service.password_login(context, *given)

@@ -75,16 +75,18 @@ def begin(first: ClientFirst, is_known: bool, credentials: Credentials, server_n
 def finish(exchange: Exchange, message: str) -> str:
     """Check the client's final message and return the server's. Raises AuthenticationFailed.
 
-    The order of the checks is RethinkDB's: a wrong nonce with a wrong proof is a wrong password.
+    The order of the checks is RethinkDB's: a wrong nonce with a wrong proof is a wrong password. But that a user does
+    not exist is found out where a password would be found wrong: what goes before must not tell it.
     """
-    if not exchange.is_known:
-        raise AuthenticationFailed("Unknown user", Code.UNKNOWN_USER)
     attributes = _attributes(message, allowed="cpr")
     if attributes["c"] != "biws":  # the base64 of "n,,", which is how every driver's first message begins
         raise _invalid_encoding()
     without_proof = message.split(",p=", 1)[0]
     auth_message = ",".join((exchange.client_first_bare, exchange.server_first, without_proof)).encode()
-    if not exchange.credentials.matches_proof(_proof(attributes["p"]), auth_message):
+    matches = exchange.credentials.matches_proof(_proof(attributes["p"]), auth_message)
+    if not exchange.is_known:
+        raise AuthenticationFailed("Unknown user", Code.UNKNOWN_USER)
+    if not matches:
         raise wrong_password()
     if attributes["r"] != exchange.nonce:
         raise AuthenticationFailed("Other error", Code.OTHER_ERROR)

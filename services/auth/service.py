@@ -76,7 +76,6 @@ class Auth:
         # Grows over restarts too, so that nobody takes what he remembers from before for what is true now.
         self._version = time.time_ns() // 1_000
         self._exchanges = Exchanges()
-        self._secret = secrets.token_bytes(32)
         self._changing = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
         # Hashing passwords has a thread of its own, and only one: a flood of logins slows down logins, nothing else.
@@ -118,11 +117,16 @@ class Auth:
 
     @contextmanager
     def _login(self, method: str, *, decides: bool = True) -> Iterator[None]:
-        """Count how a login, or a step of one that `decides` it only by failing, ends."""
+        """Count how a login, or a step of one that `decides` it only by failing, ends.
+
+        Who tries is not told whether it was the name or the password that is wrong, which RethinkDB does.
+        """
         try:
             yield
         except AuthenticationFailed as error:
             self._logins[method, _OUTCOMES.get(error.code, "malformed")] += 1
+            if error.code == scram.Code.UNKNOWN_USER:
+                raise scram.wrong_password() from None
             raise
         if decides:
             self._logins[method, "success"] += 1
@@ -133,10 +137,7 @@ class Auth:
         with self._login("scram", decides=False):
             first = scram.read_client_first(client_first)
         account = self._accounts.get(first.user)
-        if account is not None:
-            credentials = account.credentials
-        else:
-            credentials = Credentials.of_unknown_user(first.user, self._secret)
+        credentials = self._credentials(first.user)
         server_nonce = secrets.token_bytes(scram.NONCE_BYTES)
         exchange = scram.begin(first, account is not None, credentials, server_nonce)
         return ScramChallenge(self._exchanges.remember(exchange), exchange.server_first)
@@ -150,16 +151,18 @@ class Auth:
             raise AuthenticationFailed("The login took too long.", scram.Code.OTHER_ERROR)
         with self._login("scram"):
             server_final = scram.finish(begun, client_final)
-        return ScramOutcome(server_final, begun.user)
+        return ScramOutcome(server_final, begun.user, begun.credentials.is_empty)
 
     @measured
     async def password_login(self, context: CallContext, user: str, password: str) -> str:
         """The identity for a plain password."""
         with self._login("password"):
-            account = self._account(scram.prepare_name(user))
-            if not await self._in_thread(lambda: account.credentials.matches_password(password)):
+            name = scram.prepare_name(user)
+            matches = await self._in_thread(lambda: self._credentials(name).matches_password(password))
+            self._account(name)  # not earlier: an account that does not exist takes as long as one that does
+            if not matches:
                 raise scram.wrong_password()
-        return account.name
+        return name
 
     @measured
     async def permissions(self, context: CallContext, user: str) -> Permissions:
@@ -224,6 +227,14 @@ class Auth:
         elif self._admin_password and admin.credentials.is_empty:
             credentials = await self._hash(NewPassword(self._admin_password))
             await self._put(msgspec.structs.replace(admin, credentials=credentials))
+
+    def _credentials(self, user: str) -> Credentials:
+        """What to check a login with. For users that do not exist it is always the same for a name, also after a new
+        start, as with those that do."""
+        account = self._accounts.get(user)
+        if account is not None:
+            return account.credentials
+        return Credentials.of_unknown_user(user, self._accounts[ADMIN].credentials.server_key)
 
     def _account(self, user: str) -> Account:
         account = self._accounts.get(user)

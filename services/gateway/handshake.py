@@ -34,6 +34,9 @@ MAX_MESSAGE_BYTES = 2047
 NO_RESOURCES = 19
 """The SCRAM error for a server that cannot take one more client (RFC 5802: no-resources)."""
 
+OTHER_ERROR = 20
+"""The SCRAM error for a login that is refused for another reason (RFC 5802: other-error)."""
+
 _HTTP_METHODS = frozenset((b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE", b"OPTI", b"PATC", b"CONN", b"TRAC", b"PRI "))
 
 _HTTP_BODY = b"This is the port for RethinkDB drivers, not for HTTP. Point your client at the HTTP port.\n"

@@ -44,3 +44,6 @@ class Limits:
 
     drain_timeout_ms: int = 700
     """How long `stop` waits for answers that are still due. Open changefeeds make it wait for all of it."""
+
+    empty_passwords: bool = False
+    """Whether accounts without a password may be used from other machines, too."""

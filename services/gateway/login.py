@@ -11,9 +11,11 @@ from typing import Protocol, cast
 
 from photondb.api.auth import ADMIN, AuthApi, AuthenticationFailed, ScramChallenge, ScramOutcome
 from photondb.api.context import CallContext
+from photondb.peers import is_on_this_machine
 from services.gateway.farewell import Farewell
 from services.gateway.handshake import (
     NO_RESOURCES,
+    OTHER_ERROR,
     Action,
     BeginScram,
     CheckPassword,
@@ -30,6 +32,12 @@ logger = logging.getLogger(__name__)
 
 AUTH_TIMEOUT_MS = 5_000
 """How long a client waits for auth at most, so that it hears of an auth that cannot be reached."""
+
+NO_PASSWORD = (
+    "This account has no password, so it can be used only from the machine that the server runs on. Set a password "
+    "there (for `admin` at the start: PHOTONDB_ADMIN_PASSWORD), or let all others in with "
+    "PHOTONDB_ALLOW_EMPTY_PASSWORDS=1."
+)
 
 
 class ConnectionLog(Protocol):
@@ -121,14 +129,24 @@ class LoginProtocol(asyncio.Protocol):
             match answer:
                 case ScramChallenge():
                     actions = self._handshake.challenge(answer)
+                case ScramOutcome() if answer.empty_password and self._is_elsewhere:
+                    actions = self._handshake.fail(OTHER_ERROR, NO_PASSWORD)
                 case ScramOutcome():
                     actions = self._handshake.accept_proof(answer)
+                case _ if isinstance(question, CheckPassword) and not question.password and self._is_elsewhere:
+                    actions = self._handshake.fail(OTHER_ERROR, NO_PASSWORD)
                 case user:
                     actions = self._handshake.accept_password(user)
         self._question = None
         if not self._transport.is_closing():
             self._transport.resume_reading()
             self._carry_out(actions)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the client is on another machine, from which accounts need a password."""
+        peer = self._transport.get_extra_info("peername")
+        return not self._limits.empty_passwords and not (peer and is_on_this_machine(peer[0]))
 
     async def _put(self, question: CheckPassword | BeginScram | FinishScram) -> ScramChallenge | ScramOutcome | str:
         context = CallContext(deadline=time.monotonic() + AUTH_TIMEOUT_MS / 1000)

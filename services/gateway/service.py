@@ -51,7 +51,7 @@ class Gateway:
     ) -> None:
         self._auth = auth
         self._settings = settings
-        self._limits = limits or Limits()
+        self._limits = limits or Limits(empty_passwords=settings.allow_empty_passwords)
         self._dispatchers = DispatcherPool(query, self._limits, BusyPolling(busy_poll_us))
         self._listener = DriverListener(auth, self._dispatchers, self._limits)
         self.probes: dict[str, Probe] = {"query": self._dispatchers.check, "auth": self._check_auth, **(probes or {})}

@@ -35,7 +35,7 @@ async def log_in(auth: Auth, user: str, password: str) -> str:
     challenge = await auth.scram_first(INTERNAL, f"n,,{bare}")
     final, expected = client_final(bare, challenge.server_first, password)
     outcome = await auth.scram_final(INTERNAL, challenge.exchange, final)
-    assert outcome == ScramOutcome(expected, outcome.user)
+    assert outcome == ScramOutcome(expected, outcome.user, not password)
     return outcome.user
 
 
@@ -67,14 +67,14 @@ async def test_a_wrong_password(auth: Auth) -> None:
 
 
 async def test_an_unknown_user(auth: Auth) -> None:
-    assert await refusal(auth, "ghost", "") == (17, "Unknown user")
+    assert await refusal(auth, "ghost", "") == (12, "Wrong password")
     one, two = [(await auth.scram_first(INTERNAL, "n,,n=ghost,r=x")).server_first for _ in range(2)]
     assert one.split(",s=")[1] == two.split(",s=")[1]
     assert one != two
-    for call in (auth.password_login(INTERNAL, "ghost", ""), auth.permissions(INTERNAL, "ghost")):
+    for call, code in ((auth.password_login(INTERNAL, "ghost", ""), 12), (auth.permissions(INTERNAL, "ghost"), 17)):
         with pytest.raises(AuthenticationFailed) as error:
             await call
-        assert error.value.code == 17
+        assert error.value.code == code
 
 
 async def test_an_exchange_that_nobody_began(auth: Auth) -> None:
@@ -111,7 +111,7 @@ async def test_users_come_and_go(auth: Auth) -> None:
         ("bob", True),
     ]
     await auth.drop_user(INTERNAL, "bob")
-    assert await refusal(auth, "bob", "secret") == (17, "Unknown user")
+    assert await refusal(auth, "bob", "secret") == (12, "Wrong password")
     assert [user.name for user in await auth.users(INTERNAL)] == ["admin"]
 
 
@@ -130,7 +130,7 @@ async def test_a_name_has_one_spelling(auth: Auth) -> None:
     await auth.grant(INTERNAL, "\u2168", (), {"read": True})
     assert (await auth.permissions(INTERNAL, "IX")).may_read("db", "table")
     await auth.drop_user(INTERNAL, "\u2168")
-    assert await refusal(auth, "IX", "secret") == (17, "Unknown user")
+    assert await refusal(auth, "IX", "secret") == (12, "Wrong password")
     assert await refusal(auth, "ad\u00admin", "guess") == (12, "Wrong password")  # it is admin's that is wrong
 
 

@@ -128,12 +128,15 @@ def test_a_right_proof_for_another_nonce() -> None:
     assert code_of(error) == (20, "Other error")
 
 
-def test_an_unknown_user_is_told_at_the_end_whatever_it_sends() -> None:
+def test_an_unknown_user_is_found_out_where_a_wrong_password_is() -> None:
     begun = exchange(is_known=False)
-    for final in (client_final(BARE, begun.server_first, "pencil")[0], "nonsense"):
+    with pytest.raises(AuthenticationFailed) as error:
+        finish(begun, client_final(BARE, begun.server_first, "pencil")[0])
+    assert code_of(error) == (17, "Unknown user")
+    for is_known in (True, False):
         with pytest.raises(AuthenticationFailed) as error:
-            finish(begun, final)
-        assert code_of(error) == (17, "Unknown user")
+            finish(exchange(is_known=is_known), "nonsense")
+        assert code_of(error) == (10, "Invalid encoding")
 
 
 def test_the_challenge_for_an_unknown_user_is_always_the_same_and_like_that_of_others() -> None:

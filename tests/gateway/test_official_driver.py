@@ -91,7 +91,7 @@ async def test_passwords_and_users(suite: Suite) -> None:
     for options, text in (
         ({"user": "b=o,b", "password": "guess"}, "Wrong password"),
         ({}, "Wrong password"),
-        ({"user": "ghost", "password": "secret"}, "Unknown user"),
+        ({"user": "ghost", "password": "secret"}, "Wrong password"),
     ):
         with pytest.raises(ReqlAuthError, match=text):
             await suite.with_driver(ask, **options)
