@@ -38,13 +38,21 @@ class IndexInfo(msgspec.Struct, frozen=True):
     created_us: int = 0
 
 
+class Expiry(msgspec.Struct, frozen=True):
+    """When documents expire: so many seconds after the time that the index of that name has for them."""
+
+    index: str
+    after_s: int = 0
+
+
 class TableSettings(msgspec.Struct, frozen=True):
-    """How long a table keeps its past, in seconds and bytes. None is none for the history, in which reads as of then
-    are exact, and the default for the change log."""
+    """How long a table keeps its documents and its past, in seconds and bytes. None is for ever for the documents, none
+    for the history, in which reads as of then are exact, and the default for the change log."""
 
     history_s: int | None = None
     changelog_s: int | None = None
     changelog_bytes: int | None = None
+    expire: Expiry | None = None
 
 
 class EndedLog(msgspec.Struct, frozen=True):

@@ -1,15 +1,18 @@
-"""How long a table keeps its past, as its configuration says it: `history` and `changelog` of `table_config`.
+"""How long a table keeps its documents and its past, as its configuration says it: `expire`, `history` and `changelog`
+of `table_config`.
 
 They are there only when they are set. `history` is a duration, "7d" for instance; `changelog` is an object with `hours`
-and `bytes`, each of which may be missing. Setting one to null takes it away.
+and `bytes`, each of which may be missing. `expire` is an object with the name of an `index`, whose times say when
+documents expire, or with `after`, a duration, how long after them. Setting one to null takes it away.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from photondb.api.catalogue import TableSettings
+from photondb.api.catalogue import Expiry, IndexInfo, TableSettings
 from photondb.datum.text import print_datum
 from photondb.datum.types import normalise_number
 
@@ -32,11 +35,15 @@ def show_settings(settings: TableSettings) -> dict[str, Any]:
         changelog["hours"] = normalise_number(settings.changelog_s / 3600)
     if changelog:
         shown["changelog"] = changelog
+    if settings.expire is not None:
+        shown["expire"] = {"index": settings.expire.index}
+        if settings.expire.after_s:
+            shown["expire"]["after"] = _shown(settings.expire.after_s)
     return shown
 
 
-def take_settings(fields: Fields) -> TableSettings:
-    """The settings in an object that somebody wrote. Raises ReqlError."""
+def take_settings(fields: Fields, indexes: Sequence[IndexInfo]) -> TableSettings:
+    """The settings in an object that somebody wrote about a table with these indexes. Raises ReqlError."""
     history = fields.take("history") if "history" in fields else None
     changelog = fields.take("changelog") if "changelog" in fields else None
     changelog_s = changelog_bytes = None
@@ -54,16 +61,36 @@ def take_settings(fields: Fields) -> TableSettings:
             if type(size) is not int or size <= 0:
                 raise fields.fail(f"In `changelog`: Expected a positive number of bytes; got {print_datum(size)}")
             changelog_bytes = size
-    return TableSettings(_seconds(fields, history), changelog_s, changelog_bytes)
+    history_s = None if history is None else _seconds(fields, "history", history)
+    return TableSettings(history_s, changelog_s, changelog_bytes, _take_expiry(fields, indexes))
 
 
-def _seconds(fields: Fields, history: Any) -> int | None:
-    if history is None:
+def _take_expiry(fields: Fields, indexes: Sequence[IndexInfo]) -> Expiry | None:
+    expire = fields.take("expire") if "expire" in fields else None
+    if expire is None:
         return None
-    found = _duration(history) if type(history) is str else None
+    if type(expire) is not dict or set(expire) - {"after", "index"} or type(expire.get("index")) is not str:
+        raise fields.fail(
+            "In `expire`: Expected an object with `index`, the name of an index, and perhaps `after`, a duration; got "
+            + print_datum(expire)
+        )
+    name = expire["index"]
+    found = next((index for index in indexes if index.name == name), None)
+    if found is None:
+        raise fields.fail(f"In `expire`: The table has no index `{name}`, which is to say when documents expire.")
+    if found.multi or found.geo:
+        raise fields.fail(
+            f"In `expire`: Index `{name}` is a multi or a geo index: it has no single time for each document."
+        )
+    after = expire.get("after")
+    return Expiry(name, 0 if after is None else _seconds(fields, "expire", after))
+
+
+def _seconds(fields: Fields, field: str, value: Any) -> int:
+    found = _duration(value) if type(value) is str else None
     if found is None:
         raise fields.fail(
-            f'In `history`: Expected a duration such as "7d", "12h", "30m" or "90s"; got {print_datum(history)}'
+            f'In `{field}`: Expected a duration such as "7d", "12h", "30m" or "90s"; got {print_datum(value)}'
         )
     return int(found[1]) * _UNITS[found[2]]
 

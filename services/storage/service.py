@@ -42,6 +42,7 @@ from services.storage.clock import CommitClock
 from services.storage.commit import LocalCommitPath
 from services.storage.division import Divisions
 from services.storage.engine_stats import engine_stats
+from services.storage.expiring import Expiring
 from services.storage.failures import indeterminate, reql_error, reql_errors
 from services.storage.filling import CopyFiller
 from services.storage.following import HomeFollower
@@ -107,6 +108,7 @@ class Storage(StorageApi):
         self._reader: DocumentReader
         self._scanner: Scanner
         self._trimming: asyncio.Task[None]
+        self._expiring: asyncio.Task[None]
 
     async def start(self) -> None:
         """Open the store and take up unfinished index builds. A node that is not home waits for home, and follows its
@@ -161,6 +163,7 @@ class Storage(StorageApi):
         self._reader = DocumentReader(store, self._tables, self._transactions, self._clock)
         self._scanner = Scanner(store, self._tables, self._transactions, self._clock, self._options)
         self._trimming = asyncio.create_task(LogTrimmer(store, self._tables).run())
+        self._expiring = asyncio.create_task(Expiring(self, self._tables).run())
         self._statistics = StatisticsCollector(store, self._tables)
         self._collecting = asyncio.create_task(self._statistics.run())
 
@@ -182,6 +185,7 @@ class Storage(StorageApi):
             await self._divisions.stop()
         await self._pauses.stop()
         self._trimming.cancel()
+        self._expiring.cancel()
         self._collecting.cancel()
         await self._catalogue.stop()
         await self._scanner.stop()

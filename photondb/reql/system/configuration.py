@@ -141,7 +141,7 @@ def _alter_table(runtime: Runtime, info: TableInfo, old: Row, new: Row, change: 
     shards = _take_shards(runtime, fields, change.identifiers, info)
     _check_write_acks(fields)
     durability = fields.take_word("durability", "soft", "hard")
-    settings = take_settings(fields)
+    settings = take_settings(fields, info.indexes)
     if not equal(fields.take("write_hook"), old["write_hook"]):
         raise op_failed(
             "The `write_hook` field is read-only and can't be used to create or drop a write hook function."

@@ -92,6 +92,7 @@ def index_drop(runtime: Runtime, table: Table, name: str) -> dict[str, Any]:
     """Drop an index."""
     info = table.info
     runtime.require("config", info.database, info)
+    _refuse_expiry(runtime, info, name)
     runtime.change_catalogue(DropIndex(info.database, info.name, name))
     return {"dropped": 1}
 
@@ -105,6 +106,7 @@ def index_rename(
     _refuse_primary_key(info, name)
     _refuse_primary_key(info, new_name)
     runtime.require("config", info.database, info)
+    _refuse_expiry(runtime, info, name)
     runtime.change_catalogue(RenameIndex(info.database, info.name, name, new_name, overwrite))
     return {"renamed": int(name != new_name)}
 
@@ -173,6 +175,16 @@ def _status(index: IndexInfo, state: IndexStatus) -> dict[str, Any]:
     if (carried := carried_fields(index)) is not None:
         status["include"] = carried
     return status
+
+
+def _refuse_expiry(runtime: Runtime, info: TableInfo, name: str) -> None:
+    """Raise where an index says when documents expire, which must not end by the way."""
+    expire = runtime.current(info).settings.expire
+    if expire is not None and expire.index == name:
+        raise op_failed(
+            f"Index `{name}` says when documents of table `{info.database}.{info.name}` expire. Change `expire` in the "
+            "table's configuration first, to another index or to null."
+        )
 
 
 def _refuse_primary_key(info: TableInfo, name: str) -> None:
