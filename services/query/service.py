@@ -92,12 +92,14 @@ class Query:
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._peers = Peers(bus, self.own_queries, self._know_catalogue, self._in_background)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop: asyncio.AbstractEventLoop
         self._stopped = False
         self._now: dict[str, Any] = {}
         self._now_ms = -1
 
     async def start(self) -> None:
         """Learn the catalogue and follow its changes."""
+        self._loop = asyncio.get_running_loop()
         self._subscription = await self.bus.subscribe(CATALOGUE_SUBJECT, self._catalogue_changed)
         self.bus.on_gap(lambda: self._in_background(self.refresh_catalogue()))
         await self.refresh_catalogue()
@@ -239,9 +241,16 @@ class Query:
 
     def release(self, opened: Closable) -> None:
         """Close a cursor or a feed some time soon. One that is left when the service has stopped ends with its
-        connection: there may be no loop any more to close it on."""
-        if not self._stopped:
+        connection: there may be no loop any more to close it on.
+
+        Where an error has kept a stream alive, Python's collector gives back its cursor, in whatever thread it runs.
+        """
+        if self._stopped:
+            return
+        if asyncio._get_running_loop() is self._loop:
             self._in_background(opened.close())
+        else:
+            self._loop.call_soon_threadsafe(self.release, opened)
 
     def keep(self, task: asyncio.Task[Any]) -> None:
         """Hold on to a task until it is done."""

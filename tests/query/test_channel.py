@@ -285,3 +285,15 @@ async def test_what_is_released_after_the_end_asks_nothing_of_a_loop_that_may_be
     assert len(closed) == 1
     await storage.stop()
     await bus.close()
+
+
+async def test_a_cursor_that_is_collected_in_another_thread_is_closed(client: Client) -> None:
+    """Python's collector runs where it likes, and ends the streams that an error has kept alive."""
+    closed = asyncio.Event()
+
+    class Opened:
+        async def close(self) -> None:
+            closed.set()
+
+    await asyncio.to_thread(client.query.release, Opened())
+    await asyncio.wait_for(closed.wait(), 120)

@@ -8,8 +8,6 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from photondb.rpc.remote import Method
 from photondb.rpc.servant import servant
 from photondb.rpc.serve import RpcServer
 from tests.rpc.probe import PROBE, Probe, ProbeStub, probing, process, rpc_test, served
+from tests.rpc.relay import relay
 
 
 def within(seconds: float) -> CallContext:
@@ -126,27 +125,6 @@ async def test_a_service_that_hangs_for_long_counts_as_lost(address: str) -> Non
         await stub.close()
 
 
-@asynccontextmanager
-async def slow_relay(address: str, target: str, piece_bytes: int, every_s: float) -> AsyncIterator[None]:
-    """Passes on what comes to `address` and what `target` answers, slowly."""
-    ends: list[asyncio.Task[None]] = []
-
-    async def passing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(piece_bytes):
-            writer.write(data)
-            await writer.drain()
-            await asyncio.sleep(every_s)
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target_reader, target_writer = await asyncio.open_unix_connection(target.removeprefix("unix:"))
-        ends.extend(map(asyncio.create_task, (passing(reader, target_writer), passing(target_reader, writer))))
-
-    async with await asyncio.start_unix_server(accept, address.removeprefix("unix:")):
-        yield
-        for end in ends:
-            end.cancel()
-
-
 @rpc_test
 async def test_a_service_that_is_busy_with_long_calls_and_answers_is_not_lost(address: str) -> None:
     # Each way takes three times as long as a ping may be unanswered, and the pings have to wait behind it.
@@ -154,7 +132,7 @@ async def test_a_service_that_is_busy_with_long_calls_and_answers_is_not_lost(ad
     data = random.Random(1).randbytes(pieces * 65_536)
     async with probing(Probe(), address):
         slow = f"{address}-slow"
-        async with slow_relay(slow, address, 65_536, 3 * timeout_ms / 1000 / pieces):
+        async with relay(slow, address, pause_s=3 * timeout_ms / 1000 / pieces):
             stub = ProbeStub(slow, ConnectOptions(ping_every_ms=50, ping_timeout_ms=timeout_ms))
             assert await stub.echo(data) == [data]
             await stub.close()
@@ -197,13 +175,14 @@ async def test_another_service_at_the_address(address: str) -> None:
 async def test_a_peer_that_speaks_something_else(address: str) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mail.example.com ESMTP\r\n" * 10)
+        await reader.read(-1)
+        writer.close()
 
-    server = await asyncio.start_unix_server(greet, address.removeprefix("unix:"))
-    stub = ProbeStub(address)
-    with pytest.raises(ServiceUnavailable, match="cannot be reached"):
-        await stub.echo(context=within(0.3))
-    await stub.close()
-    server.close()
+    async with await asyncio.start_unix_server(greet, address.removeprefix("unix:")):
+        stub = ProbeStub(address)
+        with pytest.raises(ServiceUnavailable, match="cannot be reached"):
+            await stub.echo(context=within(0.3))
+        await stub.close()
 
 
 @rpc_test

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from photondb.reql.errors import ClientError, CompileError, ErrorKind, ReqlError
 from photondb.rpc.errors import DeadlineExceeded, InternalError
 from photondb.rpc.servant import servant
 from tests.rpc.probe import PROBE, Probe, ProbeStub, probing, rpc_test, served
+from tests.rpc.relay import relay
 
 
 @pytest.fixture(params=[(), ("echo", "wait", "fail", "about")], ids=["as tasks", "eagerly"], autouse=True)
@@ -61,26 +60,6 @@ async def test_errors_are_the_same_on_both_sides(address: str) -> None:
             await stub.fail("surrogate")
 
 
-@asynccontextmanager
-async def tapped(path: str, target: str, seen: bytearray) -> AsyncIterator[None]:
-    """Forward the unix socket `path` to `target`, and note all bytes that come back."""
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, notes: bytearray | None) -> None:
-        while data := await reader.read(65536):
-            if notes is not None:
-                notes += data
-            writer.write(data)
-        writer.close()
-
-    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        back_reader, back_writer = await asyncio.open_unix_connection(target)
-        await asyncio.gather(copy(reader, back_writer, None), copy(back_reader, writer, seen))
-
-    server = await asyncio.start_unix_server(forward, path)
-    yield
-    server.close()
-
-
 @rpc_test
 async def test_a_bug_is_told_in_the_log_and_not_on_the_wire(
     tmp_path: Path, address: str, caplog: pytest.LogCaptureFixture
@@ -88,7 +67,7 @@ async def test_a_bug_is_told_in_the_log_and_not_on_the_wire(
     seen = bytearray()
     async with (
         served(servant(PROBE.Probe, Probe()), address),
-        tapped(f"{tmp_path}/tap", address.removeprefix("unix:"), seen),
+        relay(f"unix:{tmp_path}/tap", address, heard=seen),
     ):
         stub = ProbeStub(f"unix:{tmp_path}/tap")
         with pytest.raises(InternalError) as caught:
@@ -210,7 +189,7 @@ async def test_the_deadline_travels_as_what_remains(address: str) -> None:
 
 @rpc_test
 async def test_every_method_of_every_interface_has_a_handler() -> None:
-    from photondb.rpc import auth, changefeed, gateway, query, schema, storage
+    from photondb.rpc import auth, changefeed, query, schema, storage
 
     interfaces = {
         schema.STORAGE.Storage: storage.StorageHandlers,
@@ -221,7 +200,6 @@ async def test_every_method_of_every_interface_has_a_handler() -> None:
         schema.AUTH.Auth: auth._AuthHandlers,
         schema.CHANGEFEED.Changefeed: changefeed._ChangefeedHandlers,
         schema.CHANGEFEED.Feed: changefeed._FeedHandlers,
-        schema.GATEWAY.Gateway: gateway._GatewayHandlers,
     }
     for interface, handlers in interfaces.items():
         for name, method in interface.schema.methods_inherited.items():

@@ -16,6 +16,7 @@ from photondb.rpc import stream
 from photondb.rpc.servant import servant
 from photondb.rpc.stream import Bridge
 from tests.rpc.probe import PROBE, Probe, ProbeStub, rpc_test, served
+from tests.rpc.relay import relay
 
 
 @pytest.fixture
@@ -133,29 +134,6 @@ async def test_a_peer_has_to_wait_for_who_does_not_ask(monkeypatch: pytest.Monke
             taker.transport.resume_reading()
             await asyncio.sleep(0)
         assert taker.taken == b"x" * sent
-
-
-@asynccontextmanager
-async def relay(address: str, target: str, piece_bytes: int) -> AsyncIterator[None]:
-    """Passes on what comes to `address`, and what `target` answers in pieces of so many bytes."""
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target_reader, target_writer = await asyncio.open_unix_connection(target.removeprefix("unix:"))
-
-        async def ask() -> None:
-            while data := await reader.read(65_536):
-                target_writer.write(data)
-
-        asking = asyncio.create_task(ask())
-        while data := await target_reader.read(piece_bytes):
-            writer.write(data)
-            await asyncio.sleep(0)
-        writer.close()
-        target_writer.close()
-        await asyncio.wait([asking])
-
-    async with await asyncio.start_unix_server(accept, address.removeprefix("unix:")):
-        yield
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 8, 9, 64, 65_536])
