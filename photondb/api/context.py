@@ -1,8 +1,9 @@
-"""What accompanies every call between services."""
+"""What accompanies every call between services, and which call the running code belongs to."""
 
 from __future__ import annotations
 
 import time
+from contextvars import ContextVar
 from typing import TypeAlias
 
 import msgspec
@@ -50,3 +51,10 @@ class CallContext(msgspec.Struct, frozen=True, gc=False):
 
 INTERNAL = CallContext()
 """The context of work that a service does on its own account."""
+
+CURRENT: ContextVar[CallContext] = ContextVar("photondb.context", default=INTERNAL)
+"""The context of the call from another process that the running task carries out; INTERNAL outside of any call.
+
+It is set anew at the start of every call, because the task of a call inherits the context variables of whatever
+happened to run when its message arrived.
+"""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from photondb.api.context import CallContext
-from photondb.cli.hosting import control_address
 from photondb.cli.node_directories import node_directory, node_numbers
 from photondb.cli.progress import ProgressLines
 from photondb.config import Settings, StartupError
+from photondb.hosting.serving import control_address
 from photondb.reql.errors import ReqlError
 from photondb.rpc.loop import run
 from photondb.rpc.storage import StorageStub

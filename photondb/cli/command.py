@@ -11,11 +11,11 @@ from typing import Any
 from photondb.cli.backup import add_backup
 from photondb.cli.check import add_check
 from photondb.cli.doctor import add_doctor
-from photondb.cli.lifetime import until_asked_to_stop
-from photondb.cli.misspelling import warn_of_misspelt_variables
 from photondb.cli.repair import add_repair
 from photondb.cli.restore import add_restore
 from photondb.config import OPTIONS, Settings, StartupError, default_of
+from photondb.hosting.lifetime import until_asked_to_stop
+from photondb.hosting.misspelling import warn_of_misspelt_variables
 from photondb.rpc.loop import run
 from photondb.telemetry.controls import CONTROLS
 from photondb.telemetry.logs import configure_logging

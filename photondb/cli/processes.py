@@ -18,14 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from photondb.bus.server import NatsServer
-from photondb.cli.lifetime import announce
+from photondb.cli.announcement import announce
 from photondb.cli.node_directories import node_directory, storage_name
-from photondb.cli.observing import remove_targets, write_targets
 from photondb.cli.supervision import Policy
 from photondb.cli.supervisor import Program, ServiceProgram, Supervisor
 from photondb.config import DEFAULT_ADDRESSES, Settings, StartupError
 from photondb.ports import reserve_port
 from photondb.telemetry.logs import configure_logging
+from photondb.telemetry.targets import remove_targets, write_targets
 
 log = logging.getLogger(__name__)
 

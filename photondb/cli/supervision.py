@@ -11,8 +11,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-EXIT_CONFIGURATION = 78
-"""Exit status of a service that cannot start until its operator changes something (EX_CONFIG of sysexits.h)."""
+from photondb.hosting.readiness import EXIT_CONFIGURATION
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,9 @@ from photondb.cli.supervision import (
     Tick,
 )
 from photondb.config import StartupError
+from photondb.hosting.readiness import READY_FD_VARIABLE
 
 log = logging.getLogger(__name__)
-
-READY_FD_VARIABLE = "PHOTONDB_READY_FD"
-"""Names the file descriptor on which a service reports that it is ready: one line, a JSON object of facts."""
 
 EXIT_NOT_RUNNABLE = 127
 MAX_REPORT_BYTES = 65_536

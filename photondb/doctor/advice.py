@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from photondb.address import parse_addresses
 from photondb.config import DEFAULT_ADDRESSES, Settings
 from photondb.doctor.findings import Finding, ok, warning
 from photondb.doctor.network import is_loopback
-from photondb.rpc.endpoints import parse_addresses
 
 
 def advise(settings: Settings) -> Iterator[Finding]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import orjson
 
-from photondb.cli.observing import TARGETS_FILE
 from photondb.config import Settings, StartupError
 from photondb.doctor import network
 from photondb.doctor.advice import advise
 from photondb.doctor.findings import Finding
 from photondb.doctor.machine import examine_machine
+from photondb.telemetry.targets import TARGETS_FILE
 
 
 def examine(settings: Settings, host: str | None = None) -> Iterator[Finding]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakSet
 
+from photondb.address import Address
 from photondb.api.context import CallContext
-from photondb.rpc.address import Address
 from photondb.rpc.connect import DEFAULT_OPTIONS, Connection, ConnectOptions, Link
 from photondb.rpc.endpoints import Endpoints
 from photondb.rpc.remote import Method

@@ -14,8 +14,8 @@ from typing import Any
 import capnp
 from capnp import KjException
 
+from photondb.address import Address
 from photondb.api.context import CallContext
-from photondb.rpc.address import Address
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.deadline import within
 from photondb.rpc.endpoints import Endpoints

@@ -1,20 +1,12 @@
-"""The context of a call: how it crosses the wire, and which one the running code belongs to."""
+"""The context of a call: how it crosses the wire."""
 
 from __future__ import annotations
 
 import time
-from contextvars import ContextVar
 from typing import Any
 
 from photondb.api.context import INTERNAL, CallContext
 from photondb.telemetry.trace_context import read_traceparents, write_traceparent
-
-CURRENT: ContextVar[CallContext] = ContextVar("photondb.rpc.context", default=INTERNAL)
-"""The context of the call that the running task carries out; INTERNAL outside of any call.
-
-It is set anew at the start of every call, because the task of a call inherits the context variables of whatever
-happened to run when its message arrived.
-"""
 
 _MAX_DEADLINE_MS = 2**32 - 1
 

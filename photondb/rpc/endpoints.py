@@ -7,9 +7,8 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
 
-from photondb.rpc.address import Address
+from photondb.address import Address, parse_addresses
 
 AVOID_MS = 2_000
 """How long an instance that was lost, or could not be reached, is left alone where there are others."""
@@ -65,11 +64,6 @@ class Endpoints:
             del self._connections[instance]
         if failed:
             self._failed_at[instance] = time.monotonic()
-
-
-def parse_addresses(text: str) -> Sequence[Address]:
-    """Read one address, or several with commas. Raises ValueError."""
-    return [Address.parse(part.strip()) for part in text.split(",")]
 
 
 async def _resolve(address: Address) -> list[Address]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from photondb.address import Address
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.query import UNKNOWN_ENTRANCE, Answer, AnswerSink, Entrance, QueryApi, QueryChannel, Request
 from photondb.rpc import schema
-from photondb.rpc.address import Address
 from photondb.rpc.admission import Admission
 from photondb.rpc.client import RpcClient
 from photondb.rpc.connect import DEFAULT_OPTIONS, ConnectOptions

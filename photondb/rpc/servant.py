@@ -16,9 +16,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
-from photondb.api.context import CallContext
+from photondb.api.context import CURRENT, CallContext
 from photondb.rpc.admission import Admission
-from photondb.rpc.context import CURRENT, read_context
+from photondb.rpc.context import read_context
 from photondb.rpc.deadline import is_cancelled
 from photondb.rpc.eager import begin
 from photondb.rpc.errors import DeadlineExceeded, Overloaded, WireError

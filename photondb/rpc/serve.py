@@ -15,7 +15,7 @@ from weakref import WeakSet
 import capnp
 from capnp import KjException
 
-from photondb.rpc.address import Address
+from photondb.address import Address
 from photondb.rpc.admission import Admission
 from photondb.rpc.limits import MESSAGE_WORDS, NESTING_LEVELS
 from photondb.rpc.stream import protocol_factory

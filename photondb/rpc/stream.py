@@ -15,7 +15,7 @@ from typing import Any
 
 import capnp
 
-from photondb.rpc.address import Address
+from photondb.address import Address
 
 GATHERED_BYTES = 64 * 1024
 """How much is gathered before it is written, even if the turn goes on."""

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from photondb.api.context import INTERNAL
-from photondb.rpc.context import CURRENT
+from photondb.api.context import CURRENT, INTERNAL
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import HTTP_REQUEST
 from photondb.telemetry.trace_context import TRACEPARENT, TRACESTATE, read_traceparent

@@ -19,8 +19,8 @@ from typing import Any
 
 import orjson
 
+from photondb.api.context import CURRENT
 from photondb.config import LogFormat, LogLevel
-from photondb.rpc.context import CURRENT
 
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']+(?=@)")
 

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from photondb.api.auth import AuthApi
-from photondb.bus import Bus
 from photondb.telemetry import tracing
 from photondb.telemetry.access import for_users_and_loopback
 from photondb.telemetry.debug import Report, debug_routes
@@ -35,6 +34,14 @@ class Observed(Protocol):
 
     def reports(self) -> Mapping[str, Report]:
         """What it can say about itself, by the name under `/_debug/`."""
+        ...
+
+
+class Shared(Protocol):
+    """Something that several processes have, such as the bus: each has numbers of its own use of it."""
+
+    def collect(self, process: str, scrape: Scrape, /) -> None:
+        """Write the numbers of this process into a reading."""
         ...
 
 
@@ -60,9 +67,9 @@ class Observation:
         self.registry.add(observed.collect)
         self._reports.update(observed.reports())
 
-    def watch_bus(self, bus: Bus) -> None:
-        """Tell of the bus that the process publishes on, too."""
-        self.registry.add(functools.partial(bus.collect, self.process))
+    def watch_shared(self, shared: Shared) -> None:
+        """Tell of what the process shares with others, too."""
+        self.registry.add(functools.partial(shared.collect, self.process))
 
     def started(self, probes: Mapping[str, Probe]) -> None:
         """The process does its work; it can do it well while the probes succeed."""

@@ -2,58 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import sys
 
-from photondb.api.context import INTERNAL
-from photondb.cli.hosting import connect_options, storage_of
-from photondb.cli.observing import observing, serving_telemetry
-from photondb.cli.probing import storage_probes
-from photondb.cli.service import ReportReady, run_service
-from photondb.config import Settings
-from photondb.rpc.auth import AuthStub
-from photondb.rpc.metrics import RpcMetrics
+from photondb.hosting.host import Host
+from photondb.hosting.probing import storage_probes
+from photondb.hosting.reaching import connect_options
+from photondb.hosting.service import run_service
 from photondb.rpc.query import RemoteQueries
 from services.gateway.service import Gateway
 
 
-async def serve(settings: Settings, report_ready: ReportReady) -> None:
-    """Serve until cancelled."""
-    options = connect_options(settings)
-    async with contextlib.AsyncExitStack() as stack:
-        observation = await stack.enter_async_context(observing(settings, "gateway"))
-        telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
-        query = RemoteQueries(settings.address_of("query"), options)
-        auth = AuthStub(settings.address_of("auth"), options)
-        stack.push_async_callback(auth.close)
-        observation.auth = auth
-        storage = storage_of(settings, options)
-        stack.push_async_callback(storage.close)
-        gateway = Gateway(
-            query,
+async def assemble(host: Host) -> None:
+    """Start it, and say so."""
+    settings = host.settings
+    queries = RemoteQueries(settings.address_of("query"), connect_options(settings))
+    auth, storage = host.auth(), host.storage()
+    gateway = await host.start(
+        Gateway(
+            queries,
             auth,
             settings,
             probes=storage_probes(storage),
-            routes=observation.public_routes(),
+            routes=host.observation.public_routes(),
             busy_poll_us=settings.busy_poll_us or 0,
         )
-        await gateway.start()
-        stack.push_async_callback(gateway.stop)
-        observation.watch(gateway)
-        observation.watch(RpcMetrics("gateway"))
-        stack.push_async_callback(observation.stop)
-        observation.started(gateway.probes)
-        status = await gateway.status(INTERNAL)
-        report_ready(
-            {
-                "driver_port": status.driver_port,
-                "http_port": status.http_port,
-                "telemetry_port": telemetry_port,
-            }
-        )
-        await asyncio.Event().wait()
+    )
+    host.ready(gateway.probes, driver_port=gateway.driver_port, http_port=gateway.http_port)
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("gateway", serve))
+    sys.exit(run_service("gateway", assemble))

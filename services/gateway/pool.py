@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from photondb.address import Address
 from photondb.api.context import CallContext
 from photondb.api.query import UNKNOWN_ENTRANCE, AnswerSink, Entrance, QueryApi, QueryChannel
-from photondb.rpc.address import Address
 from photondb.telemetry import catalogue
 from photondb.telemetry.scrape import Scrape
 from services.gateway.busy_polling import BusyPolling

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from starlette.routing import BaseRoute
 
 from photondb.api.auth import ADMIN, AuthApi
-from photondb.api.context import CallContext
-from photondb.api.gateway import GatewayStatus
+from photondb.api.context import CURRENT
 from photondb.api.query import Entrance
 from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
 from photondb.local_addresses import local_addresses
-from photondb.rpc.context import CURRENT
 from photondb.telemetry import catalogue
 from photondb.telemetry.debug import Report
 from photondb.telemetry.health import Probe
@@ -32,7 +30,7 @@ CLOSE_TIMEOUT_MS = 250
 
 
 class Gateway:
-    """Serves drivers and HTTP; implements GatewayApi.
+    """Serves drivers and HTTP, at `driver_port` and `http_port` once it has started.
 
     `busy_poll_us` is how long it looks for the next query of a client that asks one after the other before it sleeps.
     `probes` are what readiness asks besides `query` and `auth`, by the name of the service: `storage` above all.
@@ -57,8 +55,8 @@ class Gateway:
         self.probes: dict[str, Probe] = {"query": self._dispatchers.check, "auth": self._check_auth, **(probes or {})}
         self._routes = routes
         self._http: HttpServer
-        self._driver_port = 0
-        self._http_port = 0
+        self.driver_port = 0
+        self.http_port = 0
 
     async def start(self) -> None:
         """Open both ports. Raises StartupError when one of them is not to be had."""
@@ -70,12 +68,12 @@ class Gateway:
         except BaseException:
             for_drivers.close()
             raise
-        self._driver_port, self._http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
-        entrance = Entrance(local_addresses(settings.bind), self._driver_port, self._http_port)
+        self.driver_port, self.http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
+        entrance = Entrance(local_addresses(settings.bind), self.driver_port, self.http_port)
         await self._dispatchers.start(entrance)
         await self._listener.start(for_drivers)
         app = traced_http(make_app(self.probes, self._routes))
-        self._http = HttpServer(app, for_http, answering_drivers(self._driver_port))
+        self._http = HttpServer(app, for_http, answering_drivers(self.driver_port))
         await self._http.start()
 
     async def stop(self) -> None:
@@ -88,14 +86,15 @@ class Gateway:
         await self._dispatchers.stop()
         await http
 
-    async def status(self, context: CallContext) -> GatewayStatus:
-        """The ports and how many clients are connected."""
-        return GatewayStatus(self._driver_port, self._http_port, self._listener.connections)
+    @property
+    def connections(self) -> int:
+        """How many drivers are connected."""
+        return self._listener.connections
 
     def collect(self, scrape: Scrape) -> None:
         """Write what is counted into a reading."""
         self._dispatchers.collect(scrape)
-        scrape.add(catalogue.GATEWAY_CONNECTIONS, self._listener.connections)
+        scrape.add(catalogue.GATEWAY_CONNECTIONS, self.connections)
 
     def reports(self) -> dict[str, Report]:
         """What can be said about the connections."""

@@ -2,50 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import sys
 
-from photondb.cli.hosting import connect_options, join_bus, serving, storage_of
-from photondb.cli.observing import observing, serving_telemetry
-from photondb.cli.probing import auth_probe, storage_probes
-from photondb.cli.service import ReportReady, run_service
-from photondb.config import Settings
-from photondb.rpc.auth import AuthStub
-from photondb.rpc.changefeed import ChangefeedStub
-from photondb.rpc.metrics import RpcMetrics
+from photondb.hosting.host import Host
+from photondb.hosting.probing import auth_probe, storage_probes
+from photondb.hosting.service import run_service
 from photondb.rpc.query import query_servant
 from services.query.limits import QueryLimits
 from services.query.service import Query
 
 
-async def serve(settings: Settings, report_ready: ReportReady) -> None:
-    """Serve until cancelled."""
-    options = connect_options(settings)
-    async with contextlib.AsyncExitStack() as stack:
-        observation = await stack.enter_async_context(observing(settings, "query"))
-        telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
-        bus = await join_bus(settings)
-        stack.push_async_callback(bus.close)
-        observation.watch_bus(bus)
-        storage = storage_of(settings, options)
-        stack.push_async_callback(storage.close)
-        auth = AuthStub(settings.address_of("auth"), options)
-        stack.push_async_callback(auth.close)
-        observation.auth = auth
-        changefeed = ChangefeedStub(settings.address_of("changefeed"), options)
-        stack.push_async_callback(changefeed.close)
-        query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings), settings.default_shards)
-        await query.start()
-        stack.push_async_callback(query.stop)
-        await stack.enter_async_context(serving(settings, "query", query_servant(query)))
-        observation.watch(query)
-        observation.watch(RpcMetrics("query"))
-        stack.push_async_callback(observation.stop)
-        observation.started({**storage_probes(storage), "auth": auth_probe(auth)})
-        report_ready({"telemetry_port": telemetry_port})
-        await asyncio.Event().wait()
+async def assemble(host: Host) -> None:
+    """Start it, and say so."""
+    settings = host.settings
+    bus = await host.join_bus()
+    storage, auth, changefeed = host.storage(), host.auth(), host.changefeed()
+    query = Query(storage, bus, auth, changefeed, QueryLimits.of(settings), settings.default_shards)
+    await host.start(query)
+    await host.serve("query", query_servant(query))
+    host.ready({**storage_probes(storage), "auth": auth_probe(auth)})
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("query", serve))
+    sys.exit(run_service("query", assemble))

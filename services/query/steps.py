@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from photondb.api.context import INTERNAL
+from photondb.api.context import CURRENT, INTERNAL
 from photondb.reql.profile import Profile
-from photondb.rpc.context import CURRENT
 from photondb.telemetry.operations import STEP
 from photondb.telemetry.spans import Span
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import sys
 
-from photondb.cli.hosting import connect_options, join_bus, serving, serving_in_directory
-from photondb.cli.observing import observing, serving_telemetry
-from photondb.cli.service import ReportReady, run_service
-from photondb.config import Settings
-from photondb.rpc.auth import AuthStub
-from photondb.rpc.metrics import RpcMetrics
+from photondb.hosting.host import Host
+from photondb.hosting.reaching import connect_options
+from photondb.hosting.service import run_service
+from photondb.hosting.serving import serving_in_directory
 from photondb.rpc.storage import StorageStub, storage_servant
 from services.storage.catalog_state import HOME
 from services.storage.options import storage_options
@@ -20,48 +16,39 @@ from services.storage.service import Storage
 from services.storage.transactions import transaction_limits
 
 
-async def serve(settings: Settings, report_ready: ReportReady) -> None:
-    """Serve until cancelled."""
-    async with contextlib.AsyncExitStack() as stack:
-        observation = await stack.enter_async_context(observing(settings, settings.process_name("storage")))
-        telemetry_port = await stack.enter_async_context(serving_telemetry(settings, observation))
-        observation.auth = auth = AuthStub(settings.address_of("auth"), connect_options(settings))
-        stack.push_async_callback(auth.close)
-        bus = await join_bus(settings)
-        stack.push_async_callback(bus.close)
-        observation.watch_bus(bus)
-        addresses = settings.addresses_of_storage()
-        # Home reaches all others, and each of these home.
-        is_home = settings.storage_node == HOME
-        reached = addresses[HOME + 1 :] if is_home else addresses[HOME : HOME + 1]
-        stubs = [StorageStub(address, connect_options(settings)) for address in reached]
-        for stub in stubs:
-            stack.push_async_callback(stub.close)
-        role = NodeRole(
-            settings.storage_node,
-            len(addresses),
-            home=None if is_home else stubs[0],
-            others=stubs if is_home else (),
-        )
-        storage = Storage(
-            settings.data_dir,
-            bus,
-            options=storage_options(settings),
-            transaction_limits=transaction_limits(settings),
-            role=role,
-        )
-        await storage.start()
-        stack.push_async_callback(storage.stop)
-        servant = storage_servant(storage)
-        await stack.enter_async_context(serving_in_directory(settings.data_dir, servant))
-        await stack.enter_async_context(serving(settings, "storage", servant))
-        observation.watch(storage)
-        observation.watch(RpcMetrics("storage"))
-        stack.push_async_callback(observation.stop)
-        observation.started({})
-        report_ready({"telemetry_port": telemetry_port})
-        await asyncio.Event().wait()
+async def assemble(host: Host) -> None:
+    """Start it, and say so."""
+    settings = host.settings
+    host.auth()
+    bus = await host.join_bus()
+    storage = Storage(
+        settings.data_dir,
+        bus,
+        options=storage_options(settings),
+        transaction_limits=transaction_limits(settings),
+        role=_role(host),
+    )
+    servant = storage_servant(await host.start(storage))
+    await host.enter(serving_in_directory(settings.data_dir, servant))
+    await host.serve("storage", servant)
+    host.ready({})
+
+
+def _role(host: Host) -> NodeRole:
+    """What this node is among all: home reaches all others, and each of these home."""
+    settings = host.settings
+    addresses = settings.addresses_of_storage()
+    is_home = settings.storage_node == HOME
+    reached = addresses[HOME + 1 :] if is_home else addresses[HOME : HOME + 1]
+    options = connect_options(settings)
+    stubs = [host.closed_at_the_end(StorageStub(address, options)) for address in reached]
+    return NodeRole(
+        settings.storage_node,
+        len(addresses),
+        home=None if is_home else stubs[0],
+        others=stubs if is_home else (),
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(run_service("storage", serve))
+    sys.exit(run_service("storage", assemble))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from photondb.api.context import CURRENT
 from photondb.api.storage import Scan
 from photondb.reql.chunk import EMPTY, Chunk
 from photondb.reql.errors import op_failed
-from photondb.rpc.context import CURRENT
 from photondb.telemetry import tracing
 from photondb.telemetry.operations import SCAN
 from services.storage.failures import reql_errors

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from photondb.cli.lifetime import announce
+from photondb.cli.announcement import announce
 from photondb.config import OPTIONS, Settings
 
 

@@ -20,11 +20,11 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import Write
 from photondb.bus import LocalBus
 from photondb.cli.backup import back_up_nodes
-from photondb.cli.observing import TARGETS_FILE
 from photondb.cli.restore import restore_nodes
 from photondb.config import Settings, StartupError
 from photondb.datum.keys import primary_key
 from photondb.sharding.placement import part_of
+from photondb.telemetry.targets import TARGETS_FILE
 from services.storage.role import NodeRole
 from services.storage.service import Storage
 from tests.cli.test_command import photondb

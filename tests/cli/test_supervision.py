@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photondb.cli.supervision import (
-    EXIT_CONFIGURATION,
     Announce,
     Event,
     Exited,
@@ -21,6 +20,7 @@ from photondb.cli.supervision import (
     Supervision,
     Tick,
 )
+from photondb.hosting.readiness import EXIT_CONFIGURATION
 
 SUITE = [("nats", 0), ("storage", 1), ("query", 1), ("gateway", 2)]
 POLICY = Policy(

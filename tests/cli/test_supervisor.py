@@ -13,8 +13,9 @@ import pytest
 
 from photondb.bus import NatsBus
 from photondb.bus.server import NatsServer
-from photondb.cli.supervision import EXIT_CONFIGURATION, Finish, Policy
+from photondb.cli.supervision import Finish, Policy
 from photondb.cli.supervisor import ServiceProgram, Supervisor
+from photondb.hosting.readiness import EXIT_CONFIGURATION
 
 READY = """
 import json, os, signal, sys, time

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 
-from photondb.api.context import INTERNAL
 from services.gateway.handshake import JSON, V0_4
 from services.gateway.protocol import HEADER, frame
 from services.gateway.service import Gateway
@@ -29,7 +28,7 @@ class RawClient:
         connection.setblocking(False)
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        port = (await gateway.status(INTERNAL)).driver_port
+        port = gateway.driver_port
         await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
         reader, writer = await asyncio.open_connection(sock=connection, limit=4096)
         client = cls(reader, writer)

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 import orjson
 import pytest
 
-from photondb.api.context import INTERNAL
 from photondb.config import Settings, StartupError
 from services.gateway import session
 from services.gateway.handshake import V0_3, V1_0
@@ -247,7 +246,7 @@ async def test_clients_beyond_the_limit_are_told(start_gateway: Start, connect: 
     assert orjson.loads((await refused.read_text()).decode())["error_code"] == 19
     await refused.close()
     await first.close()
-    while (await gateway.status(INTERNAL)).connections > 1:
+    while gateway.connections > 1:
         await asyncio.sleep(0.005)
     assert await (await connect(gateway)).ask(1, 1, "welcome", {}) == "welcome"
 
@@ -257,7 +256,7 @@ async def test_a_crowd_beyond_the_limit_is_dropped(start_gateway: Start, connect
     clients = [await connect(gateway, login=False) for _ in range(110)]
     results = await asyncio.gather(*(client.reader.read(1) for client in clients[-5:]), return_exceptions=True)
     assert all(result == b"" or isinstance(result, ConnectionError) for result in results)
-    assert (await gateway.status(INTERNAL)).connections <= 101
+    assert gateway.connections <= 101
 
 
 async def test_a_handshake_that_is_not_finished_ends(start_gateway: Start, connect: Connect) -> None:
@@ -300,7 +299,7 @@ async def test_garbage_is_answered_and_lingers_no_longer_than_it_must(start_gate
     client = await connect(gateway, login=False)
     client.send(b"\x16\x03\x01\x02" + b"x" * 1000)
     assert (await client.read_text()).startswith(b"ERROR: Received an unsupported protocol version.")
-    while (await gateway.status(INTERNAL)).connections:  # though the client does not close
+    while gateway.connections:  # though the client does not close
         await asyncio.sleep(0.005)
 
 
@@ -328,7 +327,7 @@ async def test_stop_does_not_wait_for_ever(start_gateway: Start, connect: Connec
 
 
 async def test_a_taken_port_is_one_clear_line(start_gateway: Start) -> None:
-    status = await (await start_gateway()).status(INTERNAL)
+    status = await start_gateway()
     for settings, setting in (
         (Settings(driver_port=status.driver_port, http_port=0), "--driver-port"),
         (Settings(driver_port=0, http_port=status.http_port), "--http-port"),

@@ -13,7 +13,6 @@ import pytest
 from rethinkdb import r
 from rethinkdb.errors import ReqlDriverError
 
-from photondb.api.context import INTERNAL
 from photondb.telemetry import health
 from services.gateway.handshake import JSON, V0_1, V0_3, V0_4
 from services.gateway.service import Gateway
@@ -24,7 +23,7 @@ Start = Callable[..., Awaitable[Gateway]]
 
 
 async def get(gateway: Gateway, path: str) -> httpx.Response:
-    port = (await gateway.status(INTERNAL)).http_port
+    port = gateway.http_port
     async with httpx.AsyncClient() as client:
         return await client.get(f"http://127.0.0.1:{port}{path}")
 
@@ -82,7 +81,7 @@ async def test_a_lost_query_service_is_not_ready(start_gateway: Start, query: Ec
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("POST", "/health", 405)])
 async def test_errors_are_json(start_gateway: Start, method: str, path: str, status: int) -> None:
-    port = (await (await start_gateway()).status(INTERNAL)).http_port
+    port = (await start_gateway()).http_port
     async with httpx.AsyncClient() as client:
         response = await client.request(method, f"http://127.0.0.1:{port}{path}")
     assert response.status_code == status
@@ -97,10 +96,10 @@ async def test_signals_stay_with_the_process(start_gateway: Start) -> None:
 
 
 async def test_a_driver_is_told_that_this_is_the_wrong_port(start_gateway: Start) -> None:
-    status = await (await start_gateway()).status(INTERNAL)
-    text = rf"This is PhotonDB's port for HTTP\. Connect drivers to its port for drivers, {status.driver_port}\."
+    gateway = await start_gateway()
+    text = rf"This is PhotonDB's port for HTTP\. Connect drivers to its port for drivers, {gateway.driver_port}\."
     with pytest.raises(ReqlDriverError, match=text) as caught:
-        await asyncio.to_thread(r.connect, "127.0.0.1", status.http_port)
+        await asyncio.to_thread(r.connect, "127.0.0.1", gateway.http_port)
     assert type(caught.value) is ReqlDriverError, "neither a time limit nor a question of passwords"
 
 
@@ -108,7 +107,7 @@ async def test_a_driver_is_told_that_this_is_the_wrong_port(start_gateway: Start
     ("version", "told"), [(V0_1, "PROTOBUF"), (V0_3, "Connect drivers"), (V0_4, "Connect drivers")]
 )
 async def test_old_drivers_are_told_so_too(start_gateway: Start, version: int, told: str) -> None:
-    port = (await (await start_gateway()).status(INTERNAL)).http_port
+    port = (await start_gateway()).http_port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for byte in struct.pack("<III", version, 0, JSON)[:4]:
         writer.write(bytes([byte]))
@@ -121,7 +120,7 @@ async def test_old_drivers_are_told_so_too(start_gateway: Start, version: int, t
 
 
 async def test_a_request_may_come_in_pieces(start_gateway: Start) -> None:
-    port = (await (await start_gateway()).status(INTERNAL)).http_port
+    port = (await start_gateway()).http_port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for piece in (b"G", b"ET", b" /health HTTP/1.1\r\nHost: db\r\nConnection: close\r\n\r\n"):
         writer.write(piece)

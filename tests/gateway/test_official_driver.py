@@ -35,7 +35,7 @@ class Suite:
     async def start(self) -> None:
         for service in (self.storage, self.auth, self.query, self.gateway):
             await service.start()
-        self.port = (await self.gateway.status(INTERNAL)).driver_port
+        self.port = self.gateway.driver_port
 
     async def stop(self) -> None:
         for service in (self.gateway, self.query, self.auth, self.storage):

@@ -17,7 +17,7 @@ import pytest
 from rethinkdb import r
 from rethinkdb.errors import ReqlError, ReqlResourceLimitError
 
-from photondb.cli.observing import TARGETS_FILE
+from photondb.telemetry.targets import TARGETS_FILE
 from tests.running_suite import RunningSuite
 from tests.small_disk import mounted_disk
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from photondb.api.auth import AuthenticationFailed
-from photondb.api.context import INTERNAL, CallContext
+from photondb.api.context import CURRENT, INTERNAL, CallContext
 from photondb.api.storage import LogGap, TableGone
 from photondb.reql.errors import ClientError, CompileError, ErrorKind, ReqlError
 from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.client import RpcClient
 from photondb.rpc.connect import ConnectOptions
-from photondb.rpc.context import CURRENT
 from photondb.rpc.loop import run
 from photondb.rpc.payload import read_payload, write_payload
 from photondb.rpc.remote import Method, Remote

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from photondb.rpc.address import Address
+from photondb.address import Address
 from photondb.rpc.admission import Admission
 from photondb.rpc.backoff import Backoff
 from photondb.rpc.endpoints import Endpoints

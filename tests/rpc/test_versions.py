@@ -54,7 +54,7 @@ async def suite_over(storage: StorageApi, bus: LocalBus) -> AsyncIterator[int]:
     gateway = Gateway(QueryHere(query), auth, Settings(driver_port=0, http_port=0))
     for service in (auth, query, gateway):
         await service.start()
-    yield (await gateway.status(INTERNAL)).driver_port
+    yield gateway.driver_port
     for service in (gateway, query, auth):
         await service.stop()
 

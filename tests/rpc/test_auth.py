@@ -1,4 +1,4 @@
-"""The stubs of the auth service and the gateway behave like them."""
+"""The stub of the auth service behaves like it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import pytest
 
 from photondb.api.auth import AuthenticationFailed, Grant, Permissions, Scope, ScramChallenge, ScramOutcome, User
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.gateway import GatewayStatus
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.rpc.auth import AuthStub, auth_servant
-from photondb.rpc.gateway import GatewayStub, gateway_servant
 from services.auth.scram import Code
 from tests.rpc.probe import rpc_test, served
 
@@ -63,11 +61,6 @@ class Auth:
         return Grant(None, {"read": False})
 
 
-class Gateway:
-    async def status(self, context: CallContext) -> GatewayStatus:
-        return GatewayStatus(28015, 65535, 1_000_000)
-
-
 @rpc_test
 async def test_auth(tmp_path: Path) -> None:
     async with served(auth_servant(Auth()), f"unix:{tmp_path}/auth") as address:
@@ -106,12 +99,4 @@ async def test_accounts(tmp_path: Path) -> None:
         for scope in scopes:
             assert await stub.grant(context, "bob", scope, {"read": None}) == Grant(None, {"read": False})
             assert auth.arguments[2:] == (scope, {"read": None})
-        await stub.close()
-
-
-@rpc_test
-async def test_gateway(tmp_path: Path) -> None:
-    async with served(gateway_servant(Gateway()), f"unix:{tmp_path}/gateway") as address:
-        stub = GatewayStub(address)
-        assert await stub.status(INTERNAL) == GatewayStatus(28015, 65535, 1_000_000)
         await stub.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _MAX_PATH_BYTES = 107  # sockaddr_un.sun_path on Linux, less its terminating zero
@@ -36,3 +37,8 @@ class Address:
         if self.path is not None:
             return f"unix:{self.path}"
         return f"tcp:[{self.host}]:{self.port}" if ":" in self.host else f"tcp:{self.host}:{self.port}"
+
+
+def parse_addresses(text: str) -> Sequence[Address]:
+    """Read one address, or several with commas. Raises ValueError."""
+    return [Address.parse(part.strip()) for part in text.split(",")]

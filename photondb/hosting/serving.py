@@ -1,4 +1,4 @@
-"""What the services' own processes have in common: serving an interface, reaching the others, joining the bus."""
+"""Where a process serves an interface to others: at a service's address, and in its data directory."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import contextlib
 import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-from photondb.bus import Bus, NatsBus
 from photondb.config import Settings, StartupError
-from photondb.rpc.connect import ConnectOptions
 from photondb.rpc.serve import RpcServer
-from photondb.rpc.storage import StorageStub
-from photondb.sharding.router import Router
 
 log = logging.getLogger(__name__)
 
@@ -73,37 +69,6 @@ def control_address(data_dir: Path) -> Iterator[str]:
         os.close(directory)
 
 
-def connect_options(settings: Settings) -> ConnectOptions:
-    """How to reach the other services: with TLS where it is set up."""
-    if settings.rpc_tls_ca is None:
-        return ConnectOptions()
-    context = ssl.create_default_context(cafile=str(settings.rpc_tls_ca))
-    if settings.rpc_tls_cert is not None:
-        context.load_cert_chain(settings.rpc_tls_cert, settings.rpc_tls_key)
-    return ConnectOptions(tls=context)
-
-
-def storage_of(settings: Settings, options: ConnectOptions) -> StorageStub | RemoteNodes:
-    """Storage as the other services have it: its one node, or all of them as if they were one."""
-    addresses = settings.addresses_of_storage()
-    if len(addresses) == 1:
-        return StorageStub(addresses[0], options)
-    return RemoteNodes([StorageStub(address, options) for address in addresses])
-
-
-class RemoteNodes(Router):
-    """Several storage nodes in other processes."""
-
-    def __init__(self, stubs: Sequence[StorageStub]) -> None:
-        super().__init__(stubs)
-        self._stubs = stubs
-
-    async def close(self) -> None:
-        """Close the connections."""
-        for stub in self._stubs:
-            await stub.close()
-
-
 def _server_tls(settings: Settings) -> ssl.SSLContext | None:
     """The context to serve with. With a CA, clients must show a certificate of it."""
     if settings.rpc_tls_cert is None:
@@ -115,13 +80,3 @@ def _server_tls(settings: Settings) -> ssl.SSLContext | None:
     if settings.rpc_tls_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return context
-
-
-async def join_bus(settings: Settings) -> Bus:
-    """The bus that services in several processes share. Raises StartupError without one."""
-    if settings.nats_url is None:
-        raise StartupError(
-            "a service that runs alone needs a NATS server: set PHOTONDB_NATS_URL, for instance to "
-            "nats://127.0.0.1:4222"
-        )
-    return await NatsBus.connect(settings.nats_url)

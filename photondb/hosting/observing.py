@@ -1,21 +1,15 @@
-"""Watching a process of the suite: its port for metrics, and where Prometheus finds it."""
+"""Watching a process of the suite: its numbers, where they are exported to, and its port for them."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
-
-import orjson
+from collections.abc import AsyncIterator
 
 from photondb.config import Settings
 from photondb.http_server import HttpServer, bind
 from photondb.telemetry.metric_export import MetricExport, exporter_of
-from photondb.telemetry.observation import METRICS_PATH, Observation
+from photondb.telemetry.observation import Observation
 from photondb.telemetry.tracing import resource
-
-TARGETS_FILE = "telemetry.json"
-"""The file in the data directory that names the ports for metrics, as Prometheus' `file_sd_configs` read it."""
 
 
 @contextlib.asynccontextmanager
@@ -50,23 +44,3 @@ async def serving_telemetry(settings: Settings, observation: Observation) -> Asy
         yield listening.getsockname()[1]
     finally:
         await server.stop()
-
-
-def write_targets(data_dir: Path, bound_to: str, ports: Mapping[str, int]) -> None:
-    """Say in the data directory where the metrics of processes are: at which ports of the address that they are bound
-    to, by the name of the process."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bound_to, bound_to)
-    shown = f"[{host}]" if ":" in host else host
-    targets = [
-        {"targets": [f"{shown}:{port}"], "labels": {"__metrics_path__": METRICS_PATH, "process": process}}
-        for process, port in ports.items()
-    ]
-    new = data_dir / f"{TARGETS_FILE}.new"
-    new.write_bytes(orjson.dumps(targets, option=orjson.OPT_INDENT_2))
-    new.replace(data_dir / TARGETS_FILE)
-
-
-def remove_targets(data_dir: Path) -> None:
-    """Take it back."""
-    with contextlib.suppress(OSError):
-        (data_dir / TARGETS_FILE).unlink()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from photondb.api.auth import ADMIN, AuthApi
+from photondb.api.context import CURRENT
 from photondb.api.storage import StorageApi
-from photondb.rpc.context import CURRENT
 from photondb.sharding.placement import HOME
 from photondb.sharding.router import Router
 from photondb.telemetry.health import PartialProbe, Probe

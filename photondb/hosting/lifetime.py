@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
-from pathlib import Path
 from types import FrameType
 from typing import Any
-
-from photondb.config import Settings
 
 STOP_TIMEOUT_S = 1.8
 
@@ -40,17 +37,3 @@ async def until_asked_to_stop(work: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         if not asked:
             raise
-
-
-def announce(settings: Settings, driver_port: int, http_port: int) -> None:
-    """Say on standard output that the suite is ready and where."""
-    host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
-    print(
-        f"PhotonDB is ready: drivers on {host}:{driver_port}, HTTP on {host}:{http_port}, "
-        f"data in {_shown(settings.data_dir)}",
-        flush=True,
-    )
-
-
-def _shown(path: Path) -> str:
-    return str(path) if path.is_absolute() or path.parts[:1] == ("..",) else f"./{path}"
