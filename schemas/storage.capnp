@@ -33,8 +33,8 @@ interface Storage extends(Common.Service) {
   #   share the two lists, in order;
   #   "function": the term of a function from the old document to a patch (update) or to the new document (replace), or
   #   "constant": what it gives for every document;
-  #   "conflict": what an insert does when the key exists: "error" (the default), "replace", "update", or the term of a
-  #   function of (id, old, new);
+  #   "conflict": what an insert does when the key exists: "error" (the default), "ignore", "replace", "update", or the
+  #   term of a function of (id, old, new);
   #   "durability": "hard" or "soft", by default the table's;
   #   "return_changes": true, false (the default) or "always"; "ignore_write_hook": true or false (the default);
   #   "trace": which of the context's traces the statement belongs to, from 0, where those of several queries travel

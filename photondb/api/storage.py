@@ -45,7 +45,7 @@ class Write(msgspec.Struct):
     keys: Sequence[bytes] = ()
     documents: Sequence[dict[str, Any]] = ()
     function: Func | None = None
-    conflict: Func | Literal["error", "replace", "update"] = "error"
+    conflict: Func | Literal["error", "ignore", "replace", "update"] = "error"
     durability: Durability | None = None
     return_changes: bool | Literal["always"] = False
     ignore_write_hook: bool = False

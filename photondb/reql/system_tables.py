@@ -226,6 +226,9 @@ class _Statement:
         conflict = self.statement.conflict
         new: Any = document
         if old is not None:
+            if conflict == "ignore":
+                self.summary.skipped += 1
+                return
             if conflict == "error":
                 raise DatumError(f"Duplicate primary key `{name}`:\n{print_datum(old)}\n{print_datum(document)}")
             if conflict == "update":

@@ -27,7 +27,7 @@ BATCH_ROWS = 400
 
 NOT_STORABLE = "`r.minval` and `r.maxval` cannot be written to disk."
 
-Conflict = Func | Literal["error", "replace", "update"]
+Conflict = Func | Literal["error", "ignore", "replace", "update"]
 PointKind = Literal["update", "replace", "delete"]
 
 

@@ -124,7 +124,7 @@ class _Statement(msgspec.Struct):
     documents: int = 0
     function: list[Any] | None = None
     constant: Any = msgspec.UNSET
-    conflict: Literal["error", "replace", "update"] | list[Any] = "error"
+    conflict: Literal["error", "ignore", "replace", "update"] | list[Any] = "error"
     durability: Durability | None = None
     return_changes: bool | Literal["always"] = False
     ignore_write_hook: bool = False

@@ -128,8 +128,12 @@ class Statement:
         if old_json is None:
             self._settle(commit, key, None, None, document, valid=True, computed=False)
             return
-        old = loads_stored(old_json)
         conflict = self.write.conflict
+        if conflict == "ignore":
+            self.summary.skipped += 1
+            self._report(old_json, old_json, changed=False)
+            return
+        old = loads_stored(old_json)
         if conflict == "replace":
             new = document
         elif conflict == "update":

@@ -72,6 +72,26 @@ def test_the_servers_of_a_table(conn: Any, table: Any) -> None:
     assert conn.server()["id"] in servers
 
 
+def test_documents_of_all_parts_expire_also_after_a_division(conn: Any, table: Any) -> None:
+    table.index_create("until").run(conn)
+    table.index_wait().run(conn)
+    table.config().update({"expire": {"index": "until"}}).run(conn)
+    doomed = [{"id": f"gone {key}", "until": r.now()} for key in range(30)]
+    feed = table.changes(include_states=True).run(conn)
+    assert next(feed) == {"state": "ready"}
+    for shards in (3, 1):
+        table.reconfigure(shards=shards, replicas=1).run(conn)
+        table.wait().run(conn)
+        table.insert(doomed).run(conn)
+        left = set(range(30))
+        while left:
+            change = next(feed)
+            if change["new_val"] is None:
+                left.remove(int(change["old_val"]["id"].removeprefix("gone ")))
+        assert table.count().run(conn) == ROWS
+    feed.close()
+
+
 def test_statistics_tell_of_each_server(conn: Any, table: Any) -> None:
     uuid = table.info()["id"].run(conn)
     servers = {row["id"] for row in SYSTEM.table("server_config").run(conn)}

@@ -50,7 +50,7 @@ from photondb.reql.write_statements import (
 )
 from photondb.reql.write_summary import add_failure, add_summary, has_effect, summary_datum, warn
 
-CONFLICT_WORDS = frozenset({"error", "replace", "update"})
+CONFLICT_WORDS = frozenset({"error", "ignore", "replace", "update"})
 
 
 @term(Term.INSERT, effects=Effects.WRITES)
@@ -67,8 +67,9 @@ def insert(
 ) -> dict[str, Any]:
     """Add a document, or all documents of a sequence, to a table.
 
-    `conflict` says what happens where there is a document with that key already: it is an error, the document is
-    replaced, the new fields are added to it, or a function of (name of the primary key, old, new) decides.
+    `conflict` says what happens where there is a document with that key already: it is an error, the document stays and
+    the new one is skipped ("ignore", which RethinkDB has not), it is replaced, the new fields are added to it, or a
+    function of (name of the primary key, old, new) decides.
     """
     info = table.info
     options = _options(runtime, info, durability, return_changes, return_vals, ignore_write_hook)
@@ -187,7 +188,7 @@ def _conflict(value: Any) -> Conflict:
             raise logic_error("The conflict function passed to `insert` should expect 3 arguments.")
         return value
     word = as_string(value)
-    if word not in CONFLICT_WORDS:
+    if word not in CONFLICT_WORDS:  # RethinkDB's text, for programs that look for it
         raise logic_error(f'Conflict option `{word}` unrecognized (options are "error", "replace" and "update").')
     return word  # type: ignore[return-value]
 

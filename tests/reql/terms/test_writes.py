@@ -130,6 +130,7 @@ def test_changes_are_cut_at_the_array_limit(database: RunningDatabase) -> None:
     ("conflict", "counted", "left"),
     [
         ("error", {"errors": 1}, {"id": 1, "a": 1, "b": 1}),
+        ("ignore", {"skipped": 1}, {"id": 1, "a": 1, "b": 1}),
         ("replace", {"replaced": 1}, {"id": 1, "a": 2}),
         ("update", {"replaced": 1}, {"id": 1, "a": 2, "b": 1}),
         (lambda key, old, new: old.merge({"key": key, "new": new["a"]}), {"replaced": 1}, None),
@@ -144,6 +145,23 @@ def test_a_conflict_is_resolved_as_asked(
     result.pop("first_error", None)
     assert result == {**NOTHING, **counted}
     assert rows(database) == [left or {"id": 1, "a": 1, "b": 1, "key": "id", "new": 2}]
+
+
+def test_conflicts_are_ignored_one_by_one(database: RunningDatabase) -> None:
+    database.run(T.insert({"id": 1, "a": "old"}))
+    fresh = [{"id": 1, "a": "new"}, {"id": 2, "a": "first"}, {"id": 2, "a": "second"}]
+    result = database.run(T.insert(fresh, conflict="ignore", return_changes="always"))
+    old, first = {"id": 1, "a": "old"}, {"id": 2, "a": "first"}
+    changes = [
+        {"new_val": old, "old_val": old},
+        {"new_val": first, "old_val": None},
+        {"new_val": first, "old_val": first},
+    ]
+    assert result == {**NOTHING, "inserted": 1, "skipped": 2, "changes": changes}
+    assert rows(database) == [old, first]
+    users = r.db("rethinkdb").table("users")
+    again = {"id": "admin", "password": "another"}
+    assert database.run(users.insert(again, conflict="ignore")) == {**NOTHING, "skipped": 1}
 
 
 def test_a_conflict_may_delete_the_document(database: RunningDatabase) -> None:
