@@ -14,7 +14,7 @@ PIP_COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --u
 	--allow-unsafe --all-build-deps --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help serve docs test lint format types unit generated bench bench-scan-workers crash polyglot isolation feeds-model compose-test lock clean
+.PHONY: help serve docs test lint format types unit generated bench bench-scan-workers crash polyglot isolation linearizability feeds-model compose-test lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)$$/make \1\t\2/' | expand -t 16
@@ -58,6 +58,9 @@ feeds-model: $(VENV)/.installed-dev ## Compare a thousand random runs of changef
 
 isolation: $(VENV)/.installed-dev ## Check 10,000 generated histories of transactions for each level of isolation
 	PHOTONDB_TEST_HISTORIES=10000 $(BIN)/pytest tests/storage/isolation
+
+linearizability: $(VENV)/.installed-dev ## Look for answers that cannot have been, while processes die, stand still and tables move: 10 minutes for each of 5 deployments; SECONDS=60 for less
+	PHOTONDB_LINEARIZABILITY_SECONDS=$(or $(SECONDS),600) $(BIN)/pytest tests/linearizability
 
 compose-test: $(VENV)/.installed-dev ## Test the suite in containers; sets up Docker and a base image where that is allowed
 	./compose/test.sh

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 READY = re.compile(r"PhotonDB is ready: drivers on .*:(?P<driver>\d+), HTTP on .*:(?P<http>\d+), data in .*")
 
+
+PHOTONDB = (str(Path(sys.prefix, "bin", "photondb")),)
+"""The installed command."""
 
 ENDED = (0, -signal.SIGALRM)
 """The exit statuses of a suite that was asked to end: the latter where the machine was so slow that its time was up."""
@@ -33,11 +36,13 @@ class RunningSuite:
         processes: bool | None = None,
         arguments: tuple[str, ...] = (),
         environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = PHOTONDB,
     ) -> None:
         self.data_dir = data_dir
         self.driver_port = 0
         self.http_port = 0
         self._arguments = ["--data-dir", str(data_dir), "--driver-port", "0", "--http-port", "0", *arguments]
+        self._program = program
         self._environ = {**os.environ, **(environ or {})}
         if processes is not None:
             self._environ["PHOTONDB_PROCESSES"] = str(int(processes))
@@ -72,7 +77,7 @@ class RunningSuite:
     def start(self) -> None:
         """Start it and wait for its ready line. Raises RuntimeError with its complaint when there is none."""
         self._process = subprocess.Popen(
-            [Path(sys.prefix, "bin", "photondb"), "serve", *self._arguments],
+            [*self._program, "serve", *self._arguments],
             env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -98,8 +98,8 @@ def as_integer(value: Any) -> int:
     value = as_number(value)
     if type(value) is int:
         return value
-    if value == 0:  # negative zero is a float
-        return 0
+    if value.is_integer() and abs(value) <= MAX_SAFE_INTEGER:  # such as 5.0 in an optional argument, or negative zero
+        return int(value)
     outside = "" if abs(value) <= MAX_SAFE_INTEGER else " (<-2^53)" if value < 0 else " (>2^53)"
     raise ReqlError(ErrorKind.LOGIC, f"Number not an integer{outside}: {exact_number_text(value)}")
 

@@ -13,7 +13,7 @@ from photondb.api.storage import TableGone, Write, WriteSummary
 from photondb.datum.errors import DatumError
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
-from photondb.reql.errors import ReqlError
+from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.write_summary import add_failure, warn
 from photondb.sharding.placement import part_of
 
@@ -86,7 +86,7 @@ def combined(write: Write, info: TableInfo, outcomes: Sequence[tuple[Piece, Outc
     """What became of a statement, from what became of its pieces.
 
     It fails as a whole only where all of its pieces have. Where some were carried out, the documents of the others are
-    counted as errors, so that the answer tells what was done.
+    counted as errors, so that the answer tells what was done; or, in the text of the error, that nobody knows it.
     """
     if len(outcomes) == 1:
         return outcomes[0][1]
@@ -95,7 +95,7 @@ def combined(write: Write, info: TableInfo, outcomes: Sequence[tuple[Piece, Outc
         if isinstance(failure, TableGone) or not isinstance(failure, ReqlError):
             return failure
     if len(failures) == len(outcomes):
-        return failures[0]
+        return next((failure for failure in failures if _indeterminate(failure)), failures[0])
     total = WriteSummary()
     changes: list[tuple[int, bytes]] = []
     keys = _keys(write, info) if write.return_changes else ()
@@ -106,14 +106,22 @@ def combined(write: Write, info: TableInfo, outcomes: Sequence[tuple[Piece, Outc
         else:
             assert isinstance(outcome, ReqlError)
             of_piece = WriteSummary()
+            message = outcome.message
+            if _indeterminate(outcome):  # a count of errors alone would say that nothing was done
+                message += " The documents there may or may not have been written."
             for _ in piece.positions:
-                add_failure(of_piece, outcome.message, None, write.return_changes)
+                add_failure(of_piece, message, None, write.return_changes)
             _add(total, of_piece)
             changes += zip(piece.positions, of_piece.changes or (), strict=False)
     if write.return_changes:
         changes.sort(key=lambda change: change[0])
         total.changes = [change for _, change in changes]
     return total
+
+
+def _indeterminate(failure: Exception) -> bool:
+    """Whether what has failed may have been carried out all the same."""
+    return isinstance(failure, ReqlError) and failure.kind is ErrorKind.OP_INDETERMINATE
 
 
 def _add(total: WriteSummary, part: WriteSummary) -> None:

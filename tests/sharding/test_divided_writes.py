@@ -21,6 +21,7 @@ SPREAD = TableInfo(7, "u", "t", "test", "key", nodes=(4, 2, 3))
 SINGLE = TableInfo(8, "v", "s", "test", "key", nodes=(2,))
 
 DOWN = ServiceUnavailable("Storage node 4: gone.")
+LOST = ServiceUnavailable("Storage node 4: lost.", indeterminate=True)
 
 
 def documents(count: int) -> list[dict[str, Any]]:
@@ -117,14 +118,19 @@ def test_changes_stand_in_the_order_of_the_documents(kept: Any) -> None:
     assert whole.changes == [change(number) for number in range(30) if kept(number)]
 
 
-def test_a_node_that_fails_is_told_as_errors_of_its_documents() -> None:
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [(DOWN, DOWN.message), (LOST, f"{LOST.message} The documents there may or may not have been written.")],
+    ids=["refused", "lost"],
+)
+def test_a_node_that_fails_is_told_as_errors_of_its_documents(failure: ReqlError, message: str) -> None:
     write = Write(7, "insert", documents=documents(30), return_changes="always")
     pieces = divide(write, SPREAD)
     lost = next(piece for piece in pieces if piece.node == 4)
     done: list[tuple[Piece, Outcome]] = [
         (
             piece,
-            DOWN
+            failure
             if piece is lost
             else WriteSummary(inserted=len(piece.positions), changes=[change(0)] * len(piece.positions)),
         )
@@ -134,16 +140,17 @@ def test_a_node_that_fails_is_told_as_errors_of_its_documents() -> None:
     assert isinstance(whole, WriteSummary)
     assert whole.errors == len(lost.positions)
     assert whole.inserted == 30 - len(lost.positions)
-    assert whole.first_error == DOWN.message
+    assert whole.first_error == message
     assert whole.changes is not None
     assert [orjson.loads(row).get("error") for row in whole.changes] == [
-        DOWN.message if number in lost.positions else None for number in range(30)
+        message if number in lost.positions else None for number in range(30)
     ]
 
 
 def test_what_fails_everywhere_fails_as_a_whole() -> None:
     write = Write(7, "insert", documents=documents(30))
     assert combined(write, SPREAD, outcomes(write, {4: DOWN, 2: DOWN, 3: DOWN})) is DOWN
+    assert combined(write, SPREAD, outcomes(write, {4: DOWN, 2: LOST, 3: DOWN})) is LOST
     gone = TableGone()
     assert combined(write, SPREAD, outcomes(write, {4: DOWN, 2: gone, 3: WriteSummary(inserted=1)})) is gone
     alone = ReqlError(ErrorKind.OP_FAILED, "no")

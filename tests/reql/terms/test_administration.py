@@ -74,6 +74,7 @@ def test_tables_are_always_ready(database: RunningDatabase) -> None:
     database.run(r.table_create("u"))
     assert database.run(T.wait()) == {"ready": 1}
     assert database.run(T.wait(wait_for="ready_for_reads", timeout=5)) == {"ready": 1}
+    assert database.run(T.wait(timeout=5.0)) == {"ready": 1}  # which is an integer in ReQL
     assert database.run(r.db("test").wait()) == {"ready": 2}
 
 
