@@ -39,7 +39,7 @@ unit: $(VENV)/.installed-dev ## Run the tests; PYTEST_ARGS="tests/bus -k wildcar
 	$(BIN)/pytest -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 generated: $(VENV)/.installed-dev ## Try 20 times as many generated examples as `make test`, and other ones every time; TIMES=100 for more
-	PHOTONDB_TEST_EXAMPLES_TIMES=$(or $(TIMES),20) $(BIN)/pytest -n auto --maxprocesses 4 -m hypothesis $(PYTEST_ARGS)
+	PHOTONDB_TEST_EXAMPLES_TIMES=$(or $(TIMES),20) $(BIN)/pytest -n auto --maxprocesses 4 --timeout 7200 -m hypothesis $(PYTEST_ARGS)
 
 bench: $(VENV)/.installed-dev ## Measure, and write the tables and plots of docs/performance.md (ten minutes)
 	$(BIN)/python -m benchmarks.suite $(ARGS)
