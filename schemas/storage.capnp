@@ -211,6 +211,8 @@ struct ScanRequest {
   keyed @12 :Bool;                 # tell the place of each row in the scan's order
   others @13 :List(IndexPart);     # with primaryOrder: further indexes that find rows
   every @14 :Bool;                 # rows that every one of the indexes leads to; otherwise, those that any of them does
+  byValue @15 :Bool;               # equal values in the order of the primary key, and the ranges as they are given
+  mostRead @16 :Int64 = -1;        # fail rather than read more documents; negative for as many as it takes
 }
 
 struct IndexPart {

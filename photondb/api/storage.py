@@ -101,6 +101,11 @@ class Scan(msgspec.Struct):
     Chunks of a `keyed` scan have the place of each row in the scan's order (`Chunk.keys`), so that the scans of several
     nodes can be merged: the encoded primary key, or in a scan in the order of an index, what the index has for the
     document followed by it. Rows that steps make of one document have the same place.
+
+    A scan `by_value` gives the documents of an index as a sort by its values would: equal ones in the order of the
+    primary key, also where it is `descending`. Its ranges are read one after the other as they are given, at most 256,
+    and the places of its rows, which begin with the number of the range, ascend in either direction. One that needs to
+    read more documents than `most_read` fails (`TOO_MANY_READ`).
     """
 
     table: int
@@ -118,10 +123,20 @@ class Scan(msgspec.Struct):
     keyed: bool = False
     others: Sequence[IndexPart] = ()
     every: bool = True
+    by_value: bool = False
+    most_read: int | None = None
+
+    @property
+    def places_descend(self) -> bool:
+        """Whether the places of its rows descend."""
+        return self.descending and not self.by_value
 
     def without_index(self) -> Scan:
         """The scan of the whole table that one in primary order is a short cut for."""
         return msgspec.structs.replace(self, index=None, ranges=(KeyRange(),), primary_order=False, others=())
+
+
+TOO_MANY_READ = "The scan would have to read more documents than it may."
 
 
 class ScanCursor(Protocol):

@@ -40,18 +40,21 @@ class SortedSource:
     def chunks(self, runtime: Runtime, steps: Sequence[Step], limit: int | None, rows: int) -> Iterator[Chunk]:
         stream, steps = self.filtered(steps)
         wanted = limit if keeps_count(steps) else None
-        if wanted is not None and wanted <= runtime.array_limit:
-            scan = self.sorted_scan(stream, runtime)
-            if scan is not None:
-                return scan.chunks(runtime, steps, limit, rows)
+        few = wanted is not None and wanted <= runtime.array_limit
+        scan = self.sorted_scan(stream, runtime) if few else None
+        if scan is not None:
+            return scan.chunks(runtime, steps, limit, rows)
+        in_order = self._in_index_order(runtime, stream, steps, limit, rows)
+        if in_order is not None:
+            return in_order
+        if wanted is not None and few:
             try:
                 first: list[Any] = stream.aggregate(runtime, Top(self.ordering, wanted)).result()
             except TooLarge:
                 pass
             else:
                 return list_source(first).chunks(runtime, steps, limit, rows)
-        in_order = self._in_index_order(runtime, stream, steps, limit, rows)
-        return through(self._sorted(runtime, stream, rows), steps, limit) if in_order is None else in_order
+        return through(self._sorted(runtime, stream, rows), steps, limit)
 
     def aggregate(self, runtime: Runtime, steps: Sequence[Step], aggregate: Aggregate) -> Accumulator:
         return folded(runtime, self.chunks(runtime, steps, None, AGGREGATE_CHUNK_ROWS), aggregate)
@@ -64,20 +67,24 @@ class SortedSource:
         self, runtime: Runtime, stream: Stream, steps: Sequence[Step], limit: int | None, rows: int
     ) -> Iterator[Chunk] | None:
         """The rows after `steps` by an index that has them in order, if that takes less than to sort them."""
-        from photondb.reql.index_ordered import pushed_steps
-
-        pushed = pushed_steps(steps)
-        scan = self.index_ordered(runtime, stream, steps[:pushed])
+        scan, pushed, rest = self.index_ordered(runtime, stream, steps, limit)
         if scan is None:
             return None
-        chunks = scan.in_order(runtime, (*stream.steps, *steps[:pushed]), rows)
-        return None if chunks is None else through(chunks, steps[pushed:], limit)
+        wanted = limit if keeps_count(rest) else None
+        chunks = scan.in_order(runtime, (*stream.steps, *pushed), wanted, rows)
+        return None if chunks is None else through(chunks, rest, limit)
 
-    def index_ordered(self, runtime: Runtime, stream: Stream, steps: Sequence[Step]) -> IndexOrderedScan | None:
-        """The scan that gives the rows of the unsorted stream in order, with `steps` behind them, if there is one."""
-        from photondb.reql.index_ordered import index_ordered
+    def index_ordered(
+        self, runtime: Runtime, stream: Stream, steps: Sequence[Step], limit: int | None
+    ) -> tuple[IndexOrderedScan | None, Sequence[Step], Sequence[Step]]:
+        """The scan that gives the rows of the unsorted stream in order, if there is one, of which after `steps` the
+        first `limit` are wanted. With the steps that it takes along, and those that are left."""
+        from photondb.reql.index_ordered import index_ordered, pushed_steps
 
-        return index_ordered(runtime, stream, self.ordering, steps)
+        count = pushed_steps(steps)
+        pushed, rest = steps[:count], steps[count:]
+        scan = index_ordered(runtime, stream, self.ordering, pushed, limit if keeps_count(rest) else None)
+        return scan, pushed, rest
 
     def sorted_scan(self, stream: Stream, runtime: Runtime) -> ScanSource | None:
         """The scan of a table that gives the rows in order by itself, which is so for that of the primary key."""

@@ -40,6 +40,7 @@ def is_short(scan: Scan, context: CallContext) -> bool:
         and scan.aggregate is None
         and not scan.measured
         and not scan.primary_order
+        and not scan.by_value
         and context.deadline is None
         and keeps_count(scan.steps)
     )

@@ -274,6 +274,8 @@ def write_scan(scan: Scan) -> dict[str, Any]:
         "keyed": scan.keyed,
         "others": [{"index": part.index, "ranges": write_ranges(part.ranges)} for part in scan.others],
         "every": scan.every,
+        "byValue": scan.by_value,
+        "mostRead": -1 if scan.most_read is None else scan.most_read,
     }
 
 
@@ -296,6 +298,8 @@ def read_scan(reader: Any) -> Scan:
         keyed=reader.keyed,
         others=tuple(IndexPart(part.index, read_ranges(part.ranges)) for part in reader.others),
         every=reader.every,
+        by_value=reader.byValue,
+        most_read=None if reader.mostRead < 0 else reader.mostRead,
     )
 
 

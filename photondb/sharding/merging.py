@@ -34,8 +34,8 @@ class RowMerger:
         """Whether everything has come and was taken."""
         return not self._open and not any(self._keys)
 
-    def take(self) -> Sequence[bytes]:
-        """The rows of which it is known that no row before them can come any more."""
+    def take(self) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """The rows of which it is known that no row before them can come any more, and their keys."""
         ends = [self._keys[stream][-1] for stream in self._open]
         keys: list[bytes] = []
         rows: list[bytes] = []
@@ -52,7 +52,7 @@ class RowMerger:
                 rows += self._rows[stream][:cut]
                 self._keys[stream], self._rows[stream] = of_stream[cut:], self._rows[stream][cut:]
         order = sorted(range(len(keys)), key=keys.__getitem__, reverse=self._descending)
-        return [rows[position] for position in order]
+        return [rows[position] for position in order], [keys[position] for position in order]
 
     def _cut(self, keys: Sequence[bytes], end: bytes) -> int:
         """How many of the keys do not come after `end`."""

@@ -95,8 +95,17 @@ async def _begin(context: CallContext, nodes: Sequence[Node], scans: Sequence[Sc
 def merged_chunk(chunks: Sequence[Chunk], scan: Scan) -> Chunk:
     """The rows of parts that are complete in their first chunks, in the order of their keys."""
     keyed = [(key, row) for chunk in chunks for key, row in zip(chunk.keys or (), chunk.rows(), strict=True)]
-    keyed.sort(key=itemgetter(0), reverse=scan.descending)
-    return Chunk.of_raw([row for _, row in keyed[: scan.limit]])
+    keyed.sort(key=itemgetter(0), reverse=scan.places_descend)
+    chosen = keyed[: scan.limit]
+    return _chunk_of([row for _, row in chosen], [key for key, _ in chosen], scan)
+
+
+def _chunk_of(rows: Sequence[bytes], keys: Sequence[bytes], scan: Scan) -> Chunk:
+    """Rows of several parts, with their places where the scan asks for them."""
+    chunk = Chunk.of_raw(rows)
+    if scan.keyed:
+        chunk.keys = keys
+    return chunk
 
 
 def share_of(limit: int, parts: int) -> int:
@@ -142,7 +151,7 @@ async def _in_shares(context: CallContext, nodes: Sequence[Node], scans: Sequenc
             unread = {part for part in wanted if len(chunks[part]) >= share}
         if not unread:
             break
-        keys = sorted([key for chunk in chunks for key in chunk.keys or ()], reverse=scan.descending)
+        keys = sorted([key for chunk in chunks for key in chunk.keys or ()], reverse=scan.places_descend)
         wanted = [part for part in unread if _may_go_on(chunks[part], keys[: scan.limit], scan)]
         limit = scan.limit
         unread.difference_update(wanted)
@@ -156,7 +165,7 @@ def _may_go_on(chunk: Chunk, first: Sequence[bytes], scan: Scan) -> bool:
     if len(first) < (scan.limit or 0):
         return True
     last, end = chunk.keys[-1], first[-1]
-    return last > end if scan.descending else last < end
+    return last > end if scan.places_descend else last < end
 
 
 def _first_chunk(reply: ScanReply) -> Begun:
@@ -176,7 +185,7 @@ def _scan_of_part(scan: Scan, info: TableInfo, ranges: Sequence[KeyRange], parts
     if scan.limit is None or scan.limit > min(rows, first_rows or rows):
         rows = _share(rows, parts)
         first_rows = None if first_rows is None else _share(first_rows, parts)
-    ordered = None if _without_order(scan, info) else in_order(ranges)
+    ordered = None if _without_order(scan, info) else list(ranges) if scan.by_value else in_order(ranges)
     return msgspec.structs.replace(
         scan,
         ranges=ranges if ordered is None else ordered,
@@ -299,7 +308,8 @@ class MergedCursor(_PartsCursor):
 
     def __init__(self, nodes: Sequence[Node], begun: Sequence[Begun], scan: Scan) -> None:
         super().__init__(nodes, begun, scan)
-        self._merger = RowMerger(len(nodes), scan.descending)
+        self._scan = scan
+        self._merger = RowMerger(len(nodes), scan.places_descend)
         for part, (chunk, cursor) in enumerate(begun):
             self._note(part, chunk)
             self._merger.add(part, chunk.keys or (), chunk.rows(), cursor is None)
@@ -313,9 +323,9 @@ class MergedCursor(_PartsCursor):
                 for part, (chunk, last) in zip(wanting, chunks, strict=True):
                     merger.add(part, chunk.keys or (), chunk.rows(), last)
                 continue
-            rows = merger.take()
+            rows, keys = merger.take()
             if rows or merger.done:
-                return Chunk.of_raw(rows), merger.done
+                return _chunk_of(rows, keys, self._scan), merger.done
 
 
 class ChainedCursor(_PartsCursor):

@@ -17,10 +17,10 @@ from time import perf_counter
 from typing import Any, cast
 
 from photondb.api.context import CallContext
-from photondb.api.storage import Scan
+from photondb.api.storage import TOO_MANY_READ, Scan
 from photondb.reql.aggregates import Count
 from photondb.reql.chunk import EMPTY, Chunk, joined
-from photondb.reql.errors import ErrorKind, ReqlError
+from photondb.reql.errors import ErrorKind, ReqlError, op_failed
 from photondb.reql.measures import ScanMeasures
 from photondb.reql.memory import Holding, MemoryBudget
 from photondb.reql.pipeline import Pipeline
@@ -67,6 +67,7 @@ class ScanRun:
         "_scan",
         "_short_cut",
         "_table",
+        "_unread",
         "_view",
         "context",
     )
@@ -88,6 +89,7 @@ class ScanRun:
         """Whether it is to begin with a short cut."""
         self._aborted: str | None = None
         self._limit = scan.limit
+        self._unread = scan.most_read
         self._pipeline: Pipeline | None = None
         self._measures = ScanMeasures.of_steps(len(scan.steps)) if scan.measured else None
         if scan.steps or scan.aggregate is not None:
@@ -160,12 +162,16 @@ class ScanRun:
         count = size = 0
         slice_end = perf_counter() + SLICE_S
         last = False
+        # With a limit the first rows may be enough.
+        most = MAX_BLOCK_ROWS if self._limit is None else max(self._limit, MIN_STEP_ROWS)
         if self._short_cut:
             await self._take_short_cut()
         while True:
             wanted = rows - count if self._pipeline is None else max(rows - count, MIN_STEP_ROWS)
-            block = blocks.read(min(wanted, MAX_BLOCK_ROWS), BLOCK_BYTES)
+            block = blocks.read(min(wanted, most, MAX_BLOCK_ROWS), BLOCK_BYTES)
+            most *= 2
             size += blocks.size
+            self._note_read(len(block))
             if self._pipeline is None:
                 found += block
                 keys += blocks.keys or ()
@@ -200,6 +206,12 @@ class ScanRun:
         if blocks.keys is not None:
             whole.keys = keys
         return whole, last
+
+    def _note_read(self, documents: int) -> None:
+        if self._unread is not None:
+            self._unread -= documents
+            if self._unread < 0:
+                raise op_failed(TOO_MANY_READ)
 
     async def aggregate(self, budget: MemoryBudget | None = None) -> tuple[Any, bool]:
         """Read everything into the aggregate, and return its partial result, and that it is the last one. With a

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from photondb.api.storage import KeyRange, Scan
+from photondb.datum.order_bytes import descending as turned
 from photondb.geo.cells import found_once
 from photondb.reql.errors import ErrorKind, ReqlError
 from photondb.reql.measures import ScanMeasures
 from services.storage.indexes import Index
 from services.storage.rocks import StoreError
 from services.storage.tables import Table
+from services.storage.value_order import DescendingValues
 from services.storage.views import Reader, ReadView
 
 BLOCK_BYTES = 256 << 10
@@ -34,6 +36,7 @@ class ScanBlocks:
 
     __slots__ = (
         "_bulk",
+        "_by_value",
         "_carried",
         "_descending",
         "_entry_places",
@@ -42,6 +45,7 @@ class ScanBlocks:
         "_prefix",
         "_primaries",
         "_primary_order",
+        "_range_number",
         "_ranges",
         "_reader",
         "_repeat",
@@ -73,8 +77,10 @@ class ScanBlocks:
         self._prefix = table.document_prefix if index is None else index.prefix
         ranges: Sequence[KeyRange] = scan.ranges
         # Taken from the end.
-        self._ranges: list[KeyRange] = list(ranges if scan.descending else reversed(ranges))
+        self._ranges: list[KeyRange] = list(ranges if scan.places_descend else reversed(ranges))
+        self._range_number = -1
         self._descending = scan.descending
+        self._by_value = scan.by_value
         self._primary_order = scan.primary_order
         self._reader: Reader | None = None
         self._bulk = bulk
@@ -182,7 +188,13 @@ class ScanBlocks:
         if not self._ranges:
             return None
         wanted = self._ranges.pop()
+        self._range_number += 1
         self._repeat = wanted.repeat
+        if self._by_value and self._descending:
+            assert self.index is not None
+            low, high = self._prefix + wanted.low, self._prefix + wanted.high
+            self._reader = DescendingValues(self._view, self.index, low, high)
+            return self._reader
         keys_only = self._keys_suffice and self.index is None
         self._reader = self._view.read(
             self._prefix + wanted.low,
@@ -223,7 +235,21 @@ class ScanBlocks:
         if self.index is not None and self._primary_order:
             return [self.index.primary_of(value) for _, value in rows]
         start = len(self._prefix)
+        if self._by_value:
+            return self._places_by_value(rows, start)
         return [key[start:] for key, _ in rows]
+
+    def _places_by_value(self, rows: list[tuple[bytes, bytes]], start: int) -> list[bytes]:
+        """Places that ascend: the number of the range, the value (turned, where it descends), the primary key."""
+        assert self.index is not None
+        number = bytes((self._range_number,))
+        if not self._descending:
+            return [number + key[start:] for key, _ in rows]
+        primaries = [self.index.primary_of(value) for _, value in rows]
+        return [
+            b"%b%b%b" % (number, turned(key[start : -len(primary)]), primary)
+            for (key, _), primary in zip(rows, primaries, strict=True)
+        ]
 
     def _look_up(self, count: int, max_bytes: int) -> list[bytes]:
         """The next documents of those that the index has led to."""

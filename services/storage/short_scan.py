@@ -27,7 +27,7 @@ MAX_RANGES = 128
 def is_short(context: CallContext, scan: Scan, table: Table, index: Index | None) -> bool:
     """Whether a scan of the present state is short, by the average size of the table's documents."""
     limit = scan.limit
-    if scan.primary_order or scan.measured:
+    if scan.primary_order or scan.by_value or scan.measured:
         return False
     if limit is None or limit > MAX_ROWS or scan.steps or scan.aggregate is not None or len(scan.ranges) > MAX_RANGES:
         return False

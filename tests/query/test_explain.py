@@ -223,6 +223,8 @@ def test_the_first_rows_of_an_order(database: RunningDatabase) -> None:
     assert [row["id"] for row in database.run(query)] == [499, 999, 1499]
     plan = database.run(query, explain="analyze")
     assert plan["actual_rows"] == 3
+    assert scan_of(plan)["actual_rows"] == 3
+    plan = database.run(T.order_by(r.desc("a"), "n").limit(3), explain="analyze")
     assert scan_of(plan)["actual_rows"] == 4  # so many have the value of the third one
     assert database.run(T.max("a")["id"]) == 499
     assert database.run(T.min("a")["id"]) == 0
@@ -288,6 +290,12 @@ def test_whole_orders_by_an_index(database: RunningDatabase) -> None:
     assert scan_of(explain(database, T.order_by("a")))["why"] == "its order is wanted"
     assert plans(T.order_by("n")) == [("sort", ""), ("scan", "primary key")]  # no index
     assert plans(T.order_by(r.desc("a"))) == [("sort", ""), ("scan", "primary key")]
+    assert plans(T.order_by("a", r.desc("g"))) == [("sort", ""), ("scan", "primary key")]
+    assert plans(T.filter(r.row["n"] < 900).order_by("a").limit(3)) == [
+        ("limit", ""),
+        ("filter", ""),
+        ("scan", "index a"),
+    ]
     assert plans(T.filter({"g": 1, "a": 5}).order_by("a"))[-1] == ("scan", "index both")  # few are left to be sorted
     assert plans(T.filter(r.row["n"] < 9).order_by("a"))[:1] == [("sort", "")]
     sparse = r.table("sparse").order_by("seldom")

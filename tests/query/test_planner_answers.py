@@ -15,8 +15,7 @@ from rethinkdb import r
 
 from photondb.datum.order import equal
 from photondb.reql import join_partners
-from photondb.reql.planner import access, costs, distincts, extremes
-from photondb.reql.planner import orders as orders_by_index
+from photondb.reql.planner import access, costs, distincts
 from photondb.reql.planner.access import Choice
 from photondb.reql.planner.joins import LookUp, Method, Way
 from photondb.reql.terms import groups
@@ -452,82 +451,6 @@ def alike(target: Target, query: Any) -> None:
     expected, found = ask(target, query, optimizations=False), ask(target, query, array_limit=100_000)
     assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))
     assert equal(found["r"], expected["r"]), (found, expected)
-
-
-# --- the first rows of an order
-
-orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
-    [
-        *(lambda t, n=n: t.order_by(r.desc("a")).limit(n) for n in (1, 2, 3)),
-        lambda t: t.order_by(r.desc(lambda row: row["a"]["b"])).limit(2),
-        lambda t: t.order_by(r.desc(lambda row: row["a"] + 1)).limit(2),
-        lambda t: t.order_by(r.desc("b")).limit(2)["id"],
-        lambda t: t.order_by(r.desc("a"), "b").limit(2),
-        *(lambda t, n=n: t.order_by("a").limit(n) for n in (1, 2, 3, 4)),
-        *(lambda t, n=n: t.order_by("b", r.desc("a")).limit(n) for n in (1, 2, 3)),
-        lambda t: t.order_by("a", lambda row: row["b"] + 1).limit(2),
-        lambda t: t.order_by(lambda row: row["a"]["b"], "b").limit(3),
-        lambda t: t.order_by(lambda row: row["a"].default(1)).limit(3),
-        lambda t: t.order_by("b").limit(3).without("b"),
-        lambda t: t.order_by("b").skip(1).limit(2),
-        lambda t: t.order_by("a").nth(1),
-        lambda t: t.order_by("id").limit(3),
-        lambda t: t.order_by(r.desc("id"), "a").limit(3)["id"],
-        lambda t: t.order_by("id", lambda row: row["a"] + 1).limit(3),
-        lambda t: t.order_by(index=r.desc("id")).order_by("a").limit(3),
-        lambda t: t.max("a"),
-        lambda t: t.min("a"),
-        lambda t: t.min(lambda row: row["a"].default(1)),
-        lambda t: t.max(lambda row: row["a"]["b"])["id"],
-    ]
-)
-
-
-@settings(SETTINGS, max_examples=examples(250))
-@given(tables | plain_tables | keyed_tables, orders)
-def test_first_rows(target: Target, rows: list[Any], order: Callable[[Any], Any]) -> None:
-    fill(target, rows, TABLE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extremes, "MIN_ROWS_PER_WANTED", 0)
-        patch.setattr(costs, "of_index", lambda *_: 0.0)
-        found = ask(target, order(TABLE), array_limit=100_000)
-    expected = ask(target, order(TABLE), optimizations=False, array_limit=100_000)
-    assert (found["t"], found.get("e"), found.get("b")) == (expected["t"], expected.get("e"), expected.get("b"))
-    assert equal(found["r"], expected["r"]), (found, expected)
-
-
-whole_orders: st.SearchStrategy[Callable[[Any], Any]] = st.sampled_from(
-    [
-        lambda t: t.order_by("a"),
-        lambda t: t.order_by("b"),
-        lambda t: t.order_by("a", "b"),
-        lambda t: t.order_by("b", "a", lambda row: row["a"]["b"]),
-        lambda t: t.order_by(lambda row: row["a"]["b"]),
-        lambda t: t.order_by(lambda row: row["a"] + 1),
-        lambda t: t.order_by(lambda row: row["a"].default(1)).pluck("id"),
-        lambda t: t.order_by("a").map(r.row["id"]),
-        lambda t: t.order_by("a")["b"],
-        lambda t: t.order_by("a").filter({"b": 1}),
-        lambda t: t.filter(lambda row: row["b"].default(0) != 2).order_by("a").without("b"),
-        lambda t: t.pluck("a", "id").order_by("a").merge({"b": 1}),
-        lambda t: t.merge({"a": 1}).order_by("a"),
-        lambda t: t.order_by("a").concat_map(lambda row: [row["id"], 0]),
-        lambda t: t.order_by("a").skip(1),
-        lambda t: t.order_by("a").map(r.row["id"]).reduce(lambda one, other: one * 10 + other),
-        lambda t: t.order_by(r.desc("a")),
-        lambda t: t.order_by("a", r.desc("b")),
-    ]
-)
-
-
-@settings(SETTINGS, max_examples=examples(200))
-@given(tables | plain_tables | whole_tables, whole_orders)
-def test_whole_orders(target: Target, rows: list[Any], order: Callable[[Any], Any]) -> None:
-    fill(target, rows, TABLE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(orders_by_index, "_suits", lambda *_: True)
-        patch.setattr(costs, "of_index_order", lambda *_: 0.0)
-        alike(target, order(TABLE).coerce_to("array"))
 
 
 # --- different values, and groups

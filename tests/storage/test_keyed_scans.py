@@ -11,8 +11,9 @@ import pytest
 
 from photondb.api.catalogue import AlterTable, CreateIndex, TableSettings
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.storage import KeyRange, Scan, StorageApi, Write
+from photondb.api.storage import TOO_MANY_READ, KeyRange, Scan, StorageApi, Write
 from photondb.datum.keys import after_prefix, encode_key, primary_key
+from photondb.reql.errors import ReqlError
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep
 from photondb.rpc.storage import StorageStub, storage_servant
 from tests.rpc.probe import rpc_test, served
@@ -76,6 +77,52 @@ async def test_places_in_an_index_are_its_key_and_the_primary_key(full: Table, i
     rows = await keyed(full.storage, full.info.id, index=full.index(index), limit=limit, chunk_rows=100)
     assert len(rows) == (limit or ROWS)
     assert all(place == encode_key(row["a"]) + place_of(row) for place, row in rows)
+
+
+@pytest.mark.parametrize("limit", [None, 7, 333])
+@pytest.mark.parametrize("index", ["a", "covering"])
+@pytest.mark.parametrize("descending", [False, True])
+async def test_in_the_order_of_values_equal_ones_are_in_that_of_the_table(
+    full: Table, descending: bool, index: str, limit: int | None
+) -> None:
+    await full.insert(*({"id": n, "a": 20 if n < 1200 else n} for n in range(1000, 1300)))
+    ranges = (KeyRange(encode_key(20), encode_key(30)), KeyRange(b"", encode_key(20)), KeyRange(encode_key(30)))
+    steps = (MapStep(func(lambda row: row.pluck("id", "a"))),)
+    rows: list[Any] = []
+    context = INTERNAL
+    scan = Scan(
+        full.info.id,
+        full.index(index),
+        ranges,
+        descending,
+        steps if index == "a" else (),
+        limit=limit,
+        keyed=True,
+        by_value=True,
+        chunk_rows=90,
+    )
+    reply = await full.storage.scan(context, scan)
+    chunk, cursor = reply.chunk, reply.cursor
+    while chunk is not None:
+        rows += zip(chunk.keys or (), chunk.values(), strict=True)
+        await full.insert({"id": -1 - len(rows), "a": 20})  # what comes now is not seen
+        chunk, last = (None, True) if cursor is None else await cursor.next()
+        cursor = None if last else cursor
+    places = [place for place, _ in rows]
+    assert places == sorted(set(places))
+    everything = [(n, (ROWS - n) // 2) for n in range(ROWS)] + [(n, 20 if n < 1200 else n) for n in range(1000, 1300)]
+    parts = [[one for one in everything if low <= one[1] < high] for low, high in ((20, 30), (0, 20), (30, 10**6))]
+    expected = [one for part in parts for one in sorted(part, key=lambda one: one[1], reverse=descending)]
+    assert [row["id"] for _, row in rows] == [n for n, _ in expected][:limit]
+
+
+async def test_a_scan_reads_no_more_than_it_may(full: Table) -> None:
+    none = FilterStep(func(lambda row: row["id"] == -1))
+    scan = Scan(full.info.id, full.index("a"), steps=(none,), keyed=True, by_value=True, limit=1, most_read=ROWS)
+    assert (await full.storage.scan(INTERNAL, scan)).chunk is not None
+    scan.most_read = ROWS - 1
+    with pytest.raises(ReqlError, match=TOO_MANY_READ):
+        await full.storage.scan(INTERNAL, scan)
 
 
 @pytest.mark.parametrize("limit", [None, 7, 61])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from photondb.api.catalogue import IndexInfo, TableInfo
 from photondb.reql.equality_join import JoinedSource
-from photondb.reql.index_ordered import pushed_steps
 from photondb.reql.join_partners import PartnersSource, eq_join_by_hash, eq_join_look_up, expected_rows
 from photondb.reql.narrowed_sides import Narrowing
 from photondb.reql.ordering import Top
@@ -191,7 +190,7 @@ class StreamExplainer:
             scan = source.sorted_scan(source.stream, self.runtime) if top else None
             if scan is not None:
                 return self.scan(scan, steps, limit)
-            in_order = None if top else self._in_index_order(source, steps)
+            in_order = self._in_index_order(source, steps, limit)
             if in_order is not None:
                 return in_order
             inner = self.stream(source.stream)
@@ -216,18 +215,18 @@ class StreamExplainer:
             return self._with_steps(make_step("computed rows", "query", 0, 0), steps, "query")
         return self._with_steps(make_step("rows in the order of an index", "query", 0, 0), steps, "query")
 
-    def _in_index_order(self, source: SortedSource, steps: Sequence[Step]) -> Explanation | None:
+    def _in_index_order(self, source: SortedSource, steps: Sequence[Step], limit: int | None) -> Explanation | None:
         """An order that is that of an index."""
         stream, steps = source.filtered(steps)
-        pushed = pushed_steps(steps)
-        scan = source.index_ordered(self.runtime, stream, steps[:pushed])
+        scan, pushed, rest = source.index_ordered(self.runtime, stream, steps, limit)
         if scan is None:
             return None
-        explained = self.scan(scan, (*stream.steps, *steps[:pushed]), None)
+        wanted = limit if keeps_count(rest) else None
+        explained = self.scan(scan, (*stream.steps, *pushed), wanted)
         found = bottom(explained)
         why = "its order is wanted, and it carries what is" if scan.order.carried else "its order is wanted"
-        found.update(why=why, cost=round(scan.order.cost, 1))
-        return self._with_steps(explained, steps[pushed:], "query")
+        found.update(why=why, rows=round(scan.order.reads), cost=round(scan.order.cost, 1))
+        return self._with_steps(explained, rest, "query")
 
     def _index_of_order(self, source: SortedSource, limit: int) -> str | None:
         """The index by which the first rows of an order are found."""
