@@ -102,14 +102,23 @@ interface Storage extends(Common.Service) {
   splitPoints @21 (context :Common.Context, table :UInt32, shards :UInt32) -> SplitPointsResult;
   # The keys at which to divide a table into so many shards; 0 is as many as it has.
 
-  fill @22 (context :Common.Context, table :UInt32, keys :List(Data), documents :List(Data)) -> Common.Done;
-  # Let documents of a table that is being filled be these; an empty one is not to be there.
+  fill @22 (context :Common.Context, table :UInt32, keys :List(Data), documents :List(Data), attempt :UInt32)
+      -> Common.Done;
+  # Let documents of a table that is being filled be these; an empty one is not to be there. Another attempt than that
+  # of the table is refused.
 
   pauseWrites @23 (context :Common.Context, table :UInt32, pause :UInt64, timeoutMs :UInt32, afterUs :Int64)
       -> PauseResult;
-  # Let writes to the node's part of a table wait until `resumeWrites` with the same number `pause`, and later commits be younger than `afterUs`.
+  # Let writes to the node's part of a table wait until `endPause` with the same number `pause`, and later commits be
+  # younger than `afterUs`.
 
-  resumeWrites @24 (context :Common.Context, table :UInt32, pause :UInt64) -> Common.Done;
+  endPause @24 (context :Common.Context, table :UInt32, pause :UInt64) -> Common.Done;
+
+  pauseReads @25 (context :Common.Context, table :UInt32, pause :UInt64) -> Common.Done;
+  # Let reads of a part to which writes are paused wait, too.
+
+  divisions @26 (context :Common.Context) -> DivisionsResult;
+  # The tables that are being divided anew.
 }
 
 struct PauseResult {
@@ -117,6 +126,16 @@ struct PauseResult {
     ok @0 :Data;
     # A JSON object: "sequence" is the number of the part's last change, "rows" and "bytes" are its size, "time_us" is
     # the time of the node's last commit.
+
+    error @1 :Common.Error;
+  }
+}
+
+struct DivisionsResult {
+  union {
+    ok @0 :Data;
+    # A JSON array of {"table", "sources", "targets", "copied", "documents", "started_us"}: the table's uuid, the numbers
+    # of the nodes that have its parts and of those that will, how many documents are copied of how many, and since when.
 
     error @1 :Common.Error;
   }
@@ -154,7 +173,7 @@ struct CatalogueResult {
     ok @0 :Common.Payload;
     # A JSON object: "version" grows with each change; "databases" is a list of {"uuid", "name"}; "tables" a list of
     # {"id", "uuid", "name", "database", "primary_key", "durability", "indexes", "write_hook", "split_points", "nodes",
-    # "copy_of", "ended", "starts"},
+    # "copy_of", "ended", "starts", "attempt"},
     # and each of "indexes" is {"id", "name", "function", "multi", "geo", "ready", "built"}. Functions are terms.
     # "node_id" is the id of the storage node that is home, "nodes" has those of all nodes. "copies" are tables that are
     # being filled, "drained" the numbers of nodes that get no more tables.

@@ -79,7 +79,8 @@ class TableInfo(msgspec.Struct, frozen=True):
     filled they are a table of their own, with `copy_of` as the id of the one that users see: 0 for any other. `ended`
     are the change logs of former parts, in the order of the divisions: they are numbered before those of the present
     parts, so that part i has the log number `len(ended) + i`, from the record after `starts[i]` on (after 0 where there
-    are no `starts`). The records before are those by which it was filled."""
+    are no `starts`). The records before are those by which it was filled. `attempt` numbers the attempts to fill a
+    copy: what belongs to an earlier one counts no more."""
 
     id: int
     uuid: str
@@ -96,6 +97,7 @@ class TableInfo(msgspec.Struct, frozen=True):
     copy_of: int = 0
     ended: tuple[EndedLog, ...] = ()
     starts: tuple[int, ...] = ()
+    attempt: int = 0
 
     def log_start(self, log: int) -> int:
         """The last record of a log, by its number, that is from before the log was the table's."""
@@ -255,10 +257,11 @@ class SplitTable(msgspec.Struct, frozen=True, tag=True):
 
 
 class FinishCopy(msgspec.Struct, frozen=True, tag=True):
-    """The copy, by its id, takes the place of its table, which nobody writes to any more. `ends` are the last records
-    of the table's logs by part, `starts` those of the copy's."""
+    """The copy, by its id, takes the place of its table, which nobody writes to or reads any more, as the attempt that
+    has filled it says. `ends` are the last records of the table's logs by part, `starts` those of the copy's."""
 
     copy: int
+    attempt: int
     ends: tuple[int, ...]
     starts: tuple[int, ...]
     at_us: int
@@ -267,6 +270,13 @@ class FinishCopy(msgspec.Struct, frozen=True, tag=True):
 class RestartCopy(msgspec.Struct, frozen=True, tag=True):
     """Something has happened by which a copy may lack documents: it is thrown away, and another one begun. One that no
     longer exists is ignored."""
+
+    copy: int
+
+
+class ResumeCopy(msgspec.Struct, frozen=True, tag=True):
+    """Something may have happened to the attempt to fill a copy, as it may have to a node that has started again: it is
+    over, and another one goes on from what was noted of it. A copy that no longer exists is ignored."""
 
     copy: int
 
@@ -336,6 +346,7 @@ CatalogueChange = (
     | SplitTable
     | FinishCopy
     | RestartCopy
+    | ResumeCopy
     | ForgetLogs
     | DrainNode
     | CreateIndex

@@ -234,6 +234,19 @@ class PausedPart(msgspec.Struct, frozen=True):
     time_us: int
 
 
+class DivisionStatus(msgspec.Struct, frozen=True):
+    """How far a table is, by its uuid, that is being divided anew: the numbers of the storage nodes that have its parts
+    and of those that will, how many documents are copied of how many, and since when (microseconds since 1970) this has
+    been worked on without interruption."""
+
+    table: str
+    sources: tuple[int, ...]
+    targets: tuple[int, ...]
+    copied: int
+    documents: int
+    started_us: int
+
+
 class TableSizes(msgspec.Struct):
     """How many bytes a table takes in files on the disk, about: its documents, its change log, and each of its indexes
     by id."""
@@ -292,24 +305,34 @@ class StorageApi(Protocol):
         ...
 
     async def fill(
-        self, context: CallContext, table: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
+        self, context: CallContext, table: int, attempt: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
     ) -> None:
         """Let documents of a copy (`TableInfo.copy_of`) be these, by their encoded primary keys, None for those that
-        are not to be there. They are on the disk when `sync` says so."""
+        are not to be there. They are on the disk when `sync` says so. Raises TableGone where it is no copy, or where
+        its attempt is another one."""
         ...
 
     async def pause_writes(
         self, context: CallContext, table: int, pause: int, timeout_ms: int, after_us: int
     ) -> PausedPart:
-        """Let those who want to write to the node's part of a table or a copy wait until `resume_writes` with the same
+        """Let those who want to write to the node's part of a table or a copy wait until `end_pause` with the same
         number `pause`, and later commits of the node be no older than `after_us`. Who writes already is let finish;
         where that takes longer than the timeout there is no pause, and ReqlError is raised. A pause that nobody ends
-        lasts until the node has found out from home what the table has become; a copy that is not finished then is
-        begun anew."""
+        lasts until the node has found out from home what the table has become; the attempt at a copy that is not
+        finished then is over."""
         ...
 
-    async def resume_writes(self, context: CallContext, table: int, pause: int) -> None:
-        """Let them write, unless it is another pause."""
+    async def pause_reads(self, context: CallContext, table: int, pause: int) -> None:
+        """Let those wait, too, who want to read from the node's part of a table whose writes are paused by `pause`: the
+        table may be elsewhere from now on. Raises ReqlError where that pause is over."""
+        ...
+
+    async def end_pause(self, context: CallContext, table: int, pause: int) -> None:
+        """Let them go on, unless it is another pause."""
+        ...
+
+    async def divisions(self, context: CallContext) -> list[DivisionStatus]:
+        """The tables that are being divided anew, as home knows it."""
         ...
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:

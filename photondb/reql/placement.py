@@ -1,7 +1,7 @@
 """Where the shards and replicas of a table go: what `table_create` and `reconfigure` ask for, and what one node can do.
 
-There is one server, and it has the tag `default`. The rules and texts are those of RethinkDB's
-`table_generate_config`.
+Each storage node is a server, and has the tag `default` unless it is to be emptied. The rules and texts are those of
+RethinkDB's `table_generate_config`, save that each document is kept once, however many servers there are.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Placement:
         self.primary_tag = primary_tag
         self.nonvoting_tags = nonvoting_tags
 
-    def check(self) -> None:
-        """Raise where the one server that there is cannot do it."""
+    def check(self, servers: int) -> None:
+        """Raise where that cannot be done, with so many servers."""
         if not sum(self.replicas.values()):
             raise op_failed(
                 "You must set `replicas` to at least one. `replicas` includes the primary replica; if there are zero "
@@ -52,11 +52,28 @@ class Placement:
         for tag, count in sorted(self.replicas.items()):
             if count and tag != DEFAULT_TAG:
                 raise op_failed(f"Could not find any servers with server tag `{tag}`.")
+            if count > 1 and servers > 1:
+                raise op_failed(
+                    f"Can't put {count} replicas on servers with the tag `{tag}`: PhotonDB keeps one replica of each "
+                    "document, on whichever of its servers. Use `replicas=1`, and `photondb backup` for copies "
+                    "elsewhere."
+                )
             if count > 1:
                 raise op_failed(
                     f"Can't put {count} replicas on servers with the tag `{tag}` because there are only 1 servers with "
                     f"the tag `{tag}`. It's impossible to have more replicas of the data than there are servers."
                 )
+
+    def warnings(self, servers: int, *, spread: bool = False) -> list[str]:
+        """What whoever asked for it should know: that a table gets fewer shards where each is to be on a server of its
+        own, as those of one that is `spread` always are."""
+        if self.shards <= servers or (servers == 1 and not spread):
+            return []
+        fewer = "1 shard" if servers == 1 else f"{servers} shards"
+        return [
+            f"It gets {fewer} instead of {self.shards}: of a table that is spread over storage nodes each has one, "
+            "and there are no more nodes that may have any."
+        ]
 
 
 def read_placement(shards: int, replicas: Any, nonvoting_tags: Any, primary_tag: str | None) -> Placement:
@@ -105,3 +122,8 @@ def _tags(value: Any) -> list[str]:
 
 def _wrong(expected: str, value: Any) -> ReqlError:
     return ReqlError(ErrorKind.LOGIC, f"Expected type {expected} but found {type_name(value)}:\n{print_datum(value)}")
+
+
+def with_warnings(answer: dict[str, Any], warnings: list[str]) -> dict[str, Any]:
+    """An answer, with `warnings` as those of writes have them where there are any."""
+    return {**answer, "warnings": warnings} if warnings else answer

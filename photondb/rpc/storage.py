@@ -10,6 +10,7 @@ import msgspec
 from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.context import CallContext
 from photondb.api.storage import (
+    DivisionStatus,
     EngineStats,
     IndexStatus,
     LogRecord,
@@ -80,7 +81,9 @@ _ADOPT_CATALOGUE = Method("adoptCatalogue")
 _SPLIT_POINTS = Method("splitPoints")
 _FILL = Method("fill", effects=True)
 _PAUSE_WRITES = Method("pauseWrites")
-_RESUME_WRITES = Method("resumeWrites")
+_PAUSE_READS = Method("pauseReads")
+_END_PAUSE = Method("endPause")
+_DIVISIONS = Method("divisions")
 _STATISTICS = Method("statistics")
 _ENGINE_STATS = Method("engineStats")
 _CHECKPOINT = Method("checkpoint", effects=True)
@@ -113,10 +116,12 @@ class StorageStub(StorageApi):
         return tuple((await self._client.call(_SPLIT_POINTS, context, table=table, shards=shards or 0)).ok)
 
     async def fill(
-        self, context: CallContext, table: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
+        self, context: CallContext, table: int, attempt: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
     ) -> None:
         raws = [document or b"" for document in documents]
-        await self._client.call(_FILL, context, bulk=True, table=table, keys=list(keys), documents=raws)
+        await self._client.call(
+            _FILL, context, bulk=True, table=table, keys=list(keys), documents=raws, attempt=attempt
+        )
 
     async def pause_writes(
         self, context: CallContext, table: int, pause: int, timeout_ms: int, after_us: int
@@ -126,8 +131,15 @@ class StorageStub(StorageApi):
         )
         return msgspec.json.decode(response.ok, type=PausedPart)
 
-    async def resume_writes(self, context: CallContext, table: int, pause: int) -> None:
-        await self._client.call(_RESUME_WRITES, context, table=table, pause=pause)
+    async def pause_reads(self, context: CallContext, table: int, pause: int) -> None:
+        await self._client.call(_PAUSE_READS, context, table=table, pause=pause)
+
+    async def end_pause(self, context: CallContext, table: int, pause: int) -> None:
+        await self._client.call(_END_PAUSE, context, table=table, pause=pause)
+
+    async def divisions(self, context: CallContext) -> list[DivisionStatus]:
+        response = await self._client.call(_DIVISIONS, context)
+        return msgspec.json.decode(response.ok, type=list[DivisionStatus])
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         documents: list[bytes | None] = []
@@ -269,7 +281,7 @@ class StorageHandlers(Handlers):
     async def fill(self, call: Call) -> None:
         params = call.params
         documents = [document or None for document in params.documents]
-        await self._storage.fill(call.context, params.table, list(params.keys), documents)
+        await self._storage.fill(call.context, params.table, params.attempt, list(params.keys), documents)
         call.results.ok = None
 
     async def pause_writes(self, call: Call) -> None:
@@ -279,9 +291,16 @@ class StorageHandlers(Handlers):
         )
         call.results.ok = msgspec.json.encode(paused)
 
-    async def resume_writes(self, call: Call) -> None:
-        await self._storage.resume_writes(call.context, call.params.table, call.params.pause)
+    async def pause_reads(self, call: Call) -> None:
+        await self._storage.pause_reads(call.context, call.params.table, call.params.pause)
         call.results.ok = None
+
+    async def end_pause(self, call: Call) -> None:
+        await self._storage.end_pause(call.context, call.params.table, call.params.pause)
+        call.results.ok = None
+
+    async def divisions(self, call: Call) -> None:
+        call.results.ok = msgspec.json.encode(await self._storage.divisions(call.context))
 
     async def get(self, call: Call) -> None:
         params = call.params

@@ -12,6 +12,7 @@ import msgspec
 from photondb.api.catalogue import Catalogue, CatalogueChange, TableInfo
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import (
+    DivisionStatus,
     EngineStats,
     IndexStatus,
     LogRecord,
@@ -101,7 +102,7 @@ class Router(StorageApi):
     # --- documents
 
     async def fill(
-        self, context: CallContext, table: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
+        self, context: CallContext, table: int, attempt: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
     ) -> None:
         raise _one_by_one()
 
@@ -110,8 +111,14 @@ class Router(StorageApi):
     ) -> PausedPart:
         raise _one_by_one()
 
-    async def resume_writes(self, context: CallContext, table: int, pause: int) -> None:
+    async def pause_reads(self, context: CallContext, table: int, pause: int) -> None:
         raise _one_by_one()
+
+    async def end_pause(self, context: CallContext, table: int, pause: int) -> None:
+        raise _one_by_one()
+
+    async def divisions(self, context: CallContext) -> list[DivisionStatus]:
+        return await self._suite.home.ask(lambda api: api.divisions(context))
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         while True:

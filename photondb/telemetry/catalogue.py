@@ -141,6 +141,19 @@ STORAGE_CATALOGUE = area.gauge(
 STORAGE_TABLES = area.gauge("photondb_storage_tables", "Tables.")
 STORAGE_INDEXES = area.gauge("photondb_storage_indexes", "Secondary indexes.")
 STORAGE_INDEX_BUILDS = area.gauge("photondb_storage_index_builds", "Secondary indexes that are being built.")
+STORAGE_DIVISIONS_RUNNING = area.gauge(
+    "photondb_storage_divisions_running", "Tables that are being divided anew among storage nodes (node 0 only)."
+)
+STORAGE_DIVISIONS = area.counter(
+    "photondb_storage_divisions_total",
+    "Attempts to divide tables anew: those that finished, were resumed after a failure, had to be begun anew, or were "
+    "given up because the table was dropped or is to be divided otherwise.",
+    "result",
+)
+STORAGE_DIVISION_DOCUMENTS = area.counter(
+    "photondb_storage_division_documents_total", "Documents written to new parts of tables that are divided anew."
+)
+STORAGE_DIVISION_BYTES = area.counter("photondb_storage_division_bytes_total", "Their bytes.", unit="By")
 STORAGE_AGGREGATES = area.gauge(
     "photondb_storage_aggregates_bytes", "Memory that groups being worked out by storage take, about.", unit="By"
 )

@@ -36,6 +36,7 @@ from photondb.api.catalogue import (
     RenameDatabase,
     RenameIndex,
     RestartCopy,
+    ResumeCopy,
     TableInfo,
 )
 from photondb.reql.errors import ReqlError, op_failed
@@ -52,7 +53,14 @@ from services.storage.catalog_state import (
     with_table,
     without_table,
 )
-from services.storage.copies import drain_node, finish_copy, forget_logs, keep_copies_in_line, restart_copy
+from services.storage.copies import (
+    drain_node,
+    finish_copy,
+    forget_logs,
+    keep_copies_in_line,
+    restart_copy,
+    resume_copy,
+)
 from services.storage.node_choice import node_of_new_database, nodes_of_new_table
 from services.storage.shards import uuid_split_points
 
@@ -301,6 +309,7 @@ _CHANGES: dict[type[Any], Callable[[State, Any], Outcome]] = {
     RenameIndex: _rename_index,
     FinishCopy: finish_copy,
     RestartCopy: restart_copy,
+    ResumeCopy: resume_copy,
     ForgetLogs: forget_logs,
     DrainNode: drain_node,
     IndexBuilt: _index_built,

@@ -46,11 +46,22 @@ class Counters(msgspec.Struct, frozen=True):
     drained: tuple[int, ...] = ()
 
 
+class CopyProgress(msgspec.Struct, frozen=True):
+    """How far a copy is filled, as far as that is on the disks of its nodes: for each part of the table the first key
+    that is not copied (None where all are), and the record up to which its log is carried over. `documents` were
+    copied in all."""
+
+    lows: tuple[bytes | None, ...]
+    positions: tuple[int, ...]
+    documents: int = 0
+
+
 class TableRecord(msgspec.Struct, frozen=True):
-    """A table as the store keeps it: what everybody sees, and the next index id."""
+    """A table as the store keeps it: what everybody sees, the next index id, and at home how far a copy is filled."""
 
     info: TableInfo
     next_index: int = 1
+    progress: CopyProgress | None = None
 
 
 @dataclass(frozen=True)
@@ -237,7 +248,7 @@ def with_table(state: State, record: TableRecord) -> Outcome:
 
 def with_indexes(record: TableRecord, indexes: Sequence[IndexInfo]) -> TableRecord:
     """The table with these indexes."""
-    return TableRecord(msgspec.structs.replace(record.info, indexes=tuple(indexes)), record.next_index)
+    return msgspec.structs.replace(record, info=msgspec.structs.replace(record.info, indexes=tuple(indexes)))
 
 
 def without_table(state: State, table: int) -> Outcome:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
-from photondb.api.catalogue import DrainNode, EndedLog, FinishCopy, ForgetLogs, RestartCopy
+from photondb.api.catalogue import DrainNode, EndedLog, FinishCopy, ForgetLogs, RestartCopy, ResumeCopy
 from photondb.reql.errors import op_failed
 from photondb.sharding.placement import nodes_for_shards
 from services.storage.catalog_state import (
     HOME,
+    CopyProgress,
     Outcome,
     State,
     TableRecord,
@@ -45,7 +46,8 @@ def _with_copy(outcome: Outcome, record: TableRecord, nodes: tuple[int, ...]) ->
     """Begin a copy of a table on these nodes."""
     counters = outcome.state.counters
     copy = _copy_in_line(
-        record, TableRecord(msgspec.structs.replace(record.info, id=counters.next_table, nodes=nodes, indexes=()))
+        record,
+        TableRecord(msgspec.structs.replace(record.info, id=counters.next_table, nodes=nodes, indexes=(), attempt=1)),
     )
     counters = msgspec.structs.replace(counters, next_table=counters.next_table + 1)
     outcome.state = replaced(outcome.state, counters=counters, tables={**outcome.state.tables, copy.info.id: copy})
@@ -71,8 +73,9 @@ def _copy_in_line(record: TableRecord, copy: TableRecord) -> TableRecord:
         copy_of=record.info.id,
         ended=(),
         starts=(),
+        attempt=copy.info.attempt,
     )
-    return TableRecord(info, record.next_index)
+    return TableRecord(info, record.next_index, copy.progress)
 
 
 def keep_copies_in_line(outcome: Outcome) -> None:
@@ -97,6 +100,8 @@ def finish_copy(state: State, change: FinishCopy) -> Outcome:
     copy = state.tables.get(change.copy)
     if copy is None or not copy.info.copy_of:
         raise op_failed("The copy of a table that is divided anew was thrown away meanwhile.")
+    if copy.info.attempt != change.attempt:
+        raise op_failed("The attempt to fill the copy of a table that is divided anew was ended meanwhile.")
     record = state.tables[copy.info.copy_of]
     built = {index.id for index in copy.info.indexes if index.ready}
     missing = [index.name for index in record.info.indexes if index.ready and index.id not in built]
@@ -120,6 +125,23 @@ def restart_copy(state: State, change: RestartCopy) -> Outcome:
     if copy is None or not copy.info.copy_of:
         return Outcome(state)
     return _with_copy(without_table(state, change.copy), state.tables[copy.info.copy_of], copy.info.nodes)
+
+
+def resume_copy(state: State, change: ResumeCopy) -> Outcome:
+    """End the attempt to fill a copy, and begin the next one."""
+    copy = state.tables.get(change.copy)
+    if copy is None or not copy.info.copy_of:
+        return Outcome(state)
+    info = msgspec.structs.replace(copy.info, attempt=copy.info.attempt + 1)
+    return with_table(state, msgspec.structs.replace(copy, info=info))
+
+
+def note_progress(state: State, copy: int, attempt: int, progress: CopyProgress) -> Outcome:
+    """Keep how far an attempt to fill a copy is, unless it is over. Nobody else sees that: it is no new version."""
+    record = state.tables.get(copy)
+    if record is None or not record.info.copy_of or record.info.attempt != attempt:
+        return Outcome(state)
+    return with_table(state, msgspec.structs.replace(record, progress=progress))
 
 
 def forget_logs(state: State, change: ForgetLogs) -> Outcome:

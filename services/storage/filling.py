@@ -27,15 +27,15 @@ class CopyFiller:
         self._path = path
         self._now_us = now_us
 
-    async def fill(self, table: Table, keys: Sequence[bytes], documents: Sequence[bytes | None]) -> None:
-        """Let the documents under these primary keys be these. Raises TableGone where the table is no copy, ReqlError
-        for a document that cannot be indexed, StoreError."""
+    async def fill(self, table: Table, attempt: int, keys: Sequence[bytes], documents: Sequence[bytes | None]) -> None:
+        """Let the documents under these primary keys be these. Raises TableGone where the table is no copy, or another
+        attempt has begun to fill it, ReqlError for a document that cannot be indexed, StoreError."""
+        _check(table, attempt)
         for start in range(0, len(keys), STEP_DOCUMENTS):
             if start:
                 await asyncio.sleep(0)
             await wait_for_relief(self._store)
-            if table.dropped or not table.info.copy_of:
-                raise TableGone
+            _check(table, attempt)
             self._step(table, keys[start : start + STEP_DOCUMENTS], documents[start : start + STEP_DOCUMENTS])
 
     def _step(self, table: Table, keys: Sequence[bytes], documents: Sequence[bytes | None]) -> None:
@@ -56,3 +56,9 @@ class CopyFiller:
             commit.change(table, key, old, new)
         if commit.changes:
             self._path.append(commit, durable=False)
+
+
+def _check(table: Table, attempt: int) -> None:
+    """Raise where what an attempt has read may be older than what is there."""
+    if table.dropped or not table.info.copy_of or table.info.attempt != attempt:
+        raise TableGone

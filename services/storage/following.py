@@ -13,7 +13,7 @@ import time
 
 import msgspec
 
-from photondb.api.catalogue import Catalogue, IndexBuilt, JoinNode, RestartCopy
+from photondb.api.catalogue import Catalogue, IndexBuilt, JoinNode, ResumeCopy
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import CATALOGUE_SUBJECT, StorageApi
 from photondb.bus import Bus, Subscription
@@ -83,16 +83,16 @@ class HomeFollower:
         for copy in catalogue.copies:
             table = next(info for info in catalogue.tables.values() if info.id == copy.copy_of)
             if counters.node in (*copy.nodes, *table.nodes):  # what it had not on the disk is gone
-                catalogue = await self._home.change_catalogue(_context(), RestartCopy(copy.id))
+                catalogue = await self._home.change_catalogue(_context(), ResumeCopy(copy.id))
         await self._catch_up(catalogue)
 
     async def settle(self, table: int) -> None:
-        """Find out from home what has become of a table that was paused and left alone: where it was not finished, its
-        copy is begun anew. Raises ReqlError, StoreError."""
+        """Find out from home what has become of a table that was paused and left alone: where it was not finished, the
+        attempt at its copy is over. Raises ReqlError, StoreError."""
         catalogue = await self._home.catalogue(_context())
         for copy in catalogue.copies:
             if table in (copy.id, copy.copy_of):
-                catalogue = await self._home.change_catalogue(_context(), RestartCopy(copy.id))
+                catalogue = await self._home.change_catalogue(_context(), ResumeCopy(copy.id))
         await self._live.adopt(catalogue)
 
     async def _follow(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from photondb.api.catalogue import Catalogue, CatalogueChange, EndedLog, JoinNode, RestartCopy, SplitTable
+from photondb.api.catalogue import Catalogue, CatalogueChange, EndedLog, JoinNode, ResumeCopy, SplitTable
 from photondb.api.storage import IndexStatus
 from photondb.config import StartupError
 from photondb.reql.errors import op_failed
@@ -79,8 +79,8 @@ class LiveCatalogue:
             await self._path.sync()
             state = first.state
         if self._role.home is None:
-            for copy in state.copies():  # how far they were is forgotten
-                state = self._write(catalog.carry_out(state, RestartCopy(copy.info.id)))
+            for copy in state.copies():  # what has come since that was noted may be lost
+                state = self._write(catalog.carry_out(state, ResumeCopy(copy.info.id)))
             if len(state.counters.nodes) > self._role.count:  # the last ones were emptied, and are taken away
                 state = self._write(copies.without_nodes(state, self._role.count))
         self._adopt(state)
@@ -166,6 +166,14 @@ class LiveCatalogue:
         version = self.catalogue.version
         await self._path.sync()
         self._durable_version = max(self._durable_version, version)
+
+    def progress(self, copy: int) -> catalog_state.CopyProgress | None:
+        """How far a copy is filled, as was noted last; None where nothing was."""
+        return self.state.tables[copy].progress
+
+    def note_progress(self, copy: int, attempt: int, progress: catalog_state.CopyProgress) -> None:
+        """Note how far an attempt to fill a copy is, unless it is over. Raises StoreError."""
+        self._carry_out(copies.note_progress(self.state, copy, attempt, progress), Batch())
 
     def index_statuses(self, table: Table) -> list[IndexStatus]:
         """How far each of the table's indexes is built, by name."""

@@ -1,9 +1,13 @@
-"""Pauses of the writes to a table: its part of a node stays as it is while the table moves to other nodes.
+"""Pauses of tables: the part that a node has of one stays as it is while the table moves to other nodes.
 
 A call that has begun to write is let finish; later ones wait. Who paused a table says when it is over, by the number
 that he gave the pause: so a message that comes late does not end another one. If he does not,
 because he is gone, the node has to find out whether the table has moved: `left_alone` is called for that, and the pause
 lasts until it has returned.
+
+Before it may be that the table has moved, its reads are paused, too: what the node still has may be older then than
+what was written elsewhere. No reader can come by that until the node knows. One that starts again knows before it
+serves anybody, so that pauses need not be on the disk.
 """
 
 from __future__ import annotations
@@ -25,14 +29,16 @@ RETRY_S = 0.5
 """How long to wait before home is asked again what has become of a table."""
 
 
-class WritePauses:
-    """The pauses of a node's tables. It is false where there are none."""
+class TablePauses:
+    """The pauses of a node's tables. It is false where there are none, and `unread` are the tables, by their ids, that
+    are not to be read, either."""
 
     def __init__(self, tables: Mapping[int, Table]) -> None:
         self._tables = tables
         self._over: dict[int, asyncio.Future[None]] = {}
         self._idle: dict[int, asyncio.Event] = {}
         self._numbers: dict[int, int] = {}
+        self.unread: set[int] = set()
         self._watching: dict[int, asyncio.Task[None]] = {}
         self.left_alone: Callable[[int], Awaitable[None]] = _nothing
         """Finds out what has become of a table. Raises ReqlError, StoreError when it cannot be told yet."""
@@ -40,10 +46,16 @@ class WritePauses:
     def __bool__(self) -> bool:
         return bool(self._over)
 
-    async def wait(self, tables: Iterable[int]) -> None:
+    async def wait_to_write(self, tables: Iterable[int]) -> None:
         """Return when none of these tables is paused."""
         wanted = set(tables)
         while paused := wanted & self._over.keys():
+            await asyncio.shield(self._over[min(paused)])
+
+    async def wait_to_read(self, tables: Iterable[int]) -> None:
+        """Return when the reads of none of these tables are paused."""
+        wanted = set(tables)
+        while paused := wanted & self.unread:
             await asyncio.shield(self._over[min(paused)])
 
     async def pause(self, table: Table, number: int, timeout_ms: int) -> None:
@@ -61,29 +73,36 @@ class WritePauses:
                 async with asyncio.timeout(timeout_ms / 1000):
                     await idle.wait()
             except TimeoutError:
-                self.resume(table.id, number)
+                self.end_pause(table.id, number)
                 raise op_failed(f"Writes to the table were still under way after {timeout_ms} ms.") from None
             except BaseException:
-                self.resume(table.id, number)
+                self.end_pause(table.id, number)
                 raise
         if self._numbers.get(table.id) != number or table.writers:
             raise op_failed("The pause of the table was ended before it had begun.")
 
-    def begin(self, table: Table) -> None:
+    def pause_reads(self, table: int, number: int) -> None:
+        """Let nobody begin to read a table that is paused, either. Raises ReqlError where that pause is over."""
+        if self._numbers.get(table) != number:
+            raise op_failed("The pause of the table was ended before its reads were paused.")
+        self.unread.add(table)
+
+    def begin_write(self, table: Table) -> None:
         """A call begins to write to a table that is not paused."""
         table.writers += 1
 
-    def end(self, table: Table) -> None:
+    def end_write(self, table: Table) -> None:
         """A call has written what it had to write."""
         table.writers -= 1
         if not table.writers and table.id in self._idle:
             self._idle[table.id].set()
 
-    def resume(self, table: int, number: int | None = None) -> None:
+    def end_pause(self, table: int, number: int | None = None) -> None:
         """The pause with that number (None for any) is over, if there is one."""
         if table not in self._over or number not in (None, self._numbers[table]):
             return
         over = self._over.pop(table)
+        self.unread.discard(table)
         del self._numbers[table]
         self._idle.pop(table).set()
         over.set_result(None)
@@ -95,7 +114,7 @@ class WritePauses:
         """End all pauses."""
         watching = list(self._watching.values())
         for table in list(self._over):
-            self.resume(table)
+            self.end_pause(table)
         await asyncio.gather(*watching, return_exceptions=True)
 
     def _watch(self, table: int) -> None:
@@ -114,7 +133,7 @@ class WritePauses:
                 reason = error.message if isinstance(error, ReqlError) else str(error)
                 log.warning("nobody says whether a table has moved", extra={"table": table, "reason": reason})
                 await asyncio.sleep(RETRY_S)
-        self.resume(table)
+        self.end_pause(table)
 
 
 async def _nothing(table: int) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from photondb.api.catalogue import Catalogue, CatalogueChange, RestartCopy
+from photondb.api.catalogue import Catalogue, CatalogueChange, ResumeCopy
 from photondb.api.context import CallContext
 from photondb.api.storage import (
+    DivisionStatus,
     EngineStats,
     IndexStatus,
     LogGap,
@@ -49,7 +50,7 @@ from services.storage.following import HomeFollower
 from services.storage.live_catalogue import LiveCatalogue
 from services.storage.metrics import TableMetrics, collect_disk, collect_store
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
-from services.storage.pauses import WritePauses
+from services.storage.pauses import TablePauses
 from services.storage.publisher import Publisher
 from services.storage.reading import DocumentReader
 from services.storage.rocks import Store, StoreError
@@ -98,7 +99,7 @@ class Storage(StorageApi):
         self._follower: HomeFollower | None = None
         self._divisions: Divisions | None = None
         self._filler: CopyFiller
-        self._pauses = WritePauses(self._tables)
+        self._pauses = TablePauses(self._tables)
         self._publisher: Publisher
         self._statements: WriteStatements
         self._sizes: DiskSizes
@@ -173,7 +174,7 @@ class Storage(StorageApi):
         self._clock.last_us = max(self._clock.last_us, *times, 0)
 
     def _forget(self, table_id: int) -> None:
-        self._pauses.resume(table_id)
+        self._pauses.end_pause(table_id)
         self._shard_counts.forget(table_id)
         self._scanner.forget(table_id)
 
@@ -219,6 +220,8 @@ class Storage(StorageApi):
             scrape.add(catalogue.STORAGE_TRANSACTIONS_ENDED, count, outcome)
         self._scanner.columns.collect(scrape)
         self._scanner.workers.collect(scrape)
+        if self._divisions is not None:
+            self._divisions.collect(scrape)
         collect_disk(self._data_dir, scrape)
         collect_store(self._store, scrape)
 
@@ -258,10 +261,10 @@ class Storage(StorageApi):
 
     @measured
     async def fill(
-        self, context: CallContext, table: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
+        self, context: CallContext, table: int, attempt: int, keys: Sequence[bytes], documents: Sequence[bytes | None]
     ) -> None:
         with reql_errors():
-            await self._filler.fill(self._table(table), keys, documents)
+            await self._filler.fill(self._table(table), attempt, keys, documents)
 
     @measured
     async def pause_writes(
@@ -273,8 +276,16 @@ class Storage(StorageApi):
         return PausedPart(position.sequence, position.rows, position.document_bytes, self._clock.last_us)
 
     @measured
-    async def resume_writes(self, context: CallContext, table: int, pause: int) -> None:
-        self._pauses.resume(table, pause)
+    async def pause_reads(self, context: CallContext, table: int, pause: int) -> None:
+        self._pauses.pause_reads(table, pause)
+
+    @measured
+    async def end_pause(self, context: CallContext, table: int, pause: int) -> None:
+        self._pauses.end_pause(table, pause)
+
+    @measured
+    async def divisions(self, context: CallContext) -> list[DivisionStatus]:
+        return [] if self._divisions is None else self._divisions.statuses()
 
     async def _settle(self, table: int) -> None:
         """Find out what has become of a table that was paused and left alone. Raises ReqlError, StoreError."""
@@ -283,13 +294,15 @@ class Storage(StorageApi):
             return
         for copy in self._catalogue.catalogue.copies:
             if table in (copy.id, copy.copy_of):
-                await self._catalogue.change(RestartCopy(copy.id))
+                await self._catalogue.change(ResumeCopy(copy.id))
 
     # --- documents
 
     @measured
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         with tracing.span(READ, context):
+            if self._pauses.unread:
+                await self._pauses.wait_to_read({table for table, _ in keys})
             return await self._reader.get(context, keys)
 
     @measured
@@ -313,6 +326,8 @@ class Storage(StorageApi):
 
     @measured
     async def table_stats(self, context: CallContext, table: int) -> TableStats:
+        if self._pauses.unread:
+            await self._pauses.wait_to_read((table,))
         position = self._table(table).position
         return TableStats(position.rows, position.document_bytes)
 
@@ -381,6 +396,8 @@ class Storage(StorageApi):
     @measured
     async def scan(self, context: CallContext, scan: Scan) -> ScanReply:
         with tracing.span(SCAN, context) as span:
+            if self._pauses.unread:
+                await self._pauses.wait_to_read((scan.table,))
             return await self._scanner.scan(context, scan, span.names)
 
     # --- the change log

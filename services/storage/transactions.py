@@ -25,7 +25,7 @@ from services.storage import catalog_state
 from services.storage.commit import CommitPath
 from services.storage.committing import PreparedChanges, Validation, commit_now, prepare, validate
 from services.storage.indexes import Index
-from services.storage.pauses import WritePauses
+from services.storage.pauses import TablePauses
 from services.storage.pressure import wait_for_relief
 from services.storage.rocks import Store, StoreError
 from services.storage.scan import ScanRun
@@ -79,7 +79,7 @@ class Transactions:
         store: Store,
         path: CommitPath,
         tables: Mapping[int, Table],
-        pauses: WritePauses,
+        pauses: TablePauses,
         now_us: Callable[[], int],
         limits: TransactionLimits,
     ) -> None:
@@ -174,7 +174,7 @@ class Transactions:
             changes = await prepare(transaction)
             validation = await validate(self._path, transaction)
             if self._pauses:
-                await self._pauses.wait(transaction.tables)
+                await self._pauses.wait_to_write(transaction.tables)
             transaction.check_open()
             if changes.in_line:  # else an index was made or dropped meanwhile
                 return changes, validation

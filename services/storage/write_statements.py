@@ -12,7 +12,7 @@ from photondb.telemetry import tracing
 from photondb.telemetry.operations import COMMIT, SYNC
 from services.storage.commit import MIN_COMMIT_DOCUMENTS, Commit, CommitPath
 from services.storage.failures import indeterminate, write_error
-from services.storage.pauses import WritePauses
+from services.storage.pauses import TablePauses
 from services.storage.plain_writes import PlainWrite, begin
 from services.storage.pressure import wait_for_relief
 from services.storage.rocks import Store, StoreError
@@ -31,7 +31,7 @@ class WriteStatements:
         store: Store,
         path: CommitPath,
         tables: Mapping[int, Table],
-        pauses: WritePauses,
+        pauses: TablePauses,
         now_us: Callable[[], int],
         max_document_bytes: int,
     ) -> None:
@@ -46,7 +46,7 @@ class WriteStatements:
         """Carry out the statements in order, and return when all are as durable as they ask. The error of one that
         fails as a whole stands in its place."""
         if self._pauses:
-            await self._pauses.wait(write.table for write in writes)
+            await self._pauses.wait_to_write(write.table for write in writes)
         results: list[WriteSummary | Exception] = []
         statements: list[tuple[int, Statement | PlainWrite]] = []
         for write in writes:
@@ -60,12 +60,12 @@ class WriteStatements:
             results.append(statement.summary)
         written = {statement.table for _, statement in statements}
         for table in written:
-            self._pauses.begin(table)
+            self._pauses.begin_write(table)
         try:
             durable = await self._commit_all(context, statements, results)
         finally:
             for table in written:
-                self._pauses.end(table)
+                self._pauses.end_write(table)
         if durable is not None:
             try:
                 with tracing.span(SYNC, context):

@@ -255,7 +255,8 @@ POINTS = [
     ("pause_writes", True),
     ("sync", None),
     ("adopt_catalogue", None),
-    ("resume_writes", None),
+    ("pause_reads", None),
+    ("end_pause", None),
 ]
 """What home asks of node 1 when that dies."""
 

@@ -137,6 +137,28 @@ def test_a_table_is_divided_anew(conn: Any, table: Any) -> None:
     assert sorted(table["id"].run(conn)) == list(range(ROWS))
 
 
+def test_more_shards_than_nodes_are_told_of(conn: Any, table: Any) -> None:
+    few = "It gets 3 shards instead of 9: of a table that is spread over storage nodes each has one"
+    for dry_run in (True, False):
+        done = table.reconfigure(shards=9, replicas=1, dry_run=dry_run).run(conn)
+        (warning,) = done["warnings"]
+        assert warning.startswith(few)
+        assert len(done["config_changes"][0]["new_val"]["shards"]) == 3
+    assert "warnings" not in table.reconfigure(shards=3, replicas=1).run(conn)
+    name = next(names)
+    (warning,) = r.table_create(name, shards=9).run(conn)["warnings"]
+    assert warning.startswith(few)
+    assert len(r.table(name).config()["shards"].run(conn)) == 3
+    r.table_drop(name).run(conn)
+
+
+def test_more_replicas_than_one_are_refused(conn: Any, table: Any) -> None:
+    for query in (table.reconfigure(shards=2, replicas=2), r.table_create("replicated", replicas=2)):
+        with pytest.raises(errors.ReqlOpFailedError, match=r"keeps one replica of each document.*`photondb backup`"):
+            query.run(conn)
+    assert len(table.config()["shards"].run(conn)) == 3
+
+
 def test_reads(conn: Any, table: Any) -> None:
     assert table.get(5).run(conn) == {"id": 5, "n": 5, "tags": [2, 0]}
     assert table.get(ROWS).run(conn) is None

@@ -195,7 +195,10 @@ def _take_shards(runtime: Runtime, fields: Fields, identifiers: IdentifierFormat
             if name not in known:
                 raise parts.fail(f"Server `{name}` does not exist or is not connected.")
             if name != primary or (len(kept) == len(shards) and name != kept[number]):
-                raise parts.fail("A shard is kept in one copy, on a server that cannot be chosen.")
+                raise parts.fail(
+                    "A shard is kept in one copy, on a server that cannot be chosen. For copies elsewhere there is "
+                    "`photondb backup`."
+                )
         if "nonvoting_replicas" in parts and parts.take("nonvoting_replicas"):
             raise parts.fail(f"The primary replica (`{primary}`) must not be a nonvoting replica.")
         parts.finish()

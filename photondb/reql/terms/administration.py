@@ -16,7 +16,7 @@ from photondb.reql.effects import Effects
 from photondb.reql.errors import logic_error, op_failed
 from photondb.reql.names import SYSTEM_DATABASE
 from photondb.reql.parameters import Datum, Runtime, Table, Value, as_string
-from photondb.reql.placement import read_placement
+from photondb.reql.placement import read_placement, with_warnings
 from photondb.reql.registry import term
 from photondb.reql.suspend import wait as wait_for_it
 from photondb.reql.system.accounts import grant as change_permissions
@@ -115,16 +115,19 @@ def reconfigure(
     system_tables.refuse(_database_name(target), "you can't configure the tables in it.")
     for info in tables:
         runtime.require("config", info.database, info)
-    placement.check()
+    servers = len(runtime.service.catalogue.usable_nodes)
+    placement.check(servers)
     if not tables:
         return {}
+    warnings = placement.warnings(servers, spread=any(info.is_spread for info in tables))
     if dry_run:
         changes = [
             change_of(table_config(runtime, info), table_config(runtime, info, shards=shards)) for info in tables
         ]
-        return {"reconfigured": 0, "config_changes": changes}
+        return with_warnings({"reconfigured": 0, "config_changes": changes}, warnings)
     config_changes, status_changes = _split(runtime, tables, shards)
-    return {"reconfigured": len(tables), "config_changes": config_changes, "status_changes": status_changes}
+    done = {"reconfigured": len(tables), "config_changes": config_changes, "status_changes": status_changes}
+    return with_warnings(done, warnings)
 
 
 @term(Term.REBALANCE, effects=Effects.WRITES)

@@ -11,7 +11,7 @@ from photondb.reql.effects import Effects
 from photondb.reql.errors import logic_error
 from photondb.reql.names import SYSTEM_DATABASE, check_name
 from photondb.reql.parameters import DatabaseValue, Datum, Durability, Kind, Runtime
-from photondb.reql.placement import read_placement
+from photondb.reql.placement import read_placement, with_warnings
 from photondb.reql.registry import term
 from photondb.reql.values import TableSlice
 from photondb.reql.wire import Term
@@ -62,10 +62,12 @@ def table_create(
     placement = read_placement(shards, replicas, nonvoting_replica_tags, primary_replica_tag)
     system_tables.refuse(database.name, "you can't create new tables in it.")
     runtime.require("config", database.name)
-    placement.check()
+    servers = len(runtime.service.catalogue.usable_nodes)
+    placement.check(servers)
     change = CreateTable(database.name, name, primary_key, durability or "hard", placement.shards)
     created = runtime.change_catalogue(change).tables[database.name, name]
-    return {"config_changes": [change_of(None, table_config(runtime, created))], "tables_created": 1}
+    made = {"config_changes": [change_of(None, table_config(runtime, created))], "tables_created": 1}
+    return with_warnings(made, placement.warnings(servers))
 
 
 @term(Term.TABLE_DROP, effects=Effects.WRITES, implied_database=True)
