@@ -45,7 +45,8 @@ class Reader:
     async def _read(self, max_changes: int) -> None:
         try:
             while True:
-                self.notices += (await self.feed.next(max_changes)).values()
+                notices = (await self.feed.next(max_changes)).values()
+                self.notices += notices  # the list as it is now: somebody may have taken the one from before the wait
         except ReqlError as error:
             self.error = error
 
