@@ -6,9 +6,10 @@ them.
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from services.storage.builder import IndexBuilder
@@ -44,20 +45,33 @@ REACHED = b"reached\n"
 """What a process says on standard output as it dies."""
 
 
-def die_at(name: str, count: int) -> None:
+def die_at(name: str, count: int, points: Mapping[str, tuple[type, str, bool]] = POINTS) -> None:
     """Let this process die when it comes to the point for the `count`th time."""
-    owner, method, behind = POINTS[name]
+    owner, method, behind = points[name]
     original: Callable[..., Any] = getattr(owner, method)
     left = count
 
-    def passing(*args: Any, **kwargs: Any) -> Any:
+    def passed() -> None:
         nonlocal left
-        if behind:
-            result = original(*args, **kwargs)
         left -= 1
         if left <= 0:
             os.write(1, REACHED)
             os.kill(os.getpid(), signal.SIGKILL)
-        return result if behind else original(*args, **kwargs)
 
-    setattr(owner, method, passing)
+    def passing(*args: Any, **kwargs: Any) -> Any:
+        if not behind:
+            passed()
+        result = original(*args, **kwargs)
+        if behind:
+            passed()
+        return result
+
+    async def passing_later(*args: Any, **kwargs: Any) -> Any:
+        if not behind:
+            passed()
+        result = await original(*args, **kwargs)
+        if behind:
+            passed()
+        return result
+
+    setattr(owner, method, passing_later if inspect.iscoroutinefunction(original) else passing)

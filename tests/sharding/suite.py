@@ -62,9 +62,13 @@ class Nodes:
         return self.router
 
     def _storage(self, number: int) -> Storage:
-        home = self.apis[0] if number else None
+        home = self.home_of(number) if number else None
         role = NodeRole(number, self.count, home, others=() if number else self.others)
         return Storage(self.path / f"storage-{number}", self.bus, options=self._options, role=role)
+
+    def home_of(self, number: int) -> StorageApi:
+        """Home, as a node reaches it."""
+        return self.apis[0]
 
     async def _stop(self, number: int) -> None:
         await self.storages[number].stop()
@@ -103,14 +107,18 @@ class SpreadTable(Table):
 
 @contextlib.asynccontextmanager
 async def running_nodes(
-    path: Path, count: int, remote: bool = False, options: StorageOptions = DEFAULT_OPTIONS
+    path: Path,
+    count: int,
+    remote: bool = False,
+    options: StorageOptions = DEFAULT_OPTIONS,
+    kind: type[Nodes] = Nodes,
 ) -> AsyncIterator[Nodes]:
     """Nodes that run within the block."""
     async with contextlib.AsyncExitStack() as stack:
         bus = LocalBus()
         stack.push_async_callback(bus.close)
         await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
-        nodes = Nodes(path, count, bus, remote, options)
+        nodes = kind(path, count, bus, remote, options)
         await nodes.start(stack)
         yield nodes
 
