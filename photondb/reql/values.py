@@ -268,6 +268,18 @@ MAX_STRING_CHARACTERS = 64 * 2**20
 """How long a string may become that a query makes. Without a limit, doubling one 40 times takes all memory."""
 
 
+LONG_STRING_CHARACTERS = 64 * 2**10
+CHARACTERS_OF_ELEMENT = 500
+"""From what length on a string counts as work of its own, and as how much: so many characters are an element."""
+
+
+def take_turns(runtime: Runtime, characters: int) -> None:
+    """Let other queries go on where one goes through long strings, as loops do between their elements. For terms that
+    make strings or read them, before they do."""
+    if characters > LONG_STRING_CHARACTERS:
+        runtime.checkpoint(characters // CHARACTERS_OF_ELEMENT)
+
+
 def check_string_size(size: int) -> None:
     """Raise for a string that becomes too long."""
     if size > MAX_STRING_CHARACTERS:

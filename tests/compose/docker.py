@@ -63,10 +63,11 @@ def build_image() -> None:
 
 
 class Stack:
-    """The suite in containers, on free ports."""
+    """The suite in containers, on free ports. `entrance` is the service that listens for clients."""
 
-    def __init__(self, compose: DockerCompose) -> None:
+    def __init__(self, compose: DockerCompose, entrance: str) -> None:
         self.compose = compose
+        self.entrance = entrance
 
     def run(self, *arguments: str) -> str:
         """Run a command of docker compose, and return what it prints. Raises CalledProcessError."""
@@ -82,9 +83,9 @@ class Stack:
         return json.loads(_output("docker", "inspect", container))[0]
 
     def ports(self, port: int = 28015) -> list[int]:
-        """The ports of this machine behind which the gateways listen on `port`. They change with a restart."""
+        """The ports of this machine behind which `entrance` listens on `port`. They change with a restart."""
         ports = []
-        for container in self.containers("gateway"):
+        for container in self.containers(self.entrance):
             bound = self.inspect(container)["NetworkSettings"]["Ports"].get(f"{port}/tcp") or []
             ports += [int(binding["HostPort"]) for binding in bound if binding["HostIp"] == "127.0.0.1"]
         return ports
@@ -129,7 +130,7 @@ def running_stack(secrets: Path, *, start: bool = True, files: Sequence[str] = (
         try:
             if start:
                 compose.start()
-            yield Stack(compose)
+            yield Stack(compose, "front" if "fronts.yaml" in files else "gateway")
         except BaseException:
             print(*compose.get_logs())  # which pytest shows with the failure
             raise

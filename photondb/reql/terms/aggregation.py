@@ -141,6 +141,7 @@ def fold_(
         return computed(runtime, [sequence], make, infinite=is_infinite(sequence))
     state = base
     for row in elements(runtime, sequence):
+        runtime.checkpoint()  # states may grow, so that a step takes longer than a row
         state = func.call(state, row)
     return state if final_emit is None else final_emit.call(state)
 

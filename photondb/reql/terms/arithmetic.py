@@ -15,7 +15,7 @@ from photondb.reql.function import Frame
 from photondb.reql.parameters import Datum, Number, Runtime, as_integer, as_number
 from photondb.reql.registry import FastPath, term
 from photondb.reql.shape import Shape
-from photondb.reql.values import check_array_size, check_string_size, wrong_datum
+from photondb.reql.values import check_array_size, check_string_size, take_turns, wrong_datum
 from photondb.reql.wire import Term
 
 _NUMBERS = frozenset({int, float})
@@ -130,7 +130,9 @@ def _add(runtime: Runtime, left: Any, right: Any) -> Any:
     if type(left) is str:
         if type(right) is not str:
             raise wrong_datum("STRING", right)
-        check_string_size(len(left) + len(right))
+        size = len(left) + len(right)
+        check_string_size(size)
+        take_turns(runtime, size)
         return left + right
     if type(left) is list:
         if type(right) is not list:

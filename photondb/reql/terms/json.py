@@ -12,7 +12,7 @@ from photondb.datum.validation import validate
 from photondb.reql.errors import ReqlError, logic_error, resource_limit
 from photondb.reql.parameters import Datum, Runtime
 from photondb.reql.registry import term
-from photondb.reql.values import check_array_size
+from photondb.reql.values import check_array_size, take_turns
 from photondb.reql.wire import Term
 
 EXACT_DIGITS = 15
@@ -30,6 +30,7 @@ class NotJson(Exception):
 @term(Term.JSON)
 def json(runtime: Runtime, text: str) -> Any:
     """The value that a JSON text stands for."""
+    take_turns(runtime, len(text))
     if "\0" in text:
         raise logic_error("Encountered unescaped null byte in JSON string.")
     try:
@@ -40,9 +41,11 @@ def json(runtime: Runtime, text: str) -> Any:
 
 
 @term(Term.TO_JSON_STRING)
-def to_json_string(value: Datum) -> str:
+def to_json_string(runtime: Runtime, value: Datum) -> str:
     """The JSON text of a value, with the fields of objects in order."""
-    return print_compact(value)
+    text = print_compact(value)
+    take_turns(runtime, len(text))
+    return text
 
 
 def read_json(text: str, array_limit: int) -> Any:

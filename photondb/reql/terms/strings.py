@@ -15,7 +15,7 @@ from photondb.reql.errors import logic_error, non_existence_error
 from photondb.reql.parameters import Datum, Runtime
 from photondb.reql.registry import term
 from photondb.reql.terms.types import to_string
-from photondb.reql.values import check_array_size, check_string_size, wrong_datum
+from photondb.reql.values import check_array_size, check_string_size, take_turns, wrong_datum
 from photondb.reql.wire import Term
 
 PATTERN_CACHE_SIZE = 1000
@@ -31,9 +31,10 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 @term(Term.MATCH)
-def match(text: str, pattern: str) -> dict[str, Any] | None:
+def match(runtime: Runtime, text: str, pattern: str) -> dict[str, Any] | None:
     """The first match of a regular expression in RE2's syntax, with its groups; null when there is none. Positions
     count bytes of UTF-8."""
+    take_turns(runtime, len(text))
     raw = text.encode()
     found = _compiled(pattern).search(raw)
     if found is None:
@@ -71,6 +72,7 @@ def split(runtime: Runtime, text: str, separator: Datum = None, limit: int = -1)
         raise logic_error(f"Error: `split` size argument must be in range [-1, {highest}].")
     if limit < 0:
         limit = runtime.array_limit  # of more parts there is an error anyway, so that they need not be made
+    take_turns(runtime, len(text))
     if separator is None:
         parts = _words(text, limit)
     elif type(separator) is not str:
@@ -109,19 +111,21 @@ def _characters(text: str, limit: int) -> list[str]:
 
 
 @term(Term.UPCASE)
-def upcase(text: str) -> str:
+def upcase(runtime: Runtime, text: str) -> str:
     """The string with a to z in upper case; other letters stay, as in RethinkDB."""
+    take_turns(runtime, len(text))
     return text.upper() if text.isascii() else text.translate(_UPPER)
 
 
 @term(Term.DOWNCASE)
-def downcase(text: str) -> str:
+def downcase(runtime: Runtime, text: str) -> str:
     """The string with A to Z in lower case; other letters stay, as in RethinkDB."""
+    take_turns(runtime, len(text))
     return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
 @term(Term.FORMAT)
-def format_(template: str, values: Datum) -> str:
+def format_(runtime: Runtime, template: str, values: Datum) -> str:
     """The template with every `{name}` replaced by the field of that name, as a string."""
     parts = []
     at = size = 0
@@ -129,6 +133,7 @@ def format_(template: str, values: Datum) -> str:
         brace = _BRACE.search(template, at)
         if brace is None:
             parts.append(template[at:])
+            take_turns(runtime, size)
             return "".join(parts)
         if brace.group() == "}":
             raise logic_error("No parameter tags to close")

@@ -18,6 +18,7 @@ from photondb.reql.values import (
     as_sequence,
     check_array_size,
     is_sequence,
+    take_turns,
     value_type,
     wrong_datum,
 )
@@ -113,7 +114,9 @@ def _coercible_name(value: Any) -> str:
 
 def _coerce_datum(runtime: Runtime, value: Any, name: str, target: str) -> Any:
     if target == "STRING":
-        return to_string(value)
+        text = to_string(value)
+        take_turns(runtime, len(text))
+        return text
     if name == "STRING" and target == "BINARY":
         return make_binary(value.encode())
     if name == "STRING" and target == "NUMBER":
