@@ -50,3 +50,38 @@ def test_a_dump_is_restored(tmp_path: Path) -> None:
         assert r.table("films").order_by("id")["year"].run(conn) == ["1931", "1927"]
         tool("export", "-c", address, "-e", "test.films", "-d", tmp_path / "exported", directory=tmp_path)
         assert '"metropolis"' in (tmp_path / "exported" / "test" / "films.json").read_text()
+
+
+def test_the_options_of_the_tools(tmp_path: Path) -> None:
+    people = r.db("shop").table("people")
+    with RunningSuite(tmp_path / "data", processes=False) as suite, r.connect(port=suite.driver_port) as conn:
+        at = ("-c", f"127.0.0.1:{suite.driver_port}", "--password-file", tmp_path / "password")
+        r.db_create("shop").run(conn)
+        r.db("shop").table_create("people").run(conn)
+        people.insert([{"id": number, "name": f'Åse "{number}"; &co', "age": number} for number in range(50)]).run(conn)
+        people.index_create("age").run(conn)
+        people.index_wait().run(conn)
+        r.db("rethinkdb").table("users").get("admin").update({"password": "secret"}).run(conn)
+        (tmp_path / "password").write_text("secret\n")
+
+        files = ("--format", "csv", "--delimiter", ";", "--fields", "id,name")
+        tool("export", *at, "-d", "exported", "-e", "shop.people", *files, directory=tmp_path)
+        exported = (tmp_path / "exported" / "shop" / "people.csv").read_text().splitlines()
+        assert exported[0] == "id;name"
+        assert sorted(exported)[0] == '0;"Åse ""0""; &co"'
+
+        named = ("--no-header", "--custom-header", "id,who", "--format", "csv")
+        (tmp_path / "plain.csv").write_text("1,ada\n2,bob\n")
+        tool("import", *at, "-f", "plain.csv", "--table", "shop.imported", *named, "--clients", "3", directory=tmp_path)
+        imported = r.db("shop").table("imported")
+        assert imported.order_by("id").run(conn) == [{"id": "1", "who": "ada"}, {"id": "2", "who": "bob"}]
+
+        dumped = tool("dump", *at, "-e", "shop.people", "-f", "people.tar.gz", "--clients", "2", directory=tmp_path)
+        assert "50 rows exported from 1 table" in dumped
+        people.delete().run(conn)
+        people.index_drop("age").run(conn)
+        chosen = ("-i", "shop.people", "--force", "--no-secondary-indexes", "--hard-durability")
+        tool("restore", *at, "people.tar.gz", *chosen, directory=tmp_path)
+        assert people.count().run(conn) == 50
+        assert people.index_list().run(conn) == []
+        assert "Rebuilding 0 index" in tool("index-rebuild", *at, directory=tmp_path)
