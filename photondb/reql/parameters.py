@@ -33,7 +33,6 @@ from photondb.reql.values import (
 from photondb.reql.wire import Term
 
 Check = Callable[[Any], Any]
-MakeCheck = Callable[[Frames], Check]
 
 
 class Kind:

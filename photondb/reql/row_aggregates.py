@@ -3,6 +3,7 @@ them, and what a function reduces them to."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,25 @@ from photondb.reql.steps import MISSING, Fields, values_or_missing
 
 VALUE_BYTES = 200
 """What a value and its sort key take in a dictionary, besides the value's own weight."""
+
+
+class _OfRows(ABC):
+    """An accumulator whose partial result is some of the rows, or as good as rows: it takes that in as it takes rows
+    in."""
+
+    @abstractmethod
+    def feed(self, rows: Sequence[Any]) -> None: ...
+
+    @property
+    @abstractmethod
+    def held(self) -> int: ...
+
+    def merge(self, partial: list[Any]) -> None:
+        self.feed(partial)
+
+    @property
+    def empty(self) -> bool:
+        return not self.held
 
 
 class Min(OfFunction):
@@ -39,7 +59,7 @@ class Max(OfFunction):
         return _Extreme(self.func, greatest=True)
 
 
-class _Extreme:
+class _Extreme(_OfRows):
     def __init__(self, func: Func | None, greatest: bool) -> None:
         self.func = func
         self.greatest = greatest
@@ -70,9 +90,6 @@ class _Extreme:
     def partial(self) -> list[Any]:
         return [] if self.best is None else [self.row]
 
-    def merge(self, partial: list[Any]) -> None:
-        self.feed(partial)
-
     def result(self) -> Any:
         if self.best is None:
             name = "max" if self.greatest else "min"
@@ -82,10 +99,6 @@ class _Extreme:
     @property
     def held(self) -> int:
         return int(self.best is not None)
-
-    @property
-    def empty(self) -> bool:
-        return self.best is None
 
 
 class Reduce:
@@ -108,7 +121,7 @@ class Reduce:
         return {"reduce": self.func.to_wire()}
 
 
-class _Reducing:
+class _Reducing(_OfRows):
     def __init__(self, func: Func) -> None:
         self.func = func
         self.values: list[Any] = []  # at most one: the rows so far
@@ -128,9 +141,6 @@ class _Reducing:
     def partial(self) -> list[Any]:
         return self.values
 
-    def merge(self, partial: list[Any]) -> None:
-        self.feed(partial)
-
     def result(self) -> Any:
         if not self.values:
             error = non_existence_error("Cannot reduce over an empty stream.")
@@ -141,10 +151,6 @@ class _Reducing:
     @property
     def held(self) -> int:
         return len(self.values)
-
-    @property
-    def empty(self) -> bool:
-        return not self.values
 
 
 class Distinct:
@@ -185,7 +191,7 @@ class Distinct:
         return values
 
 
-class _Distinguishing:
+class _Distinguishing(_OfRows):
     """The accumulator of `Distinct`. It is a WeighedAccumulator."""
 
     def __init__(self, limit: int) -> None:
@@ -208,19 +214,12 @@ class _Distinguishing:
     def partial(self) -> list[Any]:
         return list(self.values.values())
 
-    def merge(self, partial: list[Any]) -> None:
-        self.feed(partial)
-
     def result(self) -> list[Any]:
         return [self.values[key] for key in sorted(self.values)]
 
     @property
     def held(self) -> int:
         return len(self.values)
-
-    @property
-    def empty(self) -> bool:
-        return not self.values
 
 
 class Collect:
@@ -237,7 +236,7 @@ class Collect:
         return {"collect": True}
 
 
-class _Collecting:
+class _Collecting(_OfRows):
     def __init__(self) -> None:
         self.rows: list[Any] = []
 
@@ -247,16 +246,9 @@ class _Collecting:
     def partial(self) -> list[Any]:
         return self.rows
 
-    def merge(self, partial: list[Any]) -> None:
-        self.rows.extend(partial)
-
     def result(self) -> list[Any]:
         return self.rows
 
     @property
     def held(self) -> int:
         return len(self.rows)
-
-    @property
-    def empty(self) -> bool:
-        return not self.rows

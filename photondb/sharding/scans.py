@@ -207,13 +207,6 @@ def _without_order(scan: Scan, info: TableInfo) -> bool:
     return any(index.id == scan.index and index.geo for index in info.indexes)
 
 
-def _in_parts(reply: ScanReply) -> ScanReply:
-    """A partial result as the only one of several."""
-    chunk = Chunk.of_values([reply.partial])
-    chunk.measures = reply.measures
-    return ScanReply(chunk)
-
-
 def in_primary_order(scan: Scan, info: TableInfo, partials: Sequence[Any]) -> Sequence[Any]:
     """The partial results of an aggregate that chooses rows (the first ones of an order) as one, with its rows as they
     come from the table: of equal ones the first is chosen. Others as they are."""

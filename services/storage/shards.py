@@ -9,10 +9,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
 
-from photondb.api.catalogue import TableInfo
-from photondb.api.storage import KeyRange
 from photondb.datum.keys import primary_key
 from services.storage import layout
 from services.storage.rocks import Store
@@ -24,12 +21,6 @@ SLICE_KEYS = 5_000
 
 STALE_PART = 0.05
 """How large a part of a table may have changed since its shards were counted, before they are counted anew."""
-
-
-def shard_ranges(info: TableInfo) -> list[KeyRange]:
-    """The primary keys of each shard of a table, in order. Together they are all keys."""
-    whole = KeyRange()
-    return [KeyRange(low, high) for low, high in pairwise((whole.low, *info.split_points, whole.high))]
 
 
 async def even_split_points(store: Store, table: Table, shards: int) -> tuple[bytes, ...] | None:

@@ -10,10 +10,15 @@ import sys
 
 import pytest
 
+from photondb.hosting import lifetime
+
 PROGRAM = """
 import asyncio, sys, time
+from photondb.hosting import lifetime
 from photondb.hosting.service import run_service
 from photondb.config import StartupError
+
+lifetime.STOP_TIMEOUT_S = {stop_timeout_s}
 
 async def assemble(host):
 {body}
@@ -54,11 +59,17 @@ STUBBORN = """
 """
 
 
-def start(body: str, **environ: str) -> tuple[subprocess.Popen[str], str]:
+def program(body: str, stop_timeout_s: float = 60) -> list[str]:
+    """The command of a service with this body. By default it may take longer to end than others: the machine may be
+    busy."""
+    return [sys.executable, "-c", PROGRAM.format(body=body, stop_timeout_s=stop_timeout_s)]
+
+
+def start(body: str, stop_timeout_s: float = 60, **environ: str) -> tuple[subprocess.Popen[str], str]:
     """A service with this body, and what it reported to its supervisor."""
     ours, theirs = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(body=body)],
+        program(body, stop_timeout_s),
         env={**os.environ, "PHOTONDB_READY_FD": str(theirs), **environ},
         pass_fds=[theirs],
         stdout=subprocess.PIPE,
@@ -84,7 +95,7 @@ def test_it_works_until_it_is_asked_to_stop_and_then_cleans_up(number: signal.Si
 
 def test_without_a_supervisor_nobody_is_told() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(body="    host.ready({}, port=1)")],
+        program("    host.ready({}, port=1)"),
         env={**os.environ, "PHOTONDB_LOG_LEVEL": "debug"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -115,7 +126,7 @@ def test_a_bad_setting_is_one_line() -> None:
 def test_misspelt_settings_are_named_and_others_are_left_alone() -> None:
     body = "    raise StartupError('that is all')"
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(body=body)],
+        program(body),
         env={**os.environ, "PHOTONDB_CACHE_BYTE": "1", "PHOTONDB_PORT_28015_TCP": "tcp://10.0.0.1:28015"},
         capture_output=True,
         text=True,
@@ -140,7 +151,7 @@ def test_a_crash_is_logged() -> None:
 
 @pytest.mark.parametrize("body", [HANG, STUBBORN])
 def test_one_that_does_not_end_is_ended_by_the_kernel(body: str) -> None:
-    process, _ = start(body)
+    process, _ = start(body, lifetime.STOP_TIMEOUT_S)
     assert process.stdout is not None
     assert process.stdout.readline() == "working\n"
     process.terminate()
