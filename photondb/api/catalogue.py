@@ -37,6 +37,12 @@ class IndexInfo(msgspec.Struct, frozen=True):
     lists_lacking: bool = False
     created_us: int = 0
 
+    @property
+    def outdated(self) -> bool:
+        """Whether an earlier version made it, and one that is made anew would list more documents."""
+        plain = not self.geo and not self.multi
+        return (plain and not self.lists_lacking) or (not (self.geo and self.multi) and not self.complete)
+
 
 class Expiry(msgspec.Struct, frozen=True):
     """When documents expire: so many seconds after the time that the index of that name has for them."""

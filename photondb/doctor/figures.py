@@ -50,6 +50,7 @@ def judge(process: str, samples: Samples) -> Iterator[Finding]:
         yield _disk(node, samples)
         yield _rocksdb(node, samples)
         yield _syncs(node, samples)
+        yield _indexes(node, samples)
     if catalogue.AUTH_LOGINS.name in samples:
         yield _logins(samples)
     errors = _sum(samples, catalogue.LOG_RECORDS, level="error")
@@ -135,6 +136,20 @@ def _rocksdb(node: str, samples: Samples) -> Finding:
         )
     stalls = _sum(samples, catalogue.ROCKSDB_STALLS)
     return ok(about, f"{pending / 1e6:,.0f} MB are to be compacted, writes were stalled for {stalls:,.1f} s in all")
+
+
+def _indexes(node: str, samples: Samples) -> Finding:
+    about = f"{node}: indexes"
+    outdated = _sum(samples, catalogue.STORAGE_INDEXES_OUTDATED)
+    message = f"{outdated:,.0f} of {_sum(samples, catalogue.STORAGE_INDEXES):,.0f} are outdated"
+    if outdated:
+        return warning(
+            about,
+            message,
+            "filters, orders and joins do not use them: make those anew that r.table(...).index_status() shows as "
+            "`outdated` (index_create under another name, then index_rename with overwrite=True)",
+        )
+    return ok(about, message)
 
 
 def _syncs(node: str, samples: Samples) -> Finding:

@@ -140,6 +140,9 @@ STORAGE_CATALOGUE = area.gauge(
 )
 STORAGE_TABLES = area.gauge("photondb_storage_tables", "Tables.")
 STORAGE_INDEXES = area.gauge("photondb_storage_indexes", "Secondary indexes.")
+STORAGE_INDEXES_OUTDATED = area.gauge(
+    "photondb_storage_indexes_outdated", "Secondary indexes of an earlier version, which are to be made anew."
+)
 STORAGE_INDEX_BUILDS = area.gauge("photondb_storage_index_builds", "Secondary indexes that are being built.")
 STORAGE_DIVISIONS_RUNNING = area.gauge(
     "photondb_storage_divisions_running", "Tables that are being divided anew among storage nodes (node 0 only)."

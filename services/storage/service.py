@@ -208,7 +208,9 @@ class Storage(StorageApi):
         self._table_metrics.collect(self._tables.values(), scrape)
         scrape.add(catalogue.STORAGE_CATALOGUE, self._catalogue.state.counters.version)
         scrape.add(catalogue.STORAGE_TABLES, len(self._tables))
-        scrape.add(catalogue.STORAGE_INDEXES, sum(len(table.indexes) for table in self._tables.values()))
+        indexes = [index for table in self._tables.values() for index in table.info.indexes]
+        scrape.add(catalogue.STORAGE_INDEXES, len(indexes))
+        scrape.add(catalogue.STORAGE_INDEXES_OUTDATED, sum(index.outdated for index in indexes))
         scrape.add(catalogue.STORAGE_INDEX_BUILDS, len(self._catalogue.builder))
         scrape.add(catalogue.STORAGE_AGGREGATES, self._scanner.memory.used)
         scrape.add(catalogue.STORAGE_AGGREGATES_LIMIT, self._scanner.memory.limit)

@@ -216,6 +216,7 @@ Break = Callable[[dict[str, float]], None]
     ("metric", "value", "about", "verdict"),
     [
         ("photondb_process_open_fds", 1e9, "p: file descriptors", "failure"),
+        ("photondb_storage_indexes_outdated", 2, "storage: indexes", "warning"),
         ("photondb_process_max_fds", 200, "p: file descriptors", "warning"),
         ("photondb_process_resident_memory_bytes", 1e15, "p: memory", "warning"),
         ("photondb_event_loop_lag_seconds_count", 1e9, "p: event loop", "warning"),

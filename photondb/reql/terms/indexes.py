@@ -164,7 +164,7 @@ def _status(index: IndexInfo, state: IndexStatus) -> dict[str, Any]:
         "geo": index.geo,
         "index": index.name,
         "multi": index.multi,
-        "outdated": False,
+        "outdated": index.outdated,
         "query": index_query(index),
         "ready": state.ready,
     }

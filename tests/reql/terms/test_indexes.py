@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from rethinkdb import r
 
+from photondb.api.catalogue import IndexInfo
 from photondb.reql.errors import ErrorKind, ReqlError
+from services.storage import catalog
 from tests.reql.database import RunningDatabase
 
 T = r.table("t")
@@ -39,6 +41,23 @@ def test_an_index_is_on_the_field_of_its_name(database: RunningDatabase) -> None
     }
     assert ids(database.run(T.get_all(2, index="a"))) == [2]
     assert ids(database.run(T.order_by(index="a"))) == [1, 2]
+
+
+def test_an_index_of_an_earlier_version_is_outdated(database: RunningDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def earlier(*fields: Any, **options: Any) -> IndexInfo:
+        return IndexInfo(*fields, **{**options, "complete": False, "lists_lacking": False})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog, "IndexInfo", earlier)
+        database.run(T.index_create("a"))
+        database.run(T.index_create("place", geo=True))
+        database.run(T.index_create("places", multi=True, geo=True))  # which lists no others today
+    database.run(T.index_create("b", r.row["a"]))
+    database.run(T.index_create("tags", multi=True))
+    status = {index["index"]: index["outdated"] for index in database.run(T.index_wait())}
+    assert status == {"a": True, "b": False, "place": True, "places": False, "tags": False}
+    database.run(T.index_rename("b", "a", overwrite=True))
+    assert not database.run(T.index_status("a"))[0]["outdated"]
 
 
 def test_an_index_may_be_on_what_a_function_gives(database: RunningDatabase) -> None:
