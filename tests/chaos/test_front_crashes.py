@@ -37,13 +37,14 @@ LOST = (ReqlError, OSError)
 
 class Writer(threading.Thread):
     """Writes documents, each until it is acknowledged, and connects again when it must. `acknowledged` is what must be
-    in the table, by id; `lost` are the fronts over which something failed."""
+    in the table, by id; `lost` are the fronts over which something failed, `errors` what it was told."""
 
     def __init__(self, number: int, port: int) -> None:
         super().__init__(daemon=True)
         self.acknowledged: dict[int, int] = {}
         self.front = 0
         self.lost: set[int] = set()
+        self.errors: list[Exception] = []
         self.ended = threading.Event()
         self._number = number
         self._port = port
@@ -56,9 +57,10 @@ class Writer(threading.Thread):
                     self.front = 0
                     self.front = FRONT.run(connection)
                     self._write(connection)
-            except LOST:
+            except LOST as error:
                 if self.front:
                     self.lost.add(self.front)
+                    self.errors.append(error)
                 time.sleep(0.02)
 
     def _write(self, connection: Connection) -> None:
