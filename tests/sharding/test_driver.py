@@ -53,7 +53,7 @@ def table(conn: Any) -> Iterator[Any]:
     r.table_drop(name).run(conn)
 
 
-def test_the_servers_of_a_table(conn: Any, table: Any) -> None:
+def test_the_servers_of_a_table(suite: RunningSuite, conn: Any, table: Any) -> None:
     servers = {row["id"]: row["name"] for row in SYSTEM.table("server_config").run(conn)}
     assert len(servers) == len(set(servers.values())) == 3
     config = table.config().run(conn)
@@ -68,7 +68,10 @@ def test_the_servers_of_a_table(conn: Any, table: Any) -> None:
     estimates = table.info()["doc_count_estimates"].run(conn)
     assert len(estimates) == 3
     assert sum(estimates) == ROWS
-    assert {row["id"] for row in SYSTEM.table("server_status").run(conn)} == set(servers)
+    statuses = list(SYSTEM.table("server_status").run(conn))
+    assert {row["id"] for row in statuses} == set(servers)
+    assert {row["process"]["version"].partition("-")[0] for row in statuses} == {"rethinkdb 2.4.4"}
+    assert {row["network"]["reql_port"] for row in statuses} == {suite.driver_port}
     assert conn.server()["id"] in servers
 
 

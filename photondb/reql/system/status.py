@@ -85,8 +85,9 @@ def write_server(runtime: Runtime, change: Change) -> Row | None:
 @system_table("server_status")
 def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     """One row for each server that can be reached: its place in the network, and of the first one its process. Of the
-    processes of others, which may be on other machines, nothing is known here. Clients reach all of them at the same
-    addresses: where the gateways are, of which this query service knows those that it serves."""
+    processes of others, which may be on other machines, only the version is told, which clients look at. Clients reach
+    all of them at the same addresses: where the gateways are, of which this query service knows those that it
+    serves."""
     started = make_time(normalise_number(round(STARTED, 3)), "+00:00")
     down = runtime.unreachable_nodes()
     known = {number: server for number, server in enumerate(servers(runtime)) if server.id and number not in down}
@@ -112,7 +113,7 @@ def server_status(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
                 "reql_port": entrance.driver_port or None,
                 "time_connected": started,
             },
-            "process": process if number == 0 else dict.fromkeys(process),
+            "process": process if number == 0 else {**dict.fromkeys(process), "version": process["version"]},
         }
         for number, server in known.items()
     ]
