@@ -14,6 +14,7 @@ from rethinkdb import r
 from rethinkdb.errors import ReqlDriverError, ReqlRuntimeError
 from rethinkdb.net import Connection
 
+from tests.linearizability.history import Addition, History
 from tests.linearizability.workload import PATIENCE_S, Names
 from tests.running_suite import RunningSuite
 
@@ -44,9 +45,13 @@ def processes(suite: RunningSuite) -> dict[str, int]:
 class Faults:
     """Does things to a suite, at random, and says what. `spread` is whether tables may be divided anew."""
 
-    def __init__(self, suite: RunningSuite, names: Names, seed: int, *, processes: bool, spread: bool) -> None:
+    def __init__(
+        self, suite: RunningSuite, names: Names, history: History, seed: int, *, processes: bool, spread: bool
+    ) -> None:
         self._suite = suite
         self._names = names
+        self._history = history
+        self._generation = 0
         self._random = random.Random(f"{seed} faults")
         self._processes = processes
         self.all: dict[str, Callable[[], str]] = {
@@ -54,6 +59,7 @@ class Faults:
             "pause": self.pause,
             "rename": self.rename,
             "index": self.index,
+            "recreate": self.recreate,
         }
         if spread:
             self.all["divide"] = self.divide
@@ -84,14 +90,15 @@ class Faults:
         return f"paused {name} for {seconds} s"
 
     def divide(self) -> str:
-        """Divide a table anew, and perhaps kill a process meanwhile."""
+        """Divide a table anew, and perhaps kill a process meanwhile, or let one stand still."""
         name = self._random.choice([self._names.registers, "counters", "members"])
         shards = self._random.choice([1, 2, 3])
         self._ask(lambda connection: r.table(name).reconfigure(shards=shards, replicas=1).run(connection))
         done = f"divided {name} into {shards}"
-        if self._random.random() < 0.5:
-            time.sleep(self._random.random() * 0.3)
-            done += f", {self.kill()}"
+        time.sleep(self._random.random() * 0.3)
+        other = self._random.choice([None, self.kill, self.kill, self.pause])
+        if other is not None:
+            done += f", {other()}"
         self._ask(lambda connection: r.table(name).wait().run(connection))
         return done
 
@@ -107,6 +114,22 @@ class Faults:
         self._ask(rename)
         self._names.registers = new
         return f"renamed {old} to {new}"
+
+    def recreate(self) -> str:
+        """Drop the table of generations, and make the next one. Readers who come later must not find the former."""
+        self._generation += 1
+        generation = self._generation
+        called = time.monotonic_ns()
+
+        def recreate(connection: Connection) -> None:
+            if "generations" in r.table_list().run(connection):
+                r.table_drop("generations").run(connection)
+            r.table_create("generations").run(connection)
+            r.table("generations").insert({"id": generation}).run(connection)
+
+        self._ask(recreate)
+        self._history.made.append(Addition(called, time.monotonic_ns()))
+        return f"made generation {generation}"
 
     def index(self) -> str:
         """Make an index of the counters, let it be used for a while, and drop it."""

@@ -171,3 +171,6 @@ class History:
     listings: list[Listing] = field(default_factory=list)
     balances: list[Total] = field(default_factory=list)
     """What all accounts together had."""
+    generations: list[Total] = field(default_factory=list)
+    made: list[Addition] = field(default_factory=list)
+    """Which generation of a table was found that is dropped and made again and again, and when they were made."""

@@ -66,6 +66,7 @@ class Run:
             found += wrong_snapshots(history.increments, history.snapshots)
         found += wrong_totals(_additions(history), history.sums)
         found += wrong_totals(history.inserted, history.counts)
+        found += wrong_totals(history.made, history.generations)
         found += wrong_listings(history.inserted, history.listings)
         return found + wrong_balances(ACCOUNTS * BALANCE, history.balances)
 
@@ -102,7 +103,7 @@ def run(
             Client(number, seed, lambda: suite.driver_port, deployment.shards, names, history, tokens)
             for number in range(clients)
         ]
-        nemesis = Faults(suite, names, seed, processes=deployment.processes, spread=deployment.divided)
+        nemesis = Faults(suite, names, history, seed, processes=deployment.processes, spread=deployment.divided)
         for client in working:
             client.start()
         try:

@@ -3,8 +3,8 @@ paths of its own for, and note what they were told.
 
 There are four tables. `registers` has documents that come and go; a few at a time are used much, so that each has a
 short and busy history. `counters` has documents that are only incremented, so that what is read of many together can be
-judged. `members` is a set that is only inserted into, and between `accounts` money is moved by transactions. All have
-some more documents, which stay as they are.
+judged. `members` is a set that is only inserted into, and between `accounts` money is moved by transactions. These
+have some more documents, which stay as they are. The table `generations` is dropped and made anew by faults.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def prepare(connection: Connection, shards: int, padding: int) -> None:
     """Make the tables, of so many shards. Documents of counters get so many bytes of padding."""
     for name in ("registers", "counters", "members"):
         r.table_create(name, shards=shards).run(connection)
-    r.table_create("accounts").run(connection)
+    for name in ("accounts", "generations"):
+        r.table_create(name).run(connection)
     for name, field in (("registers", "group"), ("registers", "n"), ("counters", "n"), ("members", "group")):
         r.table(name).index_create(field).run(connection)
         r.table(name).index_wait().run(connection)
@@ -139,6 +140,7 @@ class Client(threading.Thread):
             (6, self._read_members),
             (2, self._transfer),
             (4, self._read_balances),
+            (3, self._read_generation),
         ]
         self._actions = [action for _, action in actions]
         self._weights = [weight for weight, _ in actions]
@@ -479,6 +481,16 @@ class Client(threading.Thread):
         ]
         called, answer, returned, how = self._read(self._random.choice(queries))
         self._history.balances.append(Total(called, returned, round(answer), how))
+
+    # --- a table that is made anew
+
+    def _read_generation(self) -> None:
+        """Read the number of the present generation, which its only document has as soon as it is written."""
+        table = self._table("generations")
+        queries = [table["id"], table.order_by(index="id")["id"], table.min("id").default({"id": 0})["id"]]
+        called, answer, returned, how = self._read(self._random.choice(queries))
+        for generation in answer if isinstance(answer, list) else [answer] if answer else []:
+            self._history.generations.append(Total(called, returned, generation, how))
 
 
 def _document(row: Mapping[str, Any] | None) -> State:
