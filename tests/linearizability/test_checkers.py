@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.linearizability.aggregates import wrong_balances, wrong_listings, wrong_snapshots, wrong_totals
 from tests.linearizability.history import (
     NEVER,
@@ -117,6 +118,7 @@ def test_what_is_told_of_a_violation() -> None:
     assert "none of these can be next" in str(found)
 
 
+@settings(max_examples=examples(40))
 @given(st.data())
 def test_what_is_carried_out_in_some_order_is_linearizable(data: st.DataObject) -> None:
     """Each operation takes effect at its place in a list; its call came somewhat before, its return somewhat later or

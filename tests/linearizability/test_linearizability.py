@@ -38,6 +38,7 @@ def assert_nothing_is_wrong(done: Run, deployment: Deployment) -> None:
     assert not anomalies, f"{len(anomalies)} anomalies (above), after faults {done.faults}"
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("deployment", "victims"),
     [(ONE_PROCESS, ["suite"]), (SPREAD, ["front", "storage 1"])],
@@ -45,7 +46,7 @@ def assert_nothing_is_wrong(done: Run, deployment: Deployment) -> None:
 )
 def test_processes_die(tmp_path: Path, deployment: Deployment, victims: list[str]) -> None:
     kills = [lambda faults, name=name: faults.kill(name) for name in victims]
-    done = run(deployment, tmp_path / "data", seed=1, clients=6, operations=15, faults=kills)
+    done = run(deployment, tmp_path / "data", seed=1, clients=6, operations=10, faults=kills)
     assert_nothing_is_wrong(done, deployment)
 
 
