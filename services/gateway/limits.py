@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from photondb.config.machine import memory_bytes
 
 MEGABYTE = 1024 * 1024
 
@@ -28,6 +30,10 @@ class Limits:
 
     max_write_buffer_bytes: int = 512 * MEGABYTE
     """The same, beyond which the connection is dropped at once."""
+
+    max_user_bytes: int = field(default_factory=lambda: max(128 * MEGABYTE, memory_bytes() // 4))
+    """What all connections of a user may make the gateway hold together, queries and answers; a connection that goes
+    beyond it is closed."""
 
     stalled_client_timeout_ms: int = 30_000
     """How long a client beyond the high-water mark may take nothing at all before it is dropped."""

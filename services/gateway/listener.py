@@ -12,6 +12,7 @@ from photondb.api.auth import AuthApi
 from photondb.http_server import BACKLOG
 from photondb.release import SERVER_VERSION
 from services.gateway.handshake import Established
+from services.gateway.holdings import Holdings
 from services.gateway.limits import Limits
 from services.gateway.login import LoginProtocol
 from services.gateway.pool import DispatcherPool
@@ -31,6 +32,7 @@ class DriverListener:
         self._auth = auth
         self._dispatchers = dispatchers
         self._limits = limits
+        self.holdings = Holdings(limits.max_user_bytes)
         self._transports: set[asyncio.Transport] = set()
         self._numbers = itertools.count(1)
         self._all_closed = asyncio.Event()

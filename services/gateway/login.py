@@ -26,6 +26,7 @@ from services.gateway.handshake import (
     HandshakeError,
     Send,
 )
+from services.gateway.holdings import Holdings
 from services.gateway.limits import Limits
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,9 @@ NO_PASSWORD = (
 
 
 class ConnectionLog(Protocol):
-    """Who must know which connections are open."""
+    """Who must know which connections are open, and what they hold."""
+
+    holdings: Holdings
 
     def opened(self, transport: asyncio.Transport) -> str | None:
         """A client has connected. Returns the text with which it is to be turned away, None if it is welcome."""

@@ -81,6 +81,11 @@ class FrameReader:
         self.has_surplus = room <= 0 and bool(buffer)
         return frames
 
+    @property
+    def unfinished(self) -> tuple[int, int]:
+        """The token of a frame of which more is to come, and how many bytes of it have arrived."""
+        return self._body_token, len(self._body)
+
     def _begin_frame(self, buffer: bytes, start: int, token: int, length: int) -> int:
         """Begin a frame that is not all there, or that is too long. Returns the new position."""
         if length > self._max_frame_bytes:

@@ -14,19 +14,23 @@ from typing import Any, cast
 
 from photondb.api.context import CallContext
 from photondb.api.query import Request
+from photondb.reql.errors import ErrorKind
 from photondb.telemetry import tracing
 from photondb.telemetry.tracing import Tracer
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.farewell import Farewell
-from services.gateway.limits import Limits
+from services.gateway.limits import MEGABYTE, Limits
 from services.gateway.login import ConnectionLog
-from services.gateway.protocol import FrameReader, frame, too_long_response
+from services.gateway.protocol import FrameReader, error_response, frame, too_long_response
 from services.gateway.traces import DASH, ClientTraces, are_marked
 
 logger = logging.getLogger(__name__)
 
 LARGE_BYTES = 256 * 1024
 """Only queries longer than this, which cannot arrive in one read with another, are worth adding up."""
+
+WEIGHED_BYTES = 16 * 1024
+"""After a read of more than this a client's memory is looked at. Many small queries arrive in less."""
 
 PEER_CHECK_MS = 5_000
 """How often a client that is not read from is looked at, in case it has gone."""
@@ -120,17 +124,28 @@ class Session(asyncio.Protocol):
             if len(frames[0][1]) > LARGE_BYTES:  # no other can be: it would not fit into one read
                 self._has_large = True
             self._dispatcher.enqueue(requests)
-        if self._reader.has_surplus:
+        if len(data) > WEIGHED_BYTES and self._log.holdings.exceeded_by(self):
+            self._refuse_more()
+        elif self._reader.has_surplus:
             self._full = True
             self._transport.pause_reading()
             if self._peer_timer is None:
                 self._watch_peer()
         elif self._reader.rejected is not None:
-            self._leave()
-            data = frame(
-                self._reader.rejected.token, too_long_response(self._reader.rejected, self._limits.max_frame_bytes)
-            )
-            Farewell.say(self._transport, data, self._log.closed, self._limits.linger_timeout_ms)
+            rejected = self._reader.rejected
+            self._say_farewell(frame(rejected.token, too_long_response(rejected, self._limits.max_frame_bytes)))
+
+    def _refuse_more(self) -> None:
+        """End with an error because the clients of the user make the gateway hold too much."""
+        self._metrics.dropped += 1
+        limit = self._limits.max_user_bytes // MEGABYTE
+        text = f"The queries and answers of the user `{self.user}` take too much memory (limit {limit} MB)."
+        token, _ = self._reader.unfinished
+        self._say_farewell(frame(token, error_response(ErrorKind.RESOURCE_LIMIT, text)))
+
+    def _say_farewell(self, data: bytes) -> None:
+        self._leave()
+        Farewell.say(self._transport, data, self._log.closed, self._limits.linger_timeout_ms)
 
     def _begin_traces(self, tracer: Tracer, data: bytes, requests: Sequence[Request]) -> None:
         """Begin the traces of those of the queries that are to have one. `data` is what was read last."""
@@ -172,10 +187,25 @@ class Session(asyncio.Protocol):
             self._transport.write(data)
         if self._choked and self._transport.get_write_buffer_size() > self._limits.max_write_buffer_bytes:
             self._drop("a client that does not take its answers is dropped: too much waits for it")
+        elif self._choked and self._log.holdings.exceeded_by(self):
+            self._drop(
+                "a client that does not take its answers is dropped: too much waits for it and its user's others"
+            )
         elif self._full and self._room() > 0:
             self._full = False
             self.data_received(b"")
             self._resume_reading()
+
+    @property
+    def user(self) -> str:
+        """Whose client it is."""
+        return self._context.user
+
+    @property
+    def held_bytes(self) -> int:
+        """How much memory its queries take, and the answers that it has not taken."""
+        queries = sum(len(request.payload) for request in (*self.outstanding.values(), *self.repeated))
+        return self._reader.unfinished[1] + queries + self._transport.get_write_buffer_size()
 
     @property
     def owed(self) -> int:
@@ -252,6 +282,7 @@ class Session(asyncio.Protocol):
         if self._traces is not None:
             self._traces.abandon()
         self._dispatcher.remove(self)
+        self._log.holdings.forget(self)
 
 
 def _unacknowledged_bytes(transport: asyncio.Transport) -> int:
