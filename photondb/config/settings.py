@@ -26,6 +26,8 @@ class Settings:
     bind: str = "127.0.0.1"
     driver_port: int = 28015
     http_port: int = 8080
+    driver_tls_cert: Path | None = None
+    driver_tls_key: Path | None = None
     telemetry_bind: str = "127.0.0.1"
     telemetry_port: int = 0
     nats_url: str | None = None
@@ -103,6 +105,8 @@ class Settings:
             )
         if self.processes and self.telemetry_port > 65536 - len(self.process_names()):
             raise StartupError(f"--telemetry-port {self.telemetry_port} leaves no room for the ports of all services")
+        if (self.driver_tls_cert is None) != (self.driver_tls_key is None):
+            raise StartupError("--driver-tls-cert and --driver-tls-key go together: set both or neither")
         if (self.rpc_tls_cert is None) != (self.rpc_tls_key is None):
             raise StartupError("PHOTONDB_RPC_TLS_CERT and PHOTONDB_RPC_TLS_KEY go together: set both or neither")
 

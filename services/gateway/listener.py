@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import ssl
 from typing import Any
 
 from photondb.api.auth import AuthApi
@@ -38,10 +39,16 @@ class DriverListener:
         self._all_closed = asyncio.Event()
         self._server: asyncio.Server
 
-    async def start(self, listening: socket.socket) -> None:
-        """Accept connections on the socket."""
+    async def start(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Accept connections on the socket, with TLS where there is a context for it."""
         # The reference to the server must be kept: uvloop closes the socket when the server is collected.
-        self._server = await asyncio.get_running_loop().create_server(self._login, sock=listening, backlog=BACKLOG)
+        self._server = await asyncio.get_running_loop().create_server(
+            self._login,
+            sock=listening,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self._limits.handshake_timeout_ms / 1000,
+        )
 
     def stop_accepting(self) -> None:
         """Close the port."""

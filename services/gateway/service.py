@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping, Sequence
 
 from starlette.routing import BaseRoute
@@ -10,7 +11,7 @@ from starlette.routing import BaseRoute
 from photondb.api.auth import ADMIN, AuthApi
 from photondb.api.context import CURRENT
 from photondb.api.query import Entrance
-from photondb.config import Settings
+from photondb.config import Settings, StartupError
 from photondb.http_server import HttpServer, bind
 from photondb.local_addresses import local_addresses
 from photondb.telemetry import catalogue
@@ -62,6 +63,7 @@ class Gateway:
         """Open both ports. Raises StartupError when one of them is not to be had."""
         settings = self._settings
         shared = settings.share_ports
+        tls = _tls_for_drivers(settings)
         for_drivers = bind(settings.bind, settings.driver_port, "drivers", "--driver-port", shared=shared)
         try:
             for_http = bind(settings.bind, settings.http_port, "HTTP", "--http-port", shared=shared)
@@ -71,7 +73,7 @@ class Gateway:
         self.driver_port, self.http_port = for_drivers.getsockname()[1], for_http.getsockname()[1]
         entrance = Entrance(local_addresses(settings.bind), self.driver_port, self.http_port)
         await self._dispatchers.start(entrance)
-        await self._listener.start(for_drivers)
+        await self._listener.start(for_drivers, tls)
         app = traced_http(make_app(self.probes, self._routes))
         self._http = HttpServer(app, for_http, answering_drivers(self.driver_port))
         await self._http.start()
@@ -102,3 +104,18 @@ class Gateway:
 
     async def _check_auth(self) -> None:
         await self._auth.permissions(CURRENT.get(), ADMIN)
+
+
+def _tls_for_drivers(settings: Settings) -> ssl.SSLContext | None:
+    """The context to accept drivers with, None without TLS. Raises StartupError for files that will not do."""
+    if settings.driver_tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.driver_tls_cert, settings.driver_tls_key)
+    except OSError as error:  # of which those of ssl are
+        raise StartupError(
+            f"the certificate {settings.driver_tls_cert} with the key {settings.driver_tls_key} cannot be used: "
+            f"{error.strerror or error}; check --driver-tls-cert and --driver-tls-key"
+        ) from None
+    return context

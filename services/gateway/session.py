@@ -188,9 +188,7 @@ class Session(asyncio.Protocol):
         if self._choked and self._transport.get_write_buffer_size() > self._limits.max_write_buffer_bytes:
             self._drop("a client that does not take its answers is dropped: too much waits for it")
         elif self._choked and self._log.holdings.exceeded_by(self):
-            self._drop(
-                "a client that does not take its answers is dropped: too much waits for it and its user's others"
-            )
+            self._drop("a client that does not take its answers is dropped: too much waits for its user's clients")
         elif self._full and self._room() > 0:
             self._full = False
             self.data_received(b"")
