@@ -22,6 +22,12 @@ BACKLOG = 1024
 
 SHUTDOWN_TIMEOUT_S = 1
 
+MAX_CONNECTIONS = 1_000
+"""At a time, on one port; more are closed as soon as they are accepted. Each takes a file descriptor of the process."""
+
+REQUEST_TIMEOUT_MS = 30_000
+"""How long a client that has connected, or has begun a request, may take until its request is there."""
+
 
 def bind(
     host: str, port: int, purpose: str, setting: str, bind_setting: str = "--bind", *, shared: bool = False
@@ -87,12 +93,34 @@ class _Server(uvicorn.Server):
 
 
 class _HttpProtocol(H11Protocol):
-    """A connection, whose first bytes `stranger` looks at."""
+    """A connection, whose first bytes `stranger` looks at. One on which no request comes is closed."""
 
     def __init__(self, stranger: Stranger, **options: Any) -> None:
         super().__init__(**options)
         self._stranger: Stranger | None = stranger
         self._first = b""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MAX_CONNECTIONS:
+            transport.abort()
+        else:
+            self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _watch(self) -> None:
+        """Run the timer while a request is awaited, and not while one is answered."""
+        is_awaited = self.cycle is None or self.cycle.response_complete
+        if is_awaited and self._timer is None:
+            self._timer = self.loop.call_later(REQUEST_TIMEOUT_MS / 1000, self.transport.abort)
+        elif not is_awaited and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def data_received(self, data: bytes) -> None:
         if self._stranger is not None:
@@ -106,3 +134,4 @@ class _HttpProtocol(H11Protocol):
                 self.transport.close()
                 return
         super().data_received(data)
+        self._watch()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
@@ -31,14 +32,11 @@ def driver_port(host: str, port: int) -> Finding:
     about = f"driver port {host}:{port}"
     try:
         with socket.create_connection((host, port), TIMEOUT_S) as connection:
-            connection.sendall(_V1_0.to_bytes(4, "little"))
-            greeting = b""
-            while not greeting.endswith(b"\0"):
-                received = connection.recv(4096)
-                if not received:
-                    break
-                greeting += received
-        server = json.loads(greeting.rstrip(b"\0"))["server_version"]
+            greeting = _greeting(connection)
+        if not greeting.startswith(b"{"):
+            with _with_tls(socket.create_connection((host, port), TIMEOUT_S)) as connection:
+                greeting = _greeting(connection)
+        server = json.loads(greeting)["server_version"]
     except OSError as error:
         return failure(
             about, f"nothing answers: {error}", "start PhotonDB, or say where it is with --host and --driver-port"
@@ -48,6 +46,27 @@ def driver_port(host: str, port: int) -> Finding:
     if not str(server).endswith(f"photondb-{version('photondb')}"):
         return warning(about, f"it is {server}", f"use the command of the same release: this is {version('photondb')}")
     return ok(about, f"it is {server}")
+
+
+def _greeting(connection: socket.socket) -> bytes:
+    """What a driver is greeted with; something else where TLS is expected."""
+    # The null ends an empty message. Without it, who expects TLS would wait for the rest of a record's header.
+    connection.sendall(_V1_0.to_bytes(4, "little") + b"\0")
+    greeting = b""
+    while b"\0" not in greeting:
+        received = connection.recv(4096)
+        if not received:
+            break
+        greeting += received
+    return greeting.partition(b"\0")[0]
+
+
+def _with_tls(connection: socket.socket) -> socket.socket:
+    """TLS with whomever it is: nothing is said that would be a secret."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(connection)
 
 
 def http_port(base: str) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import pytest
 from rethinkdb import r
 from rethinkdb.errors import ReqlDriverError
 
+from photondb.doctor.network import driver_port
 from tests.running_suite import RunningSuite
 
 LARGE = 3_000_000
@@ -38,6 +39,8 @@ def test_drivers_are_spoken_to_with_tls_and_nothing_else(tmp_path: Path, process
             assert r.table("t").get(1)["text"].count().run(connection) == LARGE
         with pytest.raises(ReqlDriverError):
             r.connect("127.0.0.1", suite.driver_port, timeout=5)
+        finding = driver_port("127.0.0.1", suite.driver_port)  # of `photondb doctor`
+        assert finding.verdict == "ok"
 
 
 def test_files_that_will_not_do_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import struct
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ import pytest
 from rethinkdb import r
 from rethinkdb.errors import ReqlDriverError
 
+from photondb import http_server
 from photondb.telemetry import health
 from services.gateway.handshake import JSON, V0_1, V0_3, V0_4
 from services.gateway.service import Gateway
@@ -108,7 +110,7 @@ async def test_a_driver_is_told_that_this_is_the_wrong_port(start_gateway: Start
 )
 async def test_old_drivers_are_told_so_too(start_gateway: Start, version: int, told: str) -> None:
     port = (await start_gateway()).http_port
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
     for byte in struct.pack("<III", version, 0, JSON)[:4]:
         writer.write(bytes([byte]))
         await writer.drain()
@@ -121,10 +123,44 @@ async def test_old_drivers_are_told_so_too(start_gateway: Start, version: int, t
 
 async def test_a_request_may_come_in_pieces(start_gateway: Start) -> None:
     port = (await start_gateway()).http_port
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
     for piece in (b"G", b"ET", b" /health HTTP/1.1\r\nHost: db\r\nConnection: close\r\n\r\n"):
         writer.write(piece)
         await writer.drain()
         await asyncio.sleep(0.01)
     assert (await reader.read()).startswith(b"HTTP/1.1 200 OK\r\n")
     writer.close()
+
+
+async def test_who_sends_no_request_is_not_waited_for(start_gateway: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "REQUEST_TIMEOUT_MS", 50)
+    gateway = await start_gateway()
+    for begun in (
+        b"",
+        b"GET",
+        b"GET /health HTTP/1.1\r\nHost: a\r\nX: ",
+        b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+        writer.write(begun)
+        with contextlib.suppress(ConnectionError):
+            await reader.read(-1)  # up to the end, which comes
+        writer.close()
+    assert (await get(gateway, "/health")).status_code == 200
+
+
+async def test_there_is_a_limit_of_connections(start_gateway: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "MAX_CONNECTIONS", 2)
+    gateway = await start_gateway()
+    idle = [await asyncio.open_connection("127.0.0.1", gateway.http_port) for _ in range(2)]
+    while True:  # until both are known
+        try:
+            await get(gateway, "/health")
+        except httpx.TransportError:
+            break
+    for _, writer in idle:
+        writer.close()
+    while True:  # until it is known that they are gone
+        with contextlib.suppress(httpx.TransportError):
+            assert (await get(gateway, "/health")).status_code == 200
+            break
