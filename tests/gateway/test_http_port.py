@@ -110,7 +110,7 @@ async def test_a_driver_is_told_that_this_is_the_wrong_port(start_gateway: Start
 )
 async def test_old_drivers_are_told_so_too(start_gateway: Start, version: int, told: str) -> None:
     port = (await start_gateway()).http_port
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for byte in struct.pack("<III", version, 0, JSON)[:4]:
         writer.write(bytes([byte]))
         await writer.drain()
@@ -123,7 +123,7 @@ async def test_old_drivers_are_told_so_too(start_gateway: Start, version: int, t
 
 async def test_a_request_may_come_in_pieces(start_gateway: Start) -> None:
     port = (await start_gateway()).http_port
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for piece in (b"G", b"ET", b" /health HTTP/1.1\r\nHost: db\r\nConnection: close\r\n\r\n"):
         writer.write(piece)
         await writer.drain()
