@@ -246,6 +246,11 @@ class DivisionStatus(msgspec.Struct, frozen=True):
     documents: int
     started_us: int
 
+    @property
+    def progress(self) -> float:
+        """Which part of the documents is copied, from 0 to 1."""
+        return self.copied / self.documents if self.documents else 0.0
+
 
 class TableSizes(msgspec.Struct):
     """How many bytes a table takes in files on the disk, about: its documents, its change log, and each of its indexes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from photondb.api.catalogue import DatabaseInfo, TableInfo
@@ -52,12 +52,13 @@ def table_status(
 ) -> dict[str, Any]:
     """A table's row in the system table `table_status`. `down` are the storage nodes that cannot be reached. Each part
     is kept once, so that a table is ready for everything, or lacks a part and is ready for nothing. While it is being
-    divided anew, its shards are those that are in use until that is done."""
+    divided anew, its shards are those that are in use until that is done, and `reconfigure` tells how far that is."""
     nodes = nodes_of_shards(info)
     known = servers_by_number(runtime, identifiers)
     servers = [known[node] for node in nodes]
     is_ready = is_reachable(info, down)
-    is_settled = runtime.service.catalogue.copy_of(info) is None
+    copy = runtime.service.catalogue.copy_of(info)
+    division = {} if copy is None else {"reconfigure": _division(runtime, copy, known)}
     return {
         "db": database_identifier(runtime, info, identifiers),
         "id": info.uuid,
@@ -70,12 +71,19 @@ def table_status(
             for node, server in zip(nodes, servers, strict=True)
         ],
         "status": {
-            "all_replicas_ready": is_ready and is_settled,
+            "all_replicas_ready": is_ready and copy is None,
             "ready_for_outdated_reads": is_ready,
             "ready_for_reads": is_ready,
             "ready_for_writes": is_ready,
         },
+        **division,
     }
+
+
+def _division(runtime: Runtime, copy: TableInfo, known: Sequence[str]) -> dict[str, Any]:
+    """How far a table is that is being divided anew, and where it goes."""
+    status = runtime.divisions().get(copy.uuid)
+    return {"progress": None if status is None else status.progress, "servers": [known[node] for node in copy.nodes]}
 
 
 def is_reachable(info: TableInfo, down: Collection[int]) -> bool:

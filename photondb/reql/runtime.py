@@ -15,6 +15,7 @@ from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, Ind
 from photondb.api.changefeed import Feed, FeedRequest
 from photondb.api.context import INTERNAL, CallContext
 from photondb.api.storage import (
+    DivisionStatus,
     EngineStats,
     IndexStatus,
     Scan,
@@ -47,6 +48,7 @@ from photondb.reql.surroundings import Closable, Permission, Permit, Surrounding
 from photondb.reql.suspend import may_wait, turns, wait
 from photondb.reql.uninterrupted import WORK
 from photondb.reql.values import Database
+from photondb.rpc.errors import DeadlineExceeded, ServiceUnavailable
 from photondb.sharding.router import Router
 
 T = TypeVar("T")
@@ -329,6 +331,16 @@ class Runtime:
         if isinstance(self.storage, Router):
             return wait(self.storage.unreachable())
         return frozenset()
+
+    def divisions(self) -> dict[str, DivisionStatus]:
+        """How far the tables are that are being divided anew, by their uuids. Nothing is known of them while the
+        storage node that does it is away."""
+        if not self.service.catalogue.copies:
+            return {}
+        try:
+            return {status.table: status for status in wait(self.storage.divisions(self.context))}
+        except (ServiceUnavailable, DeadlineExceeded):
+            return {}
 
     def index_states(self, info: TableInfo) -> list[IndexStatus]:
         """How far each of the table's indexes is built."""

@@ -21,7 +21,7 @@ NOT_REACHED = (ServiceUnavailable, DeadlineExceeded)
 async def reach(suite: Suite, number: int) -> None:
     """Return when a node has answered. Raises ServiceUnavailable or DeadlineExceeded, which name it, where it does not
     do so within ANSWER_TIMEOUT_MS."""
-    soon = _until(INTERNAL, ANSWER_TIMEOUT_MS)
+    soon = until(INTERNAL, ANSWER_TIMEOUT_MS)
     await suite.node(number).ask(lambda api: api.positions(soon, ()))
 
 
@@ -38,11 +38,11 @@ async def unreachable(suite: Suite) -> frozenset[int]:
 async def reach_all(suite: Suite, context: CallContext, timeout_ms: int) -> None:
     """Return when all nodes have answered. Raises ServiceUnavailable or DeadlineExceeded, which name one, where they do
     not within `timeout_ms`."""
-    soon = _until(context, timeout_ms)
+    soon = until(context, timeout_ms)
     await suite.ask_all(lambda api: api.positions(soon, ()))
 
 
-def _until(context: CallContext, timeout_ms: int) -> CallContext:
+def until(context: CallContext, timeout_ms: int) -> CallContext:
     """The context of calls that must not take longer than that."""
     latest = time.monotonic() + timeout_ms / 1000
     return msgspec.structs.replace(context, deadline=min(context.deadline or latest, latest))

@@ -34,7 +34,7 @@ from photondb.sharding.catalogue_changes import REACH_TIMEOUT_MS, CatalogueChang
 from photondb.sharding.logs import Logs
 from photondb.sharding.nodes import gathered
 from photondb.sharding.placement import HOME
-from photondb.sharding.reachability import reach, unreachable
+from photondb.sharding.reachability import ANSWER_TIMEOUT_MS, reach, unreachable, until
 from photondb.sharding.scans import parts_of_scan, scan_parts
 from photondb.sharding.suite import Suite
 from photondb.sharding.transactions import NodeTransactions
@@ -118,7 +118,8 @@ class Router(StorageApi):
         raise _one_by_one()
 
     async def divisions(self, context: CallContext) -> list[DivisionStatus]:
-        return await self._suite.home.ask(lambda api: api.divisions(context))
+        soon = until(context, ANSWER_TIMEOUT_MS)
+        return await self._suite.home.ask(lambda api: api.divisions(soon))
 
     async def get(self, context: CallContext, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         while True:

@@ -140,6 +140,37 @@ def test_a_table_is_divided_anew(conn: Any, table: Any) -> None:
     assert sorted(table["id"].run(conn)) == list(range(ROWS))
 
 
+def test_how_far_a_division_is(conn: Any, table: Any) -> None:
+    table.insert(r.range(ROWS, 20_000).map({"id": r.row}).coerce_to("array")).run(conn)
+    uuid = table.info()["id"].run(conn)
+    seen: list[Any] = []
+    shards = 3
+    while not seen:  # it may be over before anybody looks
+        table.wait().run(conn)
+        shards = 5 - shards
+        table.reconfigure(shards=shards, replicas=1).run(conn)
+        jobs = SYSTEM.table("jobs").filter({"type": "backfill"})
+        while not seen and not table.status()["status"]["all_replicas_ready"].run(conn):
+            status, rows = r.expr([table.status(), jobs.coerce_to("array")]).run(conn)
+            seen = rows if "reconfigure" in status and status["reconfigure"]["progress"] is not None else []
+    name = table.info()["name"].run(conn)
+    servers = set(SYSTEM.table("server_config")["name"].run(conn))
+    told = status["reconfigure"]
+    assert 0 <= told["progress"] <= 1
+    assert len(told["servers"]) == shards
+    for row in rows:
+        info = row["info"]
+        assert (row["type"], info["db"], info["table"], row["id"][0]) == ("backfill", "test", name, "backfill")
+        assert 0 <= info["progress"] <= 1
+        assert {info["source_server"], info["destination_server"]} == set(row["servers"]) <= servers
+        assert row["duration_sec"] >= 0
+    assert {row["info"]["destination_server"] for row in rows} == set(told["servers"])
+    assert len(rows) == len({tuple(row["id"]) for row in rows}) == 6
+    table.wait().run(conn)
+    assert "reconfigure" not in table.status().run(conn)
+    assert table.info()["id"].run(conn) == uuid
+
+
 def test_more_shards_than_nodes_are_told_of(conn: Any, table: Any) -> None:
     few = "It gets 3 shards instead of 9: of a table that is spread over storage nodes each has one"
     for dry_run in (True, False):

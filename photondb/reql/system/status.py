@@ -14,6 +14,7 @@ from typing import Any
 from photondb.api.auth import ADMIN
 from photondb.api.catalogue import DrainNode, TableInfo
 from photondb.api.query import UNKNOWN_ENTRANCE
+from photondb.api.storage import DivisionStatus
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number
 from photondb.release import SERVER_VERSION
@@ -22,6 +23,7 @@ from photondb.reql.configuration import (
     database_identifier,
     server_identifier,
     servers,
+    servers_by_number,
     servers_of_shards,
     table_status,
 )
@@ -153,7 +155,8 @@ def _table_issue(runtime: Runtime, info: TableInfo, down: Collection[int], ident
 @system_table("jobs")
 def jobs(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     """One row for each query that is being worked on, this one among them, or has a cursor, and for each index that is
-    being built. Who is not `admin` sees his own queries only."""
+    being built; and of each table that is being divided anew one for each server that has a part and each that will
+    have one. Who is not `admin` sees his own queries only."""
     first = [server_identifier(runtime, identifiers)]
     user = runtime.context.user
     rows = [_query_job(first, query) for query in wait(runtime.service.queries()) if user in (ADMIN, query.user)]
@@ -162,6 +165,10 @@ def jobs(runtime: Runtime, identifiers: IdentifierFormat) -> list[Row]:
     for info in user_tables(runtime):
         if not all(index.ready for index in info.indexes):
             rows += _index_jobs(runtime, info, identifiers)
+    divisions = runtime.divisions()
+    for info in user_tables(runtime):
+        if info.uuid in divisions:
+            rows += _division_jobs(runtime, info, divisions[info.uuid], identifiers)
     return rows
 
 
@@ -193,10 +200,7 @@ def _query_job(on: list[str], query: RunningQuery) -> Row:
 
 def _index_jobs(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> list[Row]:
     """One row for each index of a table that is being built."""
-    table = {
-        "db": database_identifier(runtime, info, identifiers),
-        "table": info.name if identifiers == "name" else info.uuid,
-    }
+    table = _table_of_job(runtime, info, identifiers)
     return [
         _job(
             "index_construction",
@@ -207,6 +211,36 @@ def _index_jobs(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat
         for state in runtime.index_states(info)
         if not state.ready
     ]
+
+
+def _division_jobs(
+    runtime: Runtime, info: TableInfo, division: DivisionStatus, identifiers: IdentifierFormat
+) -> list[Row]:
+    """One row for each server from which and to which documents of a table go, as of RethinkDB's backfills."""
+    known = servers_by_number(runtime, identifiers)
+    table = _table_of_job(runtime, info, identifiers)
+    rows = []
+    for source in division.sources:
+        for target in division.targets:
+            about = {
+                **table,
+                "destination_server": known[target],
+                "progress": normalise_number(round(division.progress, 6)),
+                "source_server": known[source],
+            }
+            on = sorted({known[source], known[target]})
+            row = _job("backfill", f"{info.uuid} {source} {target}", on, about)
+            row["duration_sec"] = normalise_number(round(max(0.0, time.time() - division.started_us / 1e6), 6))
+            rows.append(row)
+    return rows
+
+
+def _table_of_job(runtime: Runtime, info: TableInfo, identifiers: IdentifierFormat) -> dict[str, Any]:
+    """How a job names its table."""
+    return {
+        "db": database_identifier(runtime, info, identifiers),
+        "table": info.name if identifiers == "name" else info.uuid,
+    }
 
 
 def _job(kind: str, name: str, on: list[str], about: dict[str, Any]) -> Row:
