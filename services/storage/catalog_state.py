@@ -48,11 +48,12 @@ class Counters(msgspec.Struct, frozen=True):
 
 class CopyProgress(msgspec.Struct, frozen=True):
     """How far a copy is filled, as far as that is on the disks of its nodes: for each part of the table the first key
-    that is not copied (None where all are), and the record up to which its log is carried over. `documents` were
-    copied in all."""
+    that is not copied (None where all are), and the record up to which its log is carried over; for each part of the
+    copy its last record. `documents` were copied in all."""
 
     lows: tuple[bytes | None, ...]
     positions: tuple[int, ...]
+    filled: tuple[int, ...]
     documents: int = 0
 
 

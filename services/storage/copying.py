@@ -13,6 +13,7 @@ one was at some time, whatever that has done since, if three things are so:
 from __future__ import annotations
 
 import asyncio
+import operator
 import time
 from collections.abc import Mapping, Sequence
 
@@ -38,6 +39,10 @@ NOTE_EVERY_S = 1.0
 
 CALL_TIMEOUT_S = 30.0
 """How long a call of a node may take."""
+
+
+class LostProgress(Exception):
+    """A node does not have what it had when it was noted: its data is older."""
 
 
 class Copier:
@@ -67,21 +72,21 @@ class Copier:
         return bool(self._lows)
 
     async def begin(self, info: TableInfo, copy: TableInfo) -> bool:
-        """Find out from where on to copy. Returns whether that is where an earlier attempt was."""
+        """Find out from where on to copy. Returns whether that is where an earlier attempt was. Raises LostProgress."""
         await gathered([self._fill_on(node, [], []) for node in copy.nodes])  # now earlier ones are refused everywhere
         stats = await gathered(
             [self._nodes[node].ask(lambda api: api.table_stats(call_context(), info.id)) for node in info.nodes]
         )
         self.total = sum(part.rows for part in stats)
         noted = self._live.progress(self._copy)
+        positions, filled = await self._last_records(info), await self._last_records(copy)
         if noted is None:
-            positions = await gathered(
-                [self._nodes[node].ask(lambda api: api.log_position(call_context(), info.id)) for node in info.nodes]
-            )
             await gathered([self._sync(node, info) for node in info.nodes])
-            noted = CopyProgress((b"",) * len(info.nodes), tuple(position for (position,) in positions))
+            noted = CopyProgress((b"",) * len(info.nodes), positions, filled)
             self._live.note_progress(self._copy, self._attempt, noted)
             await self._live.sync()  # what is filled from now on must not be taken for an empty copy
+        if any(map(operator.lt, (*positions, *filled), (*noted.positions, *noted.filled))):
+            raise LostProgress
         self.positions, self._lows, self.documents = list(noted.positions), list(noted.lows), noted.documents
         self._noted_at = time.monotonic()
         return noted.documents > 0
@@ -100,7 +105,8 @@ class Copier:
 
     async def note(self, copy: TableInfo) -> None:
         """Have everything that was filled on the disks, and note how far that is."""
-        progress = CopyProgress(tuple(self._lows), tuple(self.positions), self.documents)
+        filled = await self._last_records(copy)
+        progress = CopyProgress(tuple(self._lows), tuple(self.positions), filled, self.documents)
         await gathered([self._sync(node, copy) for node in copy.nodes])
         self._live.note_progress(self._copy, self._attempt, progress)
         self._noted_at = time.monotonic()
@@ -140,6 +146,13 @@ class Copier:
             await self._fill(copy, {record.key: record.new for record in records})
             self.positions[part] = records[-1].sequence
         return len(records)
+
+    async def _last_records(self, table: TableInfo) -> tuple[int, ...]:
+        """The last record of each part of a table."""
+        found = await gathered(
+            [self._nodes[node].ask(lambda api: api.log_position(call_context(), table.id)) for node in table.nodes]
+        )
+        return tuple(position for (position,) in found)
 
     async def _fill(self, copy: TableInfo, documents: Mapping[bytes, bytes | None]) -> None:
         divided: dict[int, tuple[list[bytes], list[bytes | None]]] = {}

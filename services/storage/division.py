@@ -23,7 +23,7 @@ from photondb.sharding.nodes import Node
 from photondb.sharding.placement import HOME
 from photondb.telemetry import catalogue
 from photondb.telemetry.scrape import Scrape
-from services.storage.copying import Copier
+from services.storage.copying import Copier, LostProgress
 from services.storage.live_catalogue import LiveCatalogue
 from services.storage.log import MAX_AGE_S
 from services.storage.rocks import StoreError
@@ -172,6 +172,8 @@ class Division:
                 await asyncio.sleep(RETRY_S)
             except LogGap:
                 self._spoilt = "records of the change log were trimmed before they were carried over"
+            except LostProgress:
+                self._spoilt = "a node does not have any more what it had"
             except Differs:
                 self._spoilt = "it does not have the same documents"
             except TableGone:  # dropped, or thrown away

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from photondb.api.catalogue import CatalogueChange, DropDatabase, DropIndex, DropTable
+from photondb.api.catalogue import CatalogueChange, DropDatabase, DropIndex, DropTable, RestartCopy
 from photondb.config import StartupError
 from services.storage import catalog, catalog_state, layout
 from services.storage.archive import Manifest, Progress, extract, read_manifest, read_rows, verify
@@ -123,6 +123,7 @@ def _restore(
             missing = [Missing(name, chain[-2][0]) for name in _dropped(before, catalog_state.load(store) or before)]
             _leave_out_newer(store, at_us)
             _undo(store, at_us)
+        _begin_copies_anew(store)
         store.sync()
         start_progress("checking", 0)
         for problem in check_store(store):
@@ -194,6 +195,20 @@ def _make_again(
             store.write(batch)
             batch, size = Batch(), 0
     store.write(batch)
+
+
+def _begin_copies_anew(store: Store) -> None:
+    """Throw away what was copied of tables that were being divided anew: the nodes were backed up one after another, so
+    that they do not have what home had noted. The others hear of that from home."""
+    state = catalog_state.load(store) or catalog_state.State()
+    if state.counters.node != catalog_state.HOME:
+        return
+    for copy in state.copies():
+        outcome = catalog.carry_out(state, RestartCopy(copy.info.id))
+        batch = Batch()
+        outcome.write_to(batch, store)
+        store.write(batch)
+        state = outcome.state
 
 
 def _dropped(before: catalog_state.State, after: catalog_state.State) -> list[str]:

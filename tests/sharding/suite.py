@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -15,6 +15,7 @@ from photondb.api.context import INTERNAL
 from photondb.api.storage import KeyRange, StorageApi
 from photondb.bus import Bus, LocalBus
 from photondb.datum.keys import key_range
+from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.storage import StorageStub, storage_servant
 from photondb.sharding.router import Router
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
@@ -23,6 +24,22 @@ from services.storage.service import Storage
 from tests.rpc.probe import served
 from tests.storage.conftest import Table
 from tests.storage.language import term
+
+
+class _Reached:
+    """A node as home reaches it, which is there before the node has started."""
+
+    def __init__(self, apis: list[StorageApi], number: int) -> None:
+        self._apis = apis
+        self._number = number
+
+    def __getattr__(self, name: str) -> Any:
+        if self._number < len(self._apis):
+            return getattr(self._apis[self._number], name)
+        return self._fail
+
+    async def _fail(self, *arguments: Any) -> None:
+        raise ServiceUnavailable("The node has not started yet.")
 
 
 class Nodes:
@@ -36,7 +53,7 @@ class Nodes:
         self.bus = bus
         self.storages: list[Storage] = []
         self.apis: list[StorageApi] = []
-        self.others: list[StorageApi] = []
+        self.others: list[StorageApi] = [cast("StorageApi", _Reached(self.apis, number)) for number in range(1, count)]
         """All but home, as home reaches them."""
         self.router: Router
         self._remote = remote
@@ -56,8 +73,6 @@ class Nodes:
                 api = stub = StorageStub(address)
                 stack.push_async_callback(stub.close)
             self.apis.append(api)
-            if number:
-                self.others.append(api)
         self.router = Router(self.apis)
         return self.router
 
@@ -78,7 +93,7 @@ class Nodes:
         await self._stop(number)
         self.apis[number] = self.storages[number] = self._storage(number)
         if number:
-            self.others[number - 1] = self.apis[number]
+            self.others[number - 1] = cast("StorageApi", _Reached(self.apis, number))
         await self.storages[number].start()
         self.router = Router(self.apis)
 
