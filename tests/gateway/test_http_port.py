@@ -135,12 +135,7 @@ async def test_a_request_may_come_in_pieces(start_gateway: Start) -> None:
 async def test_who_sends_no_request_is_not_waited_for(start_gateway: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "REQUEST_TIMEOUT_MS", 50)
     gateway = await start_gateway()
-    for begun in (
-        b"",
-        b"GET",
-        b"GET /health HTTP/1.1\r\nHost: a\r\nX: ",
-        b"GET /health HTTP/1.1\r\nHost: a\r\n\r\nGET /",
-    ):
+    for begun in (b"", b"GET", b"GET /health HTTP/1.1\r\nHost: a\r\nX: "):
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.http_port)
         writer.write(begun)
         with contextlib.suppress(ConnectionError):
