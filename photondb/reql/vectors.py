@@ -78,13 +78,13 @@ class Strings:
 
 
 class Vector:
-    """Values of many rows, or one that is the same for all: then `kinds` and `values` are scalars. `kinds` is also one
-    number where all values are of one kind."""
+    """Values of many rows, or one that is the same for all: then `values` is a scalar. `kinds` is one number where all
+    values are of one kind, as far as is known without looking at each, and an array otherwise."""
 
     __slots__ = ("kinds", "values")
 
     def __init__(self, kinds: Any, values: Any) -> None:
-        self.kinds = kinds
+        self.kinds = kinds if isinstance(kinds, int) or kinds.ndim else int(kinds)  # numpy makes arrays of no dimension
         self.values = values
 
     def at(self, rows: Array) -> Vector:

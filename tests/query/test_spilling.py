@@ -155,9 +155,12 @@ def check(target: Target, query: Any, **options: Any) -> None:
         with memory(target, part_bytes):
             found = ask_all(target, query, **options)
             streamed = ask_all(target, query, stream=True, **options)
-        assert found == expected
+        if "e" in expected:  # of several documents that a query fails for, either may come first
+            assert (found["t"], found["e"]) == (expected["t"], expected["e"])
+        else:
+            assert found == expected
         assert (streamed.get("e"), streamed.get("b")) == (expected.get("e"), expected.get("b"))
-        assert streamed["r"] == expected["r"]
+        assert "e" in expected or streamed["r"] == expected["r"]
     assert target.query.spills.bytes == 0
     assert target.query.memory.used == 0
 

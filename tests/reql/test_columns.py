@@ -225,6 +225,14 @@ def test_functions_within_functions_are_evaluated_for_single_documents(database:
     assert database.run(total) == database.run(total, optimizations=False)
 
 
+@pytest.mark.parametrize("compare", [r.lt, r.eq, r.gt])
+def test_a_constant_that_stands_for_all_documents_is_compared(database: RunningDatabase, compare: Any) -> None:
+    """`or` of a string, which is true, is that string for all documents, whatever a column has."""
+    wait_for_columns(database)
+    query = r.table("t").map(lambda row: compare("x", r.or_("x", row["number"]))).distinct()
+    assert answer(database, query, True) == answer(database, query, False)
+
+
 def test_a_field_of_all_documents_is_read_from_columns(database: RunningDatabase) -> None:
     wait_for_columns(database)
     metrics = database.storage._scanner.columns.metrics
