@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ LINK = re.compile(r"\]\(<?([^)\s>]+)>?\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 MADE = {"compose/.env"}
 """Files that users make."""
+
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 FILE = re.compile(r"`((?:photondb|services|tests|docs|compose|deploy|benchmarks|schemas)/[\w./-]+)`")
 
@@ -59,6 +62,23 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_the_files_that_are_named_are_there(page: Path) -> None:
     named = set(FILE.findall(page.read_text()))
     assert {name for name in named if not (ROOT / name).exists()} <= MADE
+
+
+def definitions(module: Path) -> set[str]:
+    """The functions of a module and the methods of its classes, as `Class.method`."""
+    found: set[str] = set()
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            found |= {f"{node.name}.{part.name}" for part in node.body if isinstance(part, FUNCTIONS)}
+        elif isinstance(node, FUNCTIONS):
+            found.add(node.name)
+    return found
+
+
+def test_the_way_of_a_query_leads_through_functions_that_are_there() -> None:
+    steps = re.findall(r"`([\w.]+)` in `(\w+/[\w/]+\.py)`", (ROOT / "docs/architecture.md").read_text())
+    assert len(steps) > 20
+    assert [step for step in steps if step[0] not in definitions(ROOT / step[1])] == []
 
 
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
