@@ -112,6 +112,8 @@ class ProcessSuite:
                 storage_address=settings.addresses_of_storage()[int(number)],
                 data_dir=node_directory(settings.data_dir, int(number)),
             )
+        if number and service == "front":
+            settings = replace(settings, front_number=int(number))
         if self._nats is not None:
             settings = replace(settings, nats_url=self._nats.url)
         return {**os.environ, **settings.to_environment()}

@@ -126,6 +126,13 @@ OPTIONS: tuple[Option, ...] = (
         "COUNT",
     ),
     Option(
+        "front_number",
+        "PHOTONDB_FRONT_NUMBER",
+        values.whole_number(1, MAX_FRONTS),
+        f"a number from 1 to {MAX_FRONTS}",
+        "for a front: its number among several of a machine, by which logs, metrics and traces tell them apart",
+    ),
+    Option(
         "share_ports",
         "PHOTONDB_SHARE_PORTS",
         values.boolean,

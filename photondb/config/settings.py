@@ -33,6 +33,7 @@ class Settings:
     nats_url: str | None = None
     processes: bool = False
     fronts: int | None = None
+    front_number: int = 1
     share_ports: bool = False
     default_shards: int = 1
     query_address: str | None = None
@@ -141,6 +142,8 @@ class Settings:
 
     def process_name(self, service: str) -> str:
         """What a process that is this service alone is called, among others of its kind."""
+        if service == "front" and self.front_number > 1:
+            return f"front-{self.front_number}"
         return f"{service}-{self.storage_node}" if service == "storage" and self.storage_node else service
 
     def addresses_of_storage(self) -> tuple[str, ...]:

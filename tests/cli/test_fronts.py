@@ -118,8 +118,9 @@ def test_a_front_is_one_process_and_shows_both_services(suite: RunningSuite) -> 
     addresses = {target["labels"]["process"]: target["targets"][0] for target in targets}
     assert set(addresses) == {"front", "storage", "auth", "changefeed", "front-2"}
     for process in ("front", "front-2"):
-        found = set(httpx.get(f"http://{addresses[process]}/_debug", auth=("admin", "")).json()["pages"])
-        assert found >= {"clients", "queries", "rpc"}
+        shown = httpx.get(f"http://{addresses[process]}/_debug", auth=("admin", "")).json()
+        assert shown["process"] == process
+        assert set(shown["pages"]) >= {"clients", "queries", "rpc"}
         assert httpx.get(f"http://{addresses[process]}/health/ready").status_code == 200
     with r.connect("127.0.0.1", suite.driver_port) as connection:
         r.table_list().run(connection)
@@ -155,5 +156,6 @@ def test_a_trace_goes_through_a_front_without_calls_between_gateway_and_query(tm
 def test_fronts_are_processes() -> None:
     with pytest.raises(StartupError, match="--fronts needs --processes"):
         Settings.load({"fronts": "2"}, {})
+    assert Settings.load({}, {"PHOTONDB_FRONT_NUMBER": "3"}).process_name("front") == "front-3"
     with pytest.raises(StartupError, match="--fronts must be a number from 1 to 64, not '0'"):
         Settings.load({"fronts": "0"}, {})
