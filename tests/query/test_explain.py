@@ -212,6 +212,23 @@ def test_what_writes_is_not_run(database: RunningDatabase) -> None:
     assert database.run(T.count()) == ROWS
 
 
+def test_what_few_documents_differ_from(database: RunningDatabase) -> None:
+    database.run(r.table_create("states"))
+    states = r.table("states")
+    try:
+        database.run(states.insert([{"id": n, "state": "done" if n % 100 else "failed"} for n in range(450)]))
+        database.run(states.index_create("state"))
+        database.run(states.index_wait())
+        database.collect_statistics()
+        query = states.filter(r.row["state"] != "done")
+        scan = scan_of(explain(database, query))
+        assert (scan["by"], scan["ranges"]) == ("index state", 5)
+        assert [row["id"] for row in database.run(query)] == list(range(0, 450, 100))
+        assert scan_of(explain(database, states.filter(r.row["state"] != "failed")))["by"] == "whole table"
+    finally:
+        database.run(r.table_drop("states"))
+
+
 def test_the_first_rows_of_an_order(database: RunningDatabase) -> None:
     query = T.order_by(r.desc("a")).limit(3)
     assert scan_of(explain(database, query))["by"] == "index a"

@@ -51,10 +51,10 @@ Value = Callable[[Func], Any]
 MAX_VALUES = 1000
 """How long an array of alternatives may be for an index to be asked for each of them."""
 
-_COMPARISONS = frozenset({Term.EQ, Term.LT, Term.LE, Term.GT, Term.GE})
+_COMPARISONS = frozenset({Term.EQ, Term.NE, Term.LT, Term.LE, Term.GT, Term.GE})
 _GEOMETRY = frozenset({Term.INTERSECTS, Term.INCLUDES})
-_TURNED = {Term.EQ: Term.EQ, Term.LT: Term.GT, Term.LE: Term.GE, Term.GT: Term.LT, Term.GE: Term.LE}
-_SIGNS = {Term.EQ: "==", Term.LT: "<", Term.LE: "<=", Term.GT: ">", Term.GE: ">="}
+_TURNED = {Term.EQ: Term.EQ, Term.NE: Term.NE, Term.LT: Term.GT, Term.LE: Term.GE, Term.GT: Term.LT, Term.GE: Term.LE}
+_SIGNS = {Term.EQ: "==", Term.NE: "!=", Term.LT: "<", Term.LE: "<=", Term.GT: ">", Term.GE: ">="}
 
 
 class Condition(NamedTuple):
@@ -289,7 +289,7 @@ class _Analysis:
     def _comparison(self, shape: Shape) -> Part | None:
         """A comparison of two values, or of more, each with the next one."""
         sides = [uses(arg, self.row) for arg in shape[1]]
-        if sum(sides) != 1:
+        if sum(sides) != 1 or (shape[0] == Term.NE and len(sides) > 2):  # of more it says that not all are equal
             return None
         place = sides.index(True)
         subject = shape[1][place]

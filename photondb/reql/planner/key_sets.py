@@ -90,10 +90,14 @@ def equal_to(value: Any) -> KeySet:
 
 
 def compared(operator: int, value: Any) -> KeySet:
-    """The values for which `<value of the document> operator value` may hold; `operator` is EQ, LT, LE, GT or GE."""
+    """The values for which `<value of the document> operator value` may hold; `operator` is EQ, NE, LT, LE, GT, GE."""
     if operator == Term.EQ:
         return equal_to(value)
     key, rank = _key(value), _rank(value)
+    if operator == Term.NE:
+        place = () if key is not None or rank != _NULL_RANK else (Apart.NULL,)
+        around = EVERYTHING.ranges if key is None else ((b"", key), (after_prefix(key), HIGHEST))
+        return KeySet(around, EVERYTHING.apart.difference(place))
     if operator in (Term.LT, Term.LE):
         high = _UNBOUNDED[rank][1] if key is None else key if operator == Term.LT else after_prefix(key)
         apart = {Apart.ARRAY}

@@ -105,7 +105,7 @@ def test_neither_is_anything_behind_what_fails_for_every_document() -> None:
 @pytest.mark.parametrize(
     "predicate",
     [
-        row["a"] != 5,
+        lambda doc: doc["a"].ne(5, 6),
         (row["a"] == 1) | (row["b"] == 2),
         row["a"] == row["b"],
         row["a"],
@@ -116,6 +116,12 @@ def test_neither_is_anything_behind_what_fails_for_every_document() -> None:
 )
 def test_what_says_nothing_about_an_index(predicate: Any) -> None:
     assert [condition for condition in found(predicate) if condition.expression == A] == []
+
+
+def test_what_differs_from_a_value() -> None:
+    for predicate in (row["a"] != 5, lambda doc: r.expr(5).ne(doc["a"])):
+        (condition,) = found(predicate)
+        assert (condition.keys, condition.safe) == (compared(Term.NE, 5), True)
 
 
 def test_elements_of_arrays() -> None:

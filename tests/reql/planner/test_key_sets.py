@@ -47,6 +47,7 @@ values = st.recursive(
 )
 HOLDS = {
     Term.EQ: lambda order: order == 0,
+    Term.NE: lambda order: order != 0,
     Term.LT: lambda order: order < 0,
     Term.LE: lambda order: order <= 0,
     Term.GT: lambda order: order > 0,
@@ -72,7 +73,7 @@ def test_no_value_that_fulfils_a_comparison_is_left_out(operator: Term, found: A
 
 
 @settings(max_examples=examples(400))
-@given(st.sampled_from([Term.EQ, Term.LT, Term.GT]), values, values)
+@given(st.sampled_from([Term.EQ, Term.NE, Term.LT, Term.GT]), values, values)
 def test_values_with_keys_are_told_apart_exactly(operator: Term, found: Any, wanted: Any) -> None:
     try:
         secondary_key(found), secondary_key(wanted)
