@@ -171,6 +171,25 @@ def test_how_far_a_division_is(conn: Any, table: Any) -> None:
     assert table.info()["id"].run(conn) == uuid
 
 
+def test_aggregate_feeds_go_on_while_a_table_is_divided(suite: RunningSuite, conn: Any, table: Any) -> None:
+    with r.connect(port=suite.driver_port) as other:
+        queries = (table.count(), table.sum("n"), table.group("n").count())
+        count, total, groups = (query.changes(include_initial=True).run(other) for query in queries)
+        assert count.next(wait=WAIT_S) == {"new_val": ROWS}
+        assert total.next(wait=WAIT_S) == {"new_val": sum(key % 7 for key in range(ROWS))}
+        for _ in range(7):
+            groups.next(wait=WAIT_S)
+        for key, shards in ((1000, 2), (1001, 1), (1002, 3)):
+            table.reconfigure(shards=shards, replicas=1).run(conn)
+            table.wait().run(conn)
+            before = table.sum("n").run(conn)
+            table.insert({"id": key, "n": key}).run(conn)
+            assert count.next(wait=WAIT_S) == {"old_val": ROWS + key - 1000, "new_val": ROWS + key - 999}
+            assert total.next(wait=WAIT_S) == {"old_val": before, "new_val": before + key}
+            change = groups.next(wait=WAIT_S)
+            assert (change["group"], change["new_val"]) == (key, 1)
+
+
 def test_more_shards_than_nodes_are_told_of(conn: Any, table: Any) -> None:
     few = "It gets 3 shards instead of 9: of a table that is spread over storage nodes each has one"
     for dry_run in (True, False):
