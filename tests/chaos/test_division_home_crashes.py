@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import orjson
+import pytest
 
 from photondb.api.catalogue import Catalogue, CreateIndex, CreateTable, SplitTable
 from photondb.api.context import INTERNAL, CallContext
@@ -164,6 +165,7 @@ async def until_divided(router: Router) -> Catalogue:
         await asyncio.sleep(RETRY_S)
 
 
+@pytest.mark.timeout(600)
 @rpc_test
 async def test_home_dies_at_each_step(tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/0.sock"
@@ -183,7 +185,7 @@ async def test_home_dies_at_each_step(tmp_path: Path) -> None:
         await router.change_catalogue(soon(), CreateIndex("test", "t", "n", term(lambda row: row["n"])))
         while not all(status.ready for status in await router.index_status(soon(), table.id)):
             await asyncio.sleep(RETRY_S)
-        async with asyncio.timeout(240), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(500), asyncio.TaskGroup() as tasks:
             stopping = asyncio.Event()
             for number in range(WRITERS):
                 writer, reader = (Client([stub, *others], table.id) for stub in stubs)
