@@ -98,5 +98,14 @@ def test_picking_and_dropping_are_opposites(document: dict[str, Any], specificat
     if all(type(path) is str for path in taken):
         assert {**picked, **dropped} == document
         assert not picked.keys() & dropped.keys()
-    if has(document, taken):
+    fields = [name for each in specifications for name in ([each] if type(each) is str else each)]
+    if has(document, taken) and len(set(fields)) == len(fields):
         assert has(picked, taken)
+
+
+def test_of_two_specifications_for_the_inside_of_a_field_the_later_one_picks() -> None:
+    """As RethinkDB has it."""
+    document = {"a": {"b": 1, "c": 2, "d": 3}, "e": 4}
+    assert pick(document, paths_of([{"a": "b"}, {"a": "c"}])) == {"a": {"c": 2}}
+    assert drop(document, paths_of([{"a": "b"}, {"a": "c"}])) == {"a": {"d": 3}, "e": 4}
+    assert has(document, paths_of([{"a": "b"}, {"a": "c"}]))
