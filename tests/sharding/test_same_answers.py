@@ -97,6 +97,8 @@ def comparable(query: Any, result: Any) -> Any:
     """A result without the order that nobody has asked for: that of rows, and that of the rows within a group."""
     text = str(query)
     if type(result) is list and ".group(" in text:
+        if any(f".{name}(" in text for name in ("limit", "skip", "slice")):
+            return type(result)  # which rows of a group these take is open, and so is what becomes of them
         result = [[value, sorted(rows, key=sort_key) if type(rows) is list else rows] for value, rows in result]
     return sorted(result, key=sort_key) if type(result) is list and "order_by" not in text else result
 
