@@ -14,6 +14,7 @@ from rethinkdb import errors, r
 
 from tests.running_suite import RunningSuite
 from tests.storage_nodes import storage_processes
+from tests.telemetry.load import pages, totals
 
 WAIT_S = 20
 """For what must come; that it does not is the failure."""
@@ -140,7 +141,7 @@ def test_a_table_is_divided_anew(conn: Any, table: Any) -> None:
     assert sorted(table["id"].run(conn)) == list(range(ROWS))
 
 
-def test_how_far_a_division_is(conn: Any, table: Any) -> None:
+def test_how_far_a_division_is(suite: RunningSuite, conn: Any, table: Any) -> None:
     table.insert(r.range(ROWS, 20_000).map({"id": r.row}).coerce_to("array")).run(conn)
     uuid = table.info()["id"].run(conn)
     seen: list[Any] = []
@@ -169,6 +170,10 @@ def test_how_far_a_division_is(conn: Any, table: Any) -> None:
     table.wait().run(conn)
     assert "reconfigure" not in table.status().run(conn)
     assert table.info()["id"].run(conn) == uuid
+    counted = totals(pages(suite))
+    for name in ("divisions_total", "division_documents_total", "division_bytes_total"):
+        assert counted[f"photondb_storage_{name}"] > 0
+    assert counted["photondb_storage_divisions_running"] == 0
 
 
 def test_aggregate_feeds_go_on_while_a_table_is_divided(suite: RunningSuite, conn: Any, table: Any) -> None:
