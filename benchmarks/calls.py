@@ -28,7 +28,8 @@ from photondb.datum.keys import key_range, primary_key
 from photondb.reql.parameters import constant_function
 from photondb.rpc.loop import run
 from photondb.rpc.serve import RpcServer
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from services.storage.service import Storage
 from tests.storage.language import term
 

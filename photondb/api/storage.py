@@ -13,6 +13,14 @@ import msgspec
 
 from photondb.api.catalogue import Catalogue, CatalogueChange, Durability
 from photondb.api.context import CallContext
+from photondb.api.storage_status import (
+    DivisionStatus,
+    EngineStats,
+    IndexStatus,
+    Positions,
+    TableStatistics,
+    TableStats,
+)
 from photondb.api.transactions import Isolation, TransactionInfo
 from photondb.reql.measures import ScanMeasures
 
@@ -161,15 +169,6 @@ class ScanReply(msgspec.Struct):
     measures: ScanMeasures | None = None
 
 
-class IndexStatus(msgspec.Struct, frozen=True):
-    """How far an index is built: `progress` from 0 to 1, 1 when `ready`. `problem` says why it does not get on."""
-
-    name: str
-    ready: bool
-    progress: float
-    problem: str = ""
-
-
 class LogRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One committed change of one document. `time_us` is microseconds since 1970. None is an absent document."""
 
@@ -188,42 +187,6 @@ class LogGap(Exception):
         self.oldest = oldest
 
 
-class TableStats(msgspec.Struct, frozen=True):
-    """Estimates for planning and status pages."""
-
-    rows: int
-    bytes: int
-
-
-class IndexStatistics(msgspec.Struct, frozen=True):
-    """Estimates about a secondary index, as of the table's change `sequence`: how many entries and different values it
-    has, and the encoded values (perhaps cut) at equal distances among its entries, the first one among them. `apart`
-    counts the documents that a complete index lists apart, by the names of `photondb.reql.index_values.Apart`."""
-
-    entries: int
-    distinct: int
-    bounds: tuple[bytes, ...]
-    apart: dict[str, int]
-    sequence: int
-
-
-class Positions(msgspec.Struct, frozen=True):
-    """The version of the catalogue, and of some tables the sequence of the last change of each shard. As long as they
-    are the same, whatever is read of these tables is, too."""
-
-    catalogue: int
-    tables: tuple[tuple[int, ...], ...]
-
-
-class TableStatistics(msgspec.Struct, frozen=True):
-    """What the planner wants to know of a table: how many documents it has, their size in bytes, and what is known of
-    its indexes, by their ids. Of an index that is new nothing may be known yet."""
-
-    rows: int
-    bytes: int
-    indexes: dict[int, IndexStatistics]
-
-
 class PausedPart(msgspec.Struct, frozen=True):
     """A part of a table to which nobody writes: its last change, how many documents it has, their bytes, and the time
     of the node's last commit in microseconds since 1970."""
@@ -232,55 +195,6 @@ class PausedPart(msgspec.Struct, frozen=True):
     rows: int
     bytes: int
     time_us: int
-
-
-class DivisionStatus(msgspec.Struct, frozen=True):
-    """How far a table is, by its uuid, that is being divided anew: the numbers of the storage nodes that have its parts
-    and of those that will, how many documents are copied of how many, and since when (microseconds since 1970) this has
-    been worked on without interruption."""
-
-    table: str
-    sources: tuple[int, ...]
-    targets: tuple[int, ...]
-    copied: int
-    documents: int
-    started_us: int
-
-    @property
-    def progress(self) -> float:
-        """Which part of the documents is copied, from 0 to 1."""
-        return self.copied / self.documents if self.documents else 0.0
-
-
-class TableSizes(msgspec.Struct):
-    """How many bytes a table takes in files on the disk, about: its documents, its change log, and each of its indexes
-    by id."""
-
-    documents: int = 0
-    change_log: int = 0
-    indexes: dict[int, int] = msgspec.field(default_factory=dict)
-
-
-class EngineStats(msgspec.Struct, frozen=True):
-    """What a node's store holds and has done since it was opened, its cache of blocks, compactions, write-ahead log and
-    table files. Sizes are in bytes; those of `tables` are by table id, as is how many documents were read by their keys
-    (`reads`)."""
-
-    cache_bytes: int
-    cache_used_bytes: int
-    cache_hits: int
-    cache_misses: int
-    compactions_running: int
-    compaction_pending_bytes: int
-    compaction_read_bytes: int
-    compaction_written_bytes: int
-    writes_stopped: bool
-    log_written_bytes: int
-    log_syncs: int
-    memory_table_bytes: int
-    table_file_bytes: int
-    tables: dict[int, TableSizes] = {}
-    reads: dict[int, int] = {}
 
 
 class StorageApi(Protocol):

@@ -10,7 +10,7 @@ from photondb.config import Settings
 from photondb.hosting.host import Host, hosting
 from photondb.hosting.probing import storage_probes
 from photondb.hosting.serving import serving_in_directory
-from photondb.rpc.storage import storage_servant
+from photondb.rpc.storage_servant import storage_servant
 from photondb.telemetry.targets import remove_targets, write_targets
 from services.auth.service import Auth
 from services.changefeed.service import Changefeed

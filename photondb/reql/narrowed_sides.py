@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from photondb.api.catalogue import TableInfo
-from photondb.api.storage import IndexStatistics, KeyRange, Scan
+from photondb.api.storage import KeyRange, Scan
+from photondb.api.storage_status import IndexStatistics
 from photondb.reql.function_runtime import DEFAULT_ARRAY_LIMIT
 from photondb.reql.planner.expressions import Expression
 from photondb.reql.planner.join_filters import LEFT_OF_PAIR

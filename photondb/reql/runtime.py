@@ -14,18 +14,8 @@ from photondb.api.auth import SYSTEM_DATABASE_UUID
 from photondb.api.catalogue import Catalogue, CatalogueChange, DatabaseInfo, IndexInfo, TableInfo
 from photondb.api.changefeed import Feed, FeedRequest
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.storage import (
-    DivisionStatus,
-    EngineStats,
-    IndexStatus,
-    Scan,
-    ScanReply,
-    TableGone,
-    TableStatistics,
-    TableStats,
-    Write,
-    WriteSummary,
-)
+from photondb.api.storage import Scan, ScanReply, TableGone, Write, WriteSummary
+from photondb.api.storage_status import DivisionStatus, EngineStats, IndexStatus, TableStatistics, TableStats
 from photondb.datum.json import loads_stored
 from photondb.datum.keys import primary_key
 from photondb.reql import system_feeds, system_tables

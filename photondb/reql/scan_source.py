@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import IndexStatistics, KeyRange, Scan, ScanReply
+from photondb.api.storage import KeyRange, Scan, ScanReply
+from photondb.api.storage_status import IndexStatistics
 from photondb.reql.accumulators import Accumulator, Aggregate
 from photondb.reql.aggregates import Avg, Count, Sum
 from photondb.reql.chunk import Chunk

@@ -12,7 +12,8 @@ from photondb.api.catalogue import Catalogue, CatalogueChange
 from photondb.api.changefeed import ChangefeedApi
 from photondb.api.context import CallContext
 from photondb.api.query import Entrance
-from photondb.api.storage import StorageApi, TableStatistics
+from photondb.api.storage import StorageApi
+from photondb.api.storage_status import TableStatistics
 from photondb.reql.memory import MemoryBudget
 from photondb.reql.spilling.space import SpillSpace
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from photondb.api.catalogue import EndedLog, TableInfo
 from photondb.api.context import CallContext
-from photondb.api.storage import LogGap, LogRecord, Positions, StorageApi, TableGone
+from photondb.api.storage import LogGap, LogRecord, StorageApi, TableGone
+from photondb.api.storage_status import Positions
 from photondb.sharding.nodes import gathered
 from photondb.sharding.placement import HOME
 from photondb.sharding.suite import Suite

@@ -11,22 +11,8 @@ import msgspec
 
 from photondb.api.catalogue import Catalogue, CatalogueChange, TableInfo
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.storage import (
-    DivisionStatus,
-    EngineStats,
-    IndexStatus,
-    LogRecord,
-    PausedPart,
-    Positions,
-    Scan,
-    ScanReply,
-    StorageApi,
-    TableGone,
-    TableStatistics,
-    TableStats,
-    Write,
-    WriteSummary,
-)
+from photondb.api.storage import LogRecord, PausedPart, Scan, ScanReply, StorageApi, TableGone, Write, WriteSummary
+from photondb.api.storage_status import DivisionStatus, EngineStats, IndexStatus, Positions, TableStatistics, TableStats
 from photondb.api.transactions import Isolation, TransactionInfo
 from photondb.reql.errors import ReqlError, op_failed
 from photondb.sharding import statistics

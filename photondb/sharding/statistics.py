@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from photondb.api.storage import (
+from photondb.api.storage_status import (
     EngineStats,
     IndexStatistics,
     IndexStatus,

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from photondb.api.catalogue import TableInfo
-from photondb.api.storage import Positions, TableGone
+from photondb.api.storage import TableGone
+from photondb.api.storage_status import Positions
 from photondb.reql import shape as shapes
 from photondb.reql.effects import Effects
 from photondb.reql.errors import ReqlError

@@ -7,7 +7,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from photondb.api.context import INTERNAL
-from photondb.api.storage import StorageApi, TableGone, TableStatistics
+from photondb.api.storage import StorageApi, TableGone
+from photondb.api.storage_status import TableStatistics
 
 REFRESH_SECONDS = 1.0
 """Statistics that are older are asked for again, in the background."""

@@ -8,7 +8,8 @@ from photondb.hosting.host import Host
 from photondb.hosting.reaching import connect_options
 from photondb.hosting.service import run_service
 from photondb.hosting.serving import serving_in_directory
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from services.storage.catalog_state import HOME
 from services.storage.options import storage_options
 from services.storage.role import NodeRole

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from struct import Struct
 from time import perf_counter
 
-from photondb.api.storage import IndexStatus
+from photondb.api.storage_status import IndexStatus
 from photondb.datum.errors import DatumError
 from photondb.datum.json import loads_stored
 from photondb.reql.pipeline import field_decoder

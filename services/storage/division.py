@@ -17,7 +17,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from photondb.api.catalogue import ForgetLogs, RestartCopy, ResumeCopy, TableInfo
-from photondb.api.storage import DivisionStatus, LogGap, StorageApi, TableGone
+from photondb.api.storage import LogGap, StorageApi, TableGone
+from photondb.api.storage_status import DivisionStatus
 from photondb.reql.errors import ReqlError
 from photondb.sharding.nodes import Node
 from photondb.sharding.placement import HOME

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from photondb.api.storage import EngineStats
+from photondb.api.storage_status import EngineStats
 from services.storage.rocks import Store
 from services.storage.sizes import DiskSizes
 from services.storage.tables import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from photondb.api.catalogue import Catalogue, CatalogueChange, EndedLog, JoinNode, ResumeCopy, SplitTable
-from photondb.api.storage import IndexStatus
+from photondb.api.storage_status import IndexStatus
 from photondb.config import StartupError
 from photondb.reql.errors import op_failed
 from photondb.sharding.placement import nodes_for_shards

@@ -13,22 +13,8 @@ import msgspec
 
 from photondb.api.catalogue import Catalogue, CatalogueChange, ResumeCopy
 from photondb.api.context import CallContext
-from photondb.api.storage import (
-    DivisionStatus,
-    EngineStats,
-    IndexStatus,
-    LogGap,
-    LogRecord,
-    PausedPart,
-    Positions,
-    Scan,
-    ScanReply,
-    StorageApi,
-    TableStatistics,
-    TableStats,
-    Write,
-    WriteSummary,
-)
+from photondb.api.storage import LogGap, LogRecord, PausedPart, Scan, ScanReply, StorageApi, Write, WriteSummary
+from photondb.api.storage_status import DivisionStatus, EngineStats, IndexStatus, Positions, TableStatistics, TableStats
 from photondb.api.transactions import Isolation, TransactionInfo
 from photondb.bus import Bus
 from photondb.config import StartupError

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from threading import Lock
 
-from photondb.api.storage import TableSizes
+from photondb.api.storage_status import TableSizes
 from services.storage import layout
 from services.storage.rocks import Store
 from services.storage.table_file import TableFileDamaged, read_blocks

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from time import perf_counter
 
-from photondb.api.storage import IndexStatistics
+from photondb.api.storage_status import IndexStatistics
 from photondb.datum.keys import HIGHEST, end_of_key
 from photondb.reql.index_values import Apart
 from services.storage.indexes import Index

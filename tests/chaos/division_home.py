@@ -15,7 +15,8 @@ from pathlib import Path
 
 from photondb.bus import LocalBus
 from photondb.rpc.loop import run
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from services.storage import copying
 from services.storage.copying import Copier
 from services.storage.live_catalogue import LiveCatalogue

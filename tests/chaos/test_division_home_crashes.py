@@ -21,7 +21,8 @@ from photondb.api.storage import Scan, StorageApi, TableGone, Write, WriteSummar
 from photondb.bus import LocalBus
 from photondb.datum.keys import primary_key
 from photondb.reql.errors import ReqlError
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from photondb.sharding.router import Router
 from services.storage.check import check_store
 from services.storage.rocks import Store

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from photondb.api.storage import Positions
+from photondb.api.storage_status import Positions
 from photondb.cli.command import main
 from services.query.results import Answer, ResultCache
 from services.storage.columns import TableColumns

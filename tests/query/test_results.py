@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rethinkdb import r
 
-from photondb.api.storage import Positions
+from photondb.api.storage_status import Positions
 from photondb.reql.errors import ReqlError
 from services.query.results import Answer, ResultCache
 from tests.reql.database import RunningDatabase

@@ -20,7 +20,8 @@ from photondb.api.storage import StorageApi
 from photondb.bus import LocalBus
 from photondb.reql.errors import ErrorKind
 from photondb.rpc.loop import run
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from services.auth.service import Auth
 from services.query.limits import QueryLimits
 from services.query.service import Query

@@ -11,7 +11,8 @@ from photondb.api.storage import StorageApi
 from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.servant import Call, servant
-from photondb.rpc.storage import SERVICE, StorageHandlers
+from photondb.rpc.storage import SERVICE
+from photondb.rpc.storage_servant import StorageHandlers
 from tests.rpc.probe import served
 
 

@@ -20,7 +20,8 @@ from photondb.reql.function import Func
 from photondb.reql.steps import FilterStep, MapStep
 from photondb.rpc.errors import ServiceUnavailable
 from photondb.rpc.short_scans import MAX_ROWS, MAX_SCANS, is_short
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from services.storage.service import Storage
 from tests.rpc.probe import rpc_test, served
 from tests.rpc.terms import ADD_ONE, IS_TRUE

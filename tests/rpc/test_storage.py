@@ -29,20 +29,8 @@ from photondb.api.catalogue import (
     TableInfo,
 )
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.storage import (
-    EngineStats,
-    IndexPart,
-    IndexStatus,
-    KeyRange,
-    LogGap,
-    LogRecord,
-    Scan,
-    ScanReply,
-    TableGone,
-    TableStats,
-    Write,
-    WriteSummary,
-)
+from photondb.api.storage import IndexPart, KeyRange, LogGap, LogRecord, Scan, ScanReply, TableGone, Write, WriteSummary
+from photondb.api.storage_status import EngineStats, IndexStatus, TableStats
 from photondb.datum.extreme import MAXVAL
 from photondb.reql.chunk import Chunk
 from photondb.reql.errors import ErrorKind, ReqlError, op_failed
@@ -52,7 +40,8 @@ from photondb.reql.pipeline import aggregate_from_wire, steps_to_wire
 from photondb.reql.steps import FilterStep, MapStep, Step
 from photondb.rpc.eager import start_eagerly
 from photondb.rpc.errors import InternalError, ServiceUnavailable
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from tests.rpc.probe import rpc_test, served
 from tests.rpc.terms import ADD_ONE, IS_TRUE, KEEP_OLD
 

@@ -23,7 +23,8 @@ from photondb.reql.pipeline import aggregate_from_wire
 from photondb.reql.steps import FilterStep, MapStep
 from photondb.rpc import schema
 from photondb.rpc.context import read_context, write_context
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from services.storage.service import Storage
 from tests.rpc.probe import rpc_test, served
 from tests.rpc.terms import ADD_ONE, IS_TRUE, KEEP_OLD

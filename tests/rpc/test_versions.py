@@ -22,7 +22,8 @@ from photondb.reql.parameters import constant_function
 from photondb.rpc import schema
 from photondb.rpc.admission import Admission
 from photondb.rpc.servant import Call, servant
-from photondb.rpc.storage import SERVICE, StorageHandlers, StorageStub
+from photondb.rpc.storage import SERVICE, StorageStub
+from photondb.rpc.storage_servant import StorageHandlers
 from photondb.sharding.router import Router
 from services.auth.service import Auth
 from services.gateway.pool import QueryHere

@@ -16,7 +16,8 @@ from photondb.api.storage import KeyRange, StorageApi
 from photondb.bus import Bus, LocalBus
 from photondb.datum.keys import key_range
 from photondb.rpc.errors import ServiceUnavailable
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from photondb.sharding.router import Router
 from services.storage.options import DEFAULT_OPTIONS, StorageOptions
 from services.storage.role import NodeRole

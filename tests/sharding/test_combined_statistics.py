@@ -7,7 +7,14 @@ from bisect import bisect_left
 
 import pytest
 
-from photondb.api.storage import EngineStats, IndexStatistics, IndexStatus, TableSizes, TableStatistics, TableStats
+from photondb.api.storage_status import (
+    EngineStats,
+    IndexStatistics,
+    IndexStatus,
+    TableSizes,
+    TableStatistics,
+    TableStats,
+)
 from photondb.datum.keys import encode_key
 from photondb.sharding import statistics
 

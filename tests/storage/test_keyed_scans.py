@@ -15,7 +15,8 @@ from photondb.api.storage import TOO_MANY_READ, KeyRange, Scan, StorageApi, Writ
 from photondb.datum.keys import after_prefix, encode_key, primary_key
 from photondb.reql.errors import ReqlError
 from photondb.reql.steps import ConcatMapStep, FilterStep, MapStep
-from photondb.rpc.storage import StorageStub, storage_servant
+from photondb.rpc.storage import StorageStub
+from photondb.rpc.storage_servant import storage_servant
 from tests.rpc.probe import rpc_test, served
 from tests.storage.conftest import Node, Table
 from tests.storage.language import func, term

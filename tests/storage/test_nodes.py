@@ -27,7 +27,8 @@ from photondb.api.catalogue import (
     TableInfo,
 )
 from photondb.api.context import INTERNAL, CallContext
-from photondb.api.storage import CHANGES_SUBJECT, Positions, Scan, TableGone, Write
+from photondb.api.storage import CHANGES_SUBJECT, Scan, TableGone, Write
+from photondb.api.storage_status import Positions
 from photondb.bus import BusMessage, LocalBus
 from photondb.config import StartupError
 from photondb.datum.keys import encode_key, primary_key

@@ -9,7 +9,7 @@ import pytest
 
 from photondb.api.catalogue import CreateIndex
 from photondb.api.context import INTERNAL
-from photondb.api.storage import TableSizes
+from photondb.api.storage_status import TableSizes
 from services.storage import sizes as module
 from services.storage.table_file import Block
 from tests.storage.conftest import Node, Table

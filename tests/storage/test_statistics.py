@@ -7,7 +7,7 @@ from typing import Any
 
 from photondb.api.catalogue import CreateIndex
 from photondb.api.context import INTERNAL
-from photondb.api.storage import IndexStatistics
+from photondb.api.storage_status import IndexStatistics
 from photondb.datum.keys import encode_key
 from services.storage.statistics import MAX_BOUNDS, MIN_CHANGES
 from tests.storage.conftest import Table

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import IndexPart, KeyRange, TableStatistics
+from photondb.api.storage import IndexPart, KeyRange
+from photondb.api.storage_status import TableStatistics
 from photondb.datum.keys import after_prefix
 from photondb.reql.errors import logic_error
 from photondb.reql.function import Func

@@ -14,12 +14,18 @@ from typing import Any, NamedTuple
 
 from photondb.datum.errors import DatumError
 from photondb.datum.types import reql_type
-from photondb.geo import cells
-from photondb.geo.geojson import TYPE as GEOMETRY
-from photondb.geo.shapes import shape_of
 from photondb.reql import shape as shapes
-from photondb.reql.errors import ReqlError, logic_error
+from photondb.reql.errors import ReqlError
 from photondb.reql.function import Func
+from photondb.reql.planner.condition_keys import (
+    Value,
+    among,
+    combined,
+    comparing,
+    computed_with,
+    including,
+    meeting,
+)
 from photondb.reql.planner.expressions import (
     ROW,
     Expression,
@@ -31,25 +37,15 @@ from photondb.reql.planner.expressions import (
     value_of,
 )
 from photondb.reql.planner.key_sets import (
-    NOTHING,
     PRESENT,
     KeySet,
     NotComparable,
-    compared,
-    element,
     equal_to,
-    one_of,
 )
 from photondb.reql.planner.projections import Projection, projection_of
 from photondb.reql.shape import Shape
 from photondb.reql.steps import FilterStep, MapStep, Step
 from photondb.reql.wire import Term
-
-Value = Callable[[Func], Any]
-"""Gives the value of what does not depend on the row, in one run of the query."""
-
-MAX_VALUES = 1000
-"""How long an array of alternatives may be for an index to be asked for each of them."""
 
 _COMPARISONS = frozenset({Term.EQ, Term.NE, Term.LT, Term.LE, Term.GT, Term.GE})
 _GEOMETRY = frozenset({Term.INTERSECTS, Term.INCLUDES})
@@ -281,7 +277,7 @@ class _Analysis:
             safe = all(part.safe for part in parts)
             makers = [part.keys for part in parts if part.keys is not None]
             combine = KeySet.__or__ if shape[0] == Term.OR else KeySet.__and__
-            return Part(first.expression, _combined(makers, combine), False, safe, text)
+            return Part(first.expression, combined(makers, combine), False, safe, text)
         if shape[0] in _COMPARISONS and len(shape[1]) >= 2 and not shape[2]:
             return self._comparison(shape)
         return None
@@ -302,8 +298,8 @@ class _Analysis:
         if place + 1 < len(shape[1]):
             tests.append((shape[0], self._value(shape[1][place + 1])))
         text = " and ".join(f"{text_of(expression)} {_SIGNS[Term(operator)]} value" for operator, _ in tests)
-        makers = [_comparing(operator, value) for operator, value in tests]
-        return Part(expression, _combined(makers, KeySet.__and__), False, is_safe(subject, self.row), text)
+        makers = [comparing(operator, value) for operator, value in tests]
+        return Part(expression, combined(makers, KeySet.__and__), False, is_safe(subject, self.row), text)
 
     def _of_contains(self, shape: Shape) -> Part | None:
         """`values.contains(expression)` or `expression.contains(value, ...)`."""
@@ -315,12 +311,12 @@ class _Analysis:
             if expression is None or not uses(required[0], self.row):
                 return None
             safe = is_safe(required[0], self.row)
-            return Part(expression, _among(self._value(sequence)), False, safe, f"{text_of(expression)} in values")
+            return Part(expression, among(self._value(sequence)), False, safe, f"{text_of(expression)} in values")
         expression = expression_of(sequence, self.row)
         if expression is None or any(uses(arg, self.row) for arg in required):
             return None
         values = [self._value(arg) for arg in required]
-        return Part(expression, _including(values), True, False, f"{text_of(expression)} contains value")
+        return Part(expression, including(values), True, False, f"{text_of(expression)} contains value")
 
     def _of_geometry(self, shape: Shape) -> Part | None:
         """`expression.intersects(geometry)`, or the other way round, and `geometry.includes(expression)`: what it may
@@ -335,7 +331,7 @@ class _Analysis:
         if expression is None:
             return None
         text = f"{text_of(expression)} " + ("meets geometry" if shape[0] == Term.INTERSECTS else "lies in geometry")
-        return Part(expression, _meeting(self._value(shape[1][1 - place])), False, False, text, geo=True)
+        return Part(expression, meeting(self._value(shape[1][1 - place])), False, False, text, geo=True)
 
     def _value(self, shape: Shape) -> Value:
         """What gives the value of a shape without the row."""
@@ -345,66 +341,3 @@ class _Analysis:
         if shape[0] in (shapes.CONSTANT, shapes.NOW):
             return lambda func: value_of(shape, func)
         return computed_with(shape, self.func)
-
-
-def _combined(makers: list[Callable[[Func], KeySet]], combine: Any) -> Callable[[Func], KeySet]:
-    def keys(func: Func) -> KeySet:
-        result = makers[0](func)
-        for make in makers[1:]:
-            result = combine(result, make(func))
-        return result
-
-    return makers[0] if len(makers) == 1 else keys
-
-
-def _comparing(operator: int, value: Value) -> Callable[[Func], KeySet]:
-    return lambda func: compared(operator, value(func))
-
-
-def _among(values: Value) -> Callable[[Func], KeySet]:
-    def keys(func: Func) -> KeySet:
-        given = values(func)
-        if type(given) is not list:
-            raise logic_error("What is no array has no elements.")  # so the filter fails, whatever the document
-        if len(given) > MAX_VALUES:
-            raise NotComparable
-        return one_of(given) if given else NOTHING
-
-    return keys
-
-
-def _including(values: list[Value]) -> Callable[[Func], KeySet]:
-    def keys(func: Func) -> KeySet:
-        first, *_ = [value(func) for value in values]  # if any of them fails, the filter does
-        return element(first)
-
-    return keys
-
-
-def _meeting(geometry: Value) -> Callable[[Func], KeySet]:
-    def keys(func: Func) -> KeySet:
-        given = geometry(func)
-        if reql_type(given) != GEOMETRY:
-            raise NotComparable
-        return KeySet(tuple(cells.key_ranges(cells.search_cells(shape_of(given)))))
-
-    return keys
-
-
-def computed_with(shape: Shape, func: Func) -> Value:
-    """What gives the value of a part of a function, with the variables as they are in the function's frame. For a part
-    without the row this is constant folding, at the time when the constants are known."""
-    from photondb.reql.compiler import Compiler
-    from photondb.reql.values import as_datum
-
-    base = func.code.variable_base
-    compiler = Compiler(base - 1, len(func.frame) - base)
-    run = compiler.compile(shape, ()).run
-    size = compiler.frame_size
-
-    def value(func: Func) -> Any:
-        frame = func.frame[:]
-        frame.extend([None] * (size - len(frame)))
-        return as_datum(run(frame))
-
-    return value

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import IndexStatistics, KeyRange, TableStatistics
+from photondb.api.storage import KeyRange
+from photondb.api.storage_status import IndexStatistics, TableStatistics
 from photondb.reql import shape as shapes
 from photondb.reql.function import Func
 from photondb.reql.index_values import Apart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from photondb.api.storage import IndexStatistics
+from photondb.api.storage_status import IndexStatistics
 from photondb.datum.keys import HIGHEST
 from photondb.reql.index_values import Apart
 from photondb.reql.planner.key_sets import KeyPair, KeySet, single_key

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import IndexStatistics, KeyRange
+from photondb.api.storage import KeyRange
+from photondb.api.storage_status import IndexStatistics
 from photondb.datum.errors import DatumError
 from photondb.datum.order import compare
 from photondb.reql.accumulators import Aggregate

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import TableStatistics
+from photondb.api.storage_status import TableStatistics
 from photondb.datum.order import SortKey, sort_key
 from photondb.reql.errors import ReqlError, logic_error
 from photondb.reql.function import Func
 from photondb.reql.planner import costs
 from photondb.reql.planner.access import expression_on, lists_values
-from photondb.reql.planner.conditions import computed_with
+from photondb.reql.planner.condition_keys import computed_with
 from photondb.reql.planner.expressions import ROW, Expression, expression_of, resolved, uses
 from photondb.reql.shape import Shape
 from photondb.reql.wire import Term

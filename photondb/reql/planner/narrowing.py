@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from photondb.api.catalogue import TableInfo
-from photondb.api.storage import KeyRange, TableStatistics
+from photondb.api.storage import KeyRange
+from photondb.api.storage_status import TableStatistics
 from photondb.datum.errors import DatumError
 from photondb.datum.keys import after_prefix, primary_key
 from photondb.reql.errors import ReqlError, logic_error

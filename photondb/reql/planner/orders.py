@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import msgspec
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import IndexStatistics, KeyRange, TableStatistics
+from photondb.api.storage import KeyRange
+from photondb.api.storage_status import IndexStatistics, TableStatistics
 from photondb.reql.index_values import Apart
 from photondb.reql.ordering import Ordering
 from photondb.reql.planner import costs

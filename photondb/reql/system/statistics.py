@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from photondb.api.catalogue import TableInfo
-from photondb.api.storage import EngineStats, TableSizes
+from photondb.api.storage_status import EngineStats, TableSizes
 from photondb.datum.types import normalise_number
 from photondb.reql.configuration import IdentifierFormat, database_identifier, servers
 from photondb.reql.runtime import Runtime

@@ -14,7 +14,7 @@ from typing import Any
 from photondb.api.auth import ADMIN
 from photondb.api.catalogue import DrainNode, TableInfo
 from photondb.api.query import UNKNOWN_ENTRANCE
-from photondb.api.storage import DivisionStatus
+from photondb.api.storage_status import DivisionStatus
 from photondb.datum.time import make_time
 from photondb.datum.types import normalise_number
 from photondb.release import SERVER_VERSION

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from photondb.api.catalogue import CreateIndex, DropIndex, IndexInfo, RenameIndex, TableInfo
-from photondb.api.storage import IndexStatus
+from photondb.api.storage_status import IndexStatus
 from photondb.reql import system_tables
 from photondb.reql.effects import Effects
 from photondb.reql.errors import logic_error, op_failed

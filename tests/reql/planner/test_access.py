@@ -9,7 +9,7 @@ import pytest
 from rethinkdb import r
 
 from photondb.api.catalogue import IndexInfo, TableInfo
-from photondb.api.storage import IndexStatistics, TableStatistics
+from photondb.api.storage_status import IndexStatistics, TableStatistics
 from photondb.datum.keys import encode_key
 from photondb.reql.errors import ReqlError
 from photondb.reql.index_values import Apart

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from rethinkdb import r
 
-from photondb.api.storage import TableStatistics
+from photondb.api.storage_status import TableStatistics
 from photondb.reql.index_values import Apart
 from photondb.reql.planner.distincts import index_of_values, is_sparse, places_of_values
 from photondb.reql.steps import FilterStep, MapStep

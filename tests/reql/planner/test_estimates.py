@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from photondb.api.storage import IndexStatistics
+from photondb.api.storage_status import IndexStatistics
 from photondb.datum.keys import encode_key
 from photondb.reql.planner import costs
 from photondb.reql.planner.estimates import documents

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from rethinkdb import r
 
-from photondb.api.storage import KeyRange, TableStatistics
+from photondb.api.storage import KeyRange
+from photondb.api.storage_status import TableStatistics
 from photondb.reql.index_values import Apart
 from photondb.reql.ordering import Ordering
 from photondb.reql.planner.orders import MAX_LOOKED_UP_BYTES, IndexOrder, cheapest, index_orders_of
