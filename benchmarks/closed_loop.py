@@ -59,7 +59,7 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        transport.write(GREETING)
+        self._transport.write(GREETING)
 
     def connection_lost(self, error: Exception | None) -> None:
         for future in (self.ready, self.ended):
@@ -125,7 +125,7 @@ class _Client(asyncio.Protocol):
         self._transport.close()
 
     def _ask(self, count: int) -> None:
-        frames = []
+        frames: list[bytes] = []
         now = time.perf_counter()
         for _ in range(count):
             self._token += 1

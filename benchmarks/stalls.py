@@ -163,7 +163,7 @@ def time_calls(storage: Storage) -> Waits:
         write(batch)  # type: ignore[arg-type]
         took.append(watch.read())
 
-    store.write = timed  # type: ignore[method-assign, assignment]
+    store.write = timed  # type: ignore[method-assign]
     return took
 
 

@@ -27,6 +27,7 @@ from photondb.telemetry import tracing
 from photondb.telemetry.sampling import Sampler
 from photondb.telemetry.span_export import SpanExporter
 from photondb.telemetry.tracing import Tracer
+from services.gateway.busy_polling import BusyPolling
 from services.gateway.dispatcher import Dispatcher
 from services.gateway.limits import Limits
 from services.gateway.login import ConnectionLog
@@ -107,7 +108,7 @@ async def measure(turns: int, connections: int, queries: int) -> dict[str, float
         await storage.start()
         query = Query(storage, bus)
         await query.start()
-        dispatcher = Dispatcher(QueryHere(query), Limits(), GatewayMetrics())
+        dispatcher = Dispatcher(QueryHere(query), Limits(), GatewayMetrics(), BusyPolling(0))
         await dispatcher.start()
         clients = _Turns(dispatcher, connections, queries)
         await clients.take([clients.frames(b'[1,[60,["t"]],{}]')])

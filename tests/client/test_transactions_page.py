@@ -32,5 +32,6 @@ def test_the_limits_are_those_that_hold() -> None:
         limits["memory for the changes of all open transactions"]
         == f"{DEFAULT_LIMITS.max_bytes_of_all // mebibyte} MiB"
     )
-    assert limits["open transactions"] == f"{DEFAULT_LIMITS.max_open:,}"
+    of_one_account = f"of which {DEFAULT_LIMITS.max_open_of_user:,} of one account (`admin` may have all)"
+    assert limits["open transactions"] == f"{DEFAULT_LIMITS.max_open:,}, {of_one_account}"
     assert limits["timeout"].startswith(f"{DEFAULT_LIMITS.max_timeout_ms // 1000} seconds")
