@@ -17,7 +17,7 @@ import random
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import uvloop
 
@@ -29,8 +29,8 @@ from photondb.telemetry.span_export import SpanExporter
 from photondb.telemetry.tracing import Tracer
 from services.gateway.busy_polling import BusyPolling
 from services.gateway.dispatcher import Dispatcher
+from services.gateway.holdings import Holdings
 from services.gateway.limits import Limits
-from services.gateway.login import ConnectionLog
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pool import QueryHere
 from services.gateway.session import Session
@@ -61,6 +61,12 @@ class _Client(asyncio.Transport):
 
 
 class _Log:
+    def __init__(self) -> None:
+        self.holdings = Holdings(Limits().max_user_bytes)
+
+    def opened(self, transport: asyncio.Transport) -> None:
+        """All are welcome."""
+
     def closed(self, transport: asyncio.Transport) -> None:
         """Say nothing."""
 
@@ -70,8 +76,7 @@ class _Turns:
 
     def __init__(self, dispatcher: Dispatcher, connections: int, queries: int) -> None:
         self._sessions = [
-            Session(number, "admin", queries, Limits(), dispatcher, cast(ConnectionLog, _Log()))
-            for number in range(connections)
+            Session(number, "admin", queries, Limits(), dispatcher, _Log()) for number in range(connections)
         ]
         for session in self._sessions:
             session.connection_made(_Client())
