@@ -189,11 +189,11 @@ async def test_the_deadline_travels_as_what_remains(address: str) -> None:
 
 @rpc_test
 async def test_every_method_of_every_interface_has_a_handler() -> None:
-    from photondb.rpc import auth, changefeed, query, schema, storage
+    from photondb.rpc import auth, changefeed, query, schema, storage_servant
 
     interfaces = {
-        schema.STORAGE.Storage: storage.StorageHandlers,
-        schema.STORAGE.ScanCursor: storage._CursorHandlers,
+        schema.STORAGE.Storage: storage_servant.StorageHandlers,
+        schema.STORAGE.ScanCursor: storage_servant._CursorHandlers,
         schema.QUERY.Query: query._QueryHandlers,
         schema.QUERY.QueryChannel: query._ChannelHandlers,
         schema.QUERY.AnswerSink: query._SinkHandlers,
