@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
+import pytest
+from rethinkdb import r
+
+from photondb.config.machine import processors
 from photondb.telemetry import catalogue
 from photondb.telemetry.scrape import Scrape
-from services.gateway.busy_polling import PollingWindow
+from services.gateway.busy_polling import DEFAULT_WINDOW_US, PollingWindow, default_window_us
 from services.gateway.protocol import frame
 from services.gateway.service import Gateway
 from tests.gateway.raw_client import RawClient
+from tests.running_suite import RunningSuite
+from tests.telemetry.load import pages, totals
 
 LONG_US = 10_000_000
 """Whatever the machine has to do, queries that are asked one after the other come within this time."""
@@ -85,3 +93,20 @@ async def test_switched_off(start_gateway: Start, connect: Connect) -> None:
     for token in range(10):
         await client.ask(token, 1, token)
     assert polls(gateway) == {"query": 0, "nothing": 0}
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_it_is_set_for_a_suite(tmp_path: Path, processes: bool) -> None:
+    environ = {"PHOTONDB_BUSY_POLL_US": "10000"}
+    running = RunningSuite(tmp_path / "data", processes=processes, environ=environ)
+    with running as suite, r.connect(port=suite.driver_port) as conn:
+        for _ in range(1000):  # of which at least one follows the one before it soon
+            r.expr(1).run(conn)
+        assert totals(pages(suite))["photondb_gateway_busy_polls_total"] > 0
+
+
+def test_without_a_setting_it_is_for_where_there_is_a_processor_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert default_window_us() == 0
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert default_window_us() == (DEFAULT_WINDOW_US if processors() >= 2 else 0)
